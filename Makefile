@@ -1,0 +1,51 @@
+# fedmi: `make help` lists the targets.
+
+PYTHON ?= python3
+SCALE ?= quick
+CORES ?= $(shell $(PYTHON) -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())')
+
+BIN := .venv/bin
+READY := .venv/ready
+
+# The project's own tools come first, a researcher's own modules in this folder can be named as
+# `task: module:attribute`, and every program is compiled by XLA once.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export PYTHONPATH := $(CURDIR)
+export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
+
+.DEFAULT_GOAL := help
+.PHONY: help setup study figures lab test lint clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
+	@echo "Variables: SCALE=quick|paper (study, figures), CORES=n (study), PYTHON=python3.12 (first set-up)"
+
+$(READY): requirements.lock pyproject.toml
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+		{ echo "fedmi needs Python 3.11 or newer; name one: make PYTHON=python3.12 ..."; exit 1; }
+	$(PYTHON) -m venv .venv
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
+	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@touch $@
+
+setup: $(READY) ## install the locked requirements and the package into .venv
+
+study: $(READY) ## run every study in params/$(SCALE), figures included
+	snakemake --snakefile workflow/Snakefile --cores $(CORES) --config scale=$(SCALE) \
+		--rerun-incomplete --keep-going --quiet rules
+	@echo "Figures: results/$(SCALE)/figures"
+
+figures: $(READY) ## copy the finished paper-scale run's figures and tables to figures/
+	python -m fedmi.figures results/paper figures
+
+lab: $(READY) ## open JupyterLab on the notebooks
+	jupyter lab --notebook-dir=$(CURDIR) notebooks/01_sample.ipynb
+
+test: $(READY) ## run all tests
+	python -m pytest -q
+
+lint: $(READY) ## check the code's style
+	ruff check . && ruff format --check .
+
+clean: ## remove the environment and the caches; results stay
+	rm -rf .venv .cache .snakemake

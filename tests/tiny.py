@@ -1,0 +1,68 @@
+"""A task of a dozen parameters whose law, and so whose mutual information, is known exactly.
+
+A client's examples are x = s + noise with a normal source s and normal noise, and the loss is
+|theta - x|^2 / 2. After k steps at rate r on minibatches of B examples, from theta = 0,
+
+    theta_k = (1 - (1 - r)^k) s + r sum_j (1 - r)^(k - j) (mean noise of minibatch j),
+
+so that two clients that share their source are jointly normal with one known correlation in each
+of the twelve coordinates.
+"""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+
+from fedmi import Task
+
+SIZE = 12
+NOISE = 2.0
+
+
+def init(keys):
+    return {"w": jnp.zeros((2, 4)), "b": jnp.zeros(4)}
+
+
+def points(source, variation, examples):
+    source = jax.random.normal(source, (SIZE,))
+    return source + NOISE * jax.random.normal(variation, (examples, SIZE))
+
+
+def squared_distance(params, batch, key):
+    theta = jnp.concatenate([params["b"], params["w"].ravel()])
+    loss = jnp.mean(jnp.sum((theta - batch) ** 2, axis=-1)) / 2
+    return loss, loss
+
+
+def make(learning_rate: float = 0.25, batch_size: int = 4, examples: int = 16) -> Task:
+    return Task(
+        name="tiny",
+        streams={"init": "init", "source": "source", "variation": "variation", "order": "order"},
+        init=init,
+        data=lambda keys, assets: points(keys["source"], keys["variation"], examples),
+        loss=squared_distance,
+        held_out=lambda keys, assets: points(
+            keys["source"], jax.random.fold_in(keys["variation"], 1), examples
+        ),
+        examples=examples,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        metric="distance",
+        options={"learning_rate": learning_rate, "batch_size": batch_size, "examples": examples},
+    )
+
+
+task = make()
+
+
+def correlation(task: Task, iteration: int) -> float:
+    """Between the same coordinate of two clients that share their source and nothing else."""
+    kept = 1 - task.learning_rate
+    signal = (1 - kept**iteration) ** 2
+    weights = task.learning_rate * kept ** np.arange(iteration)
+    return signal / (signal + NOISE**2 / task.batch_size * np.sum(weights**2))
+
+
+def mi_bits(task: Task, iteration: int) -> float:
+    """The mutual information of two such clients."""
+    return -SIZE / 2 * np.log2(1 - correlation(task, iteration) ** 2)
