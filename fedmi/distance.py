@@ -86,7 +86,7 @@ def _checked(x: Samples, y: Samples) -> tuple[np.ndarray, np.ndarray]:
     check_lengths([x, y], ["x", "y"])
     if x.shape[1] != y.shape[1]:
         raise ValueError(
-            f"x has {x.shape[1]} components and y {y.shape[1]}; a distance needs the same parameters "
-            "in both"
+            f"x has {x.shape[1]} components and y {y.shape[1]}; a distance needs the same "
+            "parameters in both"
         )
     return x, y

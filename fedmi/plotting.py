@@ -3,7 +3,8 @@
 Colours are told apart by the colour-blind and, with markers and line styles, in grey.
 """
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
+from functools import partial
 from pathlib import Path
 
 import matplotlib as mpl
@@ -45,8 +46,8 @@ def mutual_information(
     """Figures 1 and 2: MI by the Gaussian formula (a) and by KSG (b), and the metric (c).
 
     The upper axes of (a) and (b) show `net_bits`, what is left when the mean over re-paired seeds
-    is taken away, with a band of 1.96 `perm_sd`. The lower axes show the uncorrected estimate, which
-    is what the paper draws, above what the same formula reads for re-paired (independent) clients.
+    is taken away, with a band of 1.96 `perm_sd`. The lower axes show the uncorrected estimate, as
+    the paper draws it, above what the same formula reads for re-paired (independent) clients.
 
     Args:
         mi: the table mi.csv of one study.
@@ -142,44 +143,64 @@ def _learning(axes: Axes, learning: pd.DataFrame, baseline: float | None) -> Non
 def distances(table: pd.DataFrame) -> Figure:
     """Figures 3 and 4: the Euclidean (a), Manhattan (b) and Chebyshev (c) distance.
 
-    Solid lines with markers are clients of the same seed, as in the paper; faint lines are clients
-    of different seeds: what "closer" has to be compared with.
+    The upper axes show clients of the same seed, as in the paper, and clients of different seeds:
+    what "closer" has to be compared with. The lower axes show by how much the former are closer.
 
     Args:
         table: the table distances.csv of one study.
     """
     looks = _looks(list(table.pair.unique()))
     with mpl.style.context(STYLE):
-        figure, row = plt.subplots(1, 3, figsize=(10.5, 3.1), layout="constrained")
-        for letter, axes, metric in zip("abc", row, table.metric.unique(), strict=True):
+        figure, (upper, lower) = plt.subplots(
+            2, 3, figsize=(10.5, 4.1), height_ratios=(2.2, 1), sharex=True, layout="constrained"
+        )
+        for column, metric in enumerate(table.metric.unique()):
+            apart, closer = upper[column], lower[column]
             for pair, line in table[table.metric == metric].groupby("pair", sort=False):
                 label = f"({pair.replace('-', ', ')})"
-                axes.plot(line.iteration, line.distance, label=label, **looks[pair])
-                style = dict(color=looks[pair]["color"], linestyle=(0, (1, 1)), linewidth=1)
-                axes.plot(line.iteration, line.unmatched, label=f"{label}, other seeds", **style)
-            axes.set_title(f"({letter}) {metric.capitalize()} distance")
-            axes.set_xlabel("iteration")
-            axes.set_ylabel("distance of parameters")
-        row[0].legend(title="clients", title_fontsize=8, fontsize=7)
+                apart.plot(line.iteration, line.distance, label=label, **looks[pair])
+                share = 100 * (1 - line.distance / line.unmatched)
+                closer.plot(line.iteration, share, **looks[pair] | dict(markersize=3, linewidth=1))
+            others = table[table.metric == metric].groupby("iteration").unmatched.mean()
+            style = dict(color="0.35", linestyle=(0, (1, 1)), marker="x", markersize=4)
+            apart.plot(others.index, others, label="other seeds", **style)
+            closer.axhline(0, **style | dict(marker=""))
+            apart.set_title(f"({'abc'[column]}) {metric.capitalize()} distance")
+            closer.set_xlabel("iteration")
+        upper[0].set_ylabel("distance of parameters")
+        lower[0].set_ylabel("closer than\nother seeds (%)")
+        upper[0].legend(title="clients", title_fontsize=8)
         figure.suptitle(_title(table), fontsize=10.5)
     return figure
 
 
-def save(figure: Figure, folder: Path, name: str) -> list[str]:
-    """Writes a figure as PNG and SVG, each whole or not at all; returns the files' names."""
+def save(figure: Figure, tables: Mapping[str, pd.DataFrame], folder: Path, name: str) -> list[str]:
+    """Writes a figure as PNG and SVG and beside it the tables that it is drawn from.
+
+    Args:
+        figure: the figure.
+        tables: by the ending of the file's name, which is "" for the figure's own table.
+        folder: where.
+        name: the files' name without its ending.
+
+    Returns:
+        The files' names.
+    """
+    written = {}
     for kind in ("png", "svg"):
         # Without a date, the same figure is the same file.
-        metadata = {"Date": None} if kind == "svg" else None
-        write: Callable[[Path], None] = lambda draft, kind=kind, metadata=metadata: figure.savefig(
-            draft, format=kind, metadata=metadata
-        )
-        with mpl.style.context(STYLE):
-            write_whole(folder / f"{name}.{kind}", write)
-    return [f"{name}.png", f"{name}.svg"]
+        metadata = {"Date": None} if kind == "svg" else {}
+        written[f"{name}.{kind}"] = partial(figure.savefig, format=kind, metadata=metadata)
+    for ending, table in tables.items():
+        written[f"{name}{ending}.csv"] = partial(table.to_csv, index=False)
+    with mpl.style.context(STYLE):
+        for file, write in written.items():
+            write_whole(folder / file, write)
+    return list(written)
 
 
 def figure_names(study: str) -> tuple[str, str]:
-    """What a study's figures of MI and of distances are called: after the paper's, where it has them.
+    """What a study's figures of MI and of distances are called, the paper's own by its numbers.
 
     The paper's Figures 1 to 4 are those of the studies `signal` and `digits`.
     """

@@ -58,7 +58,7 @@ def train(task: Task, keys: Keys, assets: Assets) -> tuple[Array, Array, Array]:
         clipped = (
             jnp.zeros((), bool)
             if task.clip_norm is None
-            else optax.global_norm(gradient) > task.clip_norm
+            else optax.tree.norm(gradient) > task.clip_norm
         )
         updates, state = optimizer.update(gradient, state, params)
         params = optax.apply_updates(params, updates)
@@ -256,9 +256,7 @@ def describe(
     )
 
 
-def _open_store(
-    path: Path | None, parameters: Mapping[str, Any], task: Task
-) -> store.SampleStore:
+def _open_store(path: Path | None, parameters: Mapping[str, Any], task: Task) -> store.SampleStore:
     if path is None or not path.exists():
         return store.create(path, parameters, steps=task.steps, size=task.parameter_count)
     samples = store.open_existing(path)
@@ -296,9 +294,7 @@ def _run(
     for tile, arrays in track(results, total=len(pending), what="sampling", unit="tile"):
         last = min(seeds - tile * samples.tile, samples.tile)  # the padding is not kept
         samples.write(tile, {name: array[:last] for name, array in arrays.items()})
-    samples.record(
-        entry | dict(end=provenance.now(), seconds=round(time.monotonic() - started, 3))
-    )
+    samples.record(entry | dict(end=provenance.now(), seconds=round(time.monotonic() - started, 3)))
 
 
 def _compute(

@@ -225,7 +225,7 @@ def open_existing(path: Path) -> SampleStore:
     try:
         group = zarr.open_group(path, mode="r+")
         record = group.attrs[ATTRIBUTE]
-    except (FileNotFoundError, KeyError, ValueError, NotADirectoryError) as error:
+    except (OSError, KeyError, ValueError) as error:
         raise StoreError(
             f"{path} is not a store of fedmi's samples; name another folder, or remove it"
         ) from error

@@ -140,3 +140,30 @@ def write_whole(path: Path, write_to: Callable[[Path], object]) -> None:
     draft = path.with_name(f".{path.name}.draft")
     write_to(draft)
     draft.replace(path)
+
+
+def read(folder: Path, params: str) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """The tables mi, learning and distances of a study.
+
+    Args:
+        folder: the study's folder.
+        params: the study's params file, for the message.
+
+    Raises:
+        FileNotFoundError: if one is missing; the message says what makes it.
+    """
+    found = []
+    for name, notebook in (
+        ("mi", "02_estimate_mi"),
+        ("learning", "01_sample"),
+        ("distances", "03_measure_distances"),
+    ):
+        path = folder / f"{name}.csv"
+        if not path.exists():
+            raise FileNotFoundError(
+                f'there is no {path}: run the notebook {notebook} with params = "{params}" first, '
+                f"or `make study SCALE={Path(params).parent.name}` for all studies"
+            )
+        # A coupling is called null, which pandas would take for a missing value.
+        found.append(pd.read_csv(path, keep_default_na=False, na_values=[""]))
+    return found[0], found[1], found[2]

@@ -169,7 +169,7 @@ def pairs(
     whitened = [whiten(x, name, rtol) for x, name in zip(clients, names, strict=True)]
     combinations = repairing.pairs(len(clients))
     estimates = [estimate(whitened[a], whitened[b]) for a, b in combinations]
-    permuted = _permuted([w for w in whitened], repairing)
+    permuted = _permuted(whitened, repairing)
     return [
         PairEstimate(pair, e, values)
         for pair, e, values in zip(combinations, estimates, permuted, strict=True)
@@ -177,25 +177,24 @@ def pairs(
 
 
 def _permuted(whitened: Sequence[Whitened], repairing: Repairing) -> list[np.ndarray]:
-    """(m,) bits of every pair over re-paired seeds.
-
-    Canonical correlations of re-paired samples are of the order of sqrt(p / N), nowhere near 1, so
-    float32 products are exact enough: the difference is some 1e-6 of the plug-in value.
-    """
+    """(m,) bits of every pair over re-paired seeds."""
     combinations = repairing.pairs(len(whitened))
     if not repairing.m:
         return [np.empty(0) for _ in combinations]
-    bases = [jnp.asarray(repairing.extended(w.basis.astype(np.float32))) for w in whitened]
     n = repairing.n
+    # Canonical correlations of re-paired samples are of the order of sqrt((p + q) / N). While that
+    # is well below 1, float32 products move the plug-in value by some 1e-6 of itself.
+    largest = sorted(w.rank for w in whitened)[-2:]
+    double = 2 * sum(largest) > n
     result = []
-    for a, b in combinations:
-        p, q = whitened[a].rank, whitened[b].rank
-        bias = wilks.null_mean(n, p, q)
-        nats = [
-            _half_log_determinant(np.asarray(_shifted_product(bases[a], bases[b], s, n=n)))
-            for s in repairing.shifts
-        ]
-        result.append((np.array(nats) - bias) / log(2))
+    with jax.enable_x64(double):
+        dtype = np.float64 if double else np.float32
+        bases = [jnp.asarray(repairing.extended(w.basis.astype(dtype))) for w in whitened]
+        for a, b in combinations:
+            bias = wilks.null_mean(n, whitened[a].rank, whitened[b].rank)
+            products = (_shifted_product(bases[a], bases[b], s, n=n) for s in repairing.shifts)
+            nats = np.array([_half_log_determinant(np.asarray(c)) for c in products])
+            result.append((nats - bias) / log(2))
     return result
 
 

@@ -1,10 +1,12 @@
 """Mutual information by nearest neighbours (Eq. 6), after Kraskov, Stögbauer and Grassberger.
 
 Phys. Rev. E 69, 066138 (2004), the first of their two estimators, exactly: every distance is
-computed, and no N x N array is held.
+computed, and no N x N array is held. Distances follow the precision of the samples; float32 ones
+are checked against float64 on some query points, and where that shows, all are computed again.
 """
 
 from collections.abc import Sequence
+from functools import partial
 from math import log
 
 import jax
@@ -21,8 +23,11 @@ METRICS = ("euclidean", "chebyshev")
 FEW = 8
 """Up to this many components, Euclidean distances come from differences, not from a product."""
 
-TILE = 64
-"""Query points a tile."""
+CPU_TILE, GPU_TILE = 64, 1024
+"""Query points a tile: on a CPU few enough that three clients' distances stay in its cache."""
+
+ROUNDING = 1e-3
+"""Where float32 moves an estimate by more bits than this, it is computed again in float64."""
 
 
 def ceiling_bits(n: int, k: int) -> float:
@@ -36,7 +41,7 @@ def check(clients: Sequence[np.ndarray], names: Sequence[str], k: int, metric: s
     if metric not in METRICS:
         raise ValueError(f"metric {metric!r} is not one of {', '.join(METRICS)}")
     if not (isinstance(k, (int, np.integer)) and 1 <= k < n):
-        raise ValueError(f"k is {k!r}; with {n} samples it must be a whole number from 1 to {n - 1}")
+        raise ValueError(f"k is {k!r}; with {n} samples it must be a whole number, 1 to {n - 1}")
     for x, name in zip(clients, names, strict=True):
         # Adding zero turns -0.0 into 0.0, which is the same number in other bytes.
         duplicates = n - len({row.tobytes() for row in x + x.dtype.type(0)})
@@ -67,60 +72,109 @@ def pairs(
     """
     check(clients, names, k, metric)
     n = repairing.n
-    combinations = repairing.pairs(len(clients))
-    counts = neighbour_counts(clients, repairing, k=k, metric=metric)
-    # psi(n + 1) at index n, for all counts that can occur.
-    table = psi(np.arange(1, n + 1))
-    local = table[counts].sum(axis=2)
-    bits = (psi(k) - local.mean(axis=2) + psi(n)) / log(2)
     ceiling = ceiling_bits(n, k)
-    return [
-        PairEstimate(
-            pair,
-            Estimate(
-                bits=float(values[0]),
-                raw_bits=float(values[0]),
-                finite_bits=float(values[0]),
-                ceiling_bits=ceiling,
-                n=n,
-                estimator="ksg",
-                metric=metric,
-                k=int(k),
-            ),
-            values[1:],
+    points = [centre(x) for x in clients]
+    terms = local_terms(points, repairing, k=k, metric=metric)
+    change = np.full(len(terms), np.nan)
+    if points[0].dtype == np.float32:
+        change = rounding_change(clients, repairing, terms[:, 0], k=k, metric=metric)
+        if change.max() > ROUNDING:
+            points = [centre(x.astype(np.float64)) for x in clients]
+            terms = local_terms(points, repairing, k=k, metric=metric)
+            change[:] = np.nan
+    results = []
+    for pair, values, rounding in zip(
+        repairing.pairs(len(clients)), terms.mean(axis=2), change, strict=True
+    ):
+        estimate = Estimate(
+            bits=float(values[0]),
+            raw_bits=float(values[0]),
+            finite_bits=float(values[0]),
+            ceiling_bits=ceiling,
+            n=n,
+            estimator="ksg",
+            metric=metric,
+            k=int(k),
         )
-        for pair, values in zip(combinations, bits, strict=True)
-    ]
+        results.append(PairEstimate(pair, estimate, values[1:], float(rounding)))
+    return results
 
 
-def neighbour_counts(
-    clients: Sequence[np.ndarray], repairing: Repairing, *, k: int, metric: str
+def centre(x: np.ndarray) -> np.ndarray:
+    """x less its mean, in float64 if it came so, else in float32."""
+    dtype = np.float64 if x.dtype == np.float64 else np.float32
+    return (x - x.mean(axis=0, dtype=np.float64)).astype(dtype)
+
+
+def local_terms(
+    points: Sequence[np.ndarray],
+    repairing: Repairing,
+    *,
+    k: int,
+    metric: str,
+    queries: int | None = None,
 ) -> np.ndarray:
-    """Counts n_x(i) and n_y(i) of Eq. 6, (pairs, 1 + m, 2, N), queries in the re-pairing's order.
+    """What each query point adds to Eq. 6, in bits: the estimate is the mean of its terms.
 
-    float64 samples are computed in float64, others in float32.
+    Args:
+        points: Q arrays (N, p_q); distances are computed in the wider of their precisions.
+        repairing: of the seeds.
+        k, metric: see `fedmi.mi.ksg`.
+        queries: how many query points to take, from the start of the re-pairing's order; by
+            default all N.
+
+    Returns:
+        (pairs, 1 + m, queries); index 0 of the second axis is the pairing as it is, index s
+        re-pairing s.
     """
     n, m = repairing.n, repairing.m
-    double = any(x.dtype == np.float64 for x in clients)
-    dtype = np.float64 if double else np.float32
-    tile = min(TILE, n)
-    product = metric == "euclidean" and max(x.shape[1] for x in clients) > FEW
+    queries = queries or n
+    double = any(x.dtype == np.float64 for x in points)
+    tile = min(CPU_TILE if jax.default_backend() == "cpu" else GPU_TILE, n)
+    compute = partial(
+        tile_counts,
+        pairs=tuple(repairing.pairs(len(points))),
+        m=m,
+        k=int(k),
+        tile=tile,
+        metric=metric,
+        product=metric == "euclidean" and max(x.shape[1] for x in points) > FEW,
+    )
     with jax.enable_x64(double):
-        points = tuple(
-            jnp.asarray(repairing.extended((x - x.mean(axis=0, dtype=np.float64)).astype(dtype)))
-            for x in clients
-        )
-        tiles = [
-            tile_counts(
-                points,
-                start,
-                pairs=tuple(repairing.pairs(len(clients))),
-                m=m,
-                k=int(k),
-                tile=tile,
-                metric=metric,
-                product=product,
-            )
-            for start in range(0, n, tile)
-        ]
-        return np.concatenate([np.asarray(t) for t in tiles], axis=-1)[..., :n]
+        dtype = np.float64 if double else np.float32
+        clients = tuple(jnp.asarray(repairing.extended(x), dtype) for x in points)
+        tiles = [compute(clients, start) for start in range(0, queries, tile)]
+        counts = np.concatenate([np.asarray(t) for t in tiles], axis=-1)[..., :queries]
+    # psi(count + 1) is looked up: counts are small integers, and there are many of them.
+    table = psi(np.arange(1, n + 1))
+    return (psi(k) + psi(n) - table[counts].sum(axis=2)) / log(2)
+
+
+def rounding_change(
+    clients: Sequence[np.ndarray],
+    repairing: Repairing,
+    terms: np.ndarray,
+    *,
+    k: int,
+    metric: str,
+    queries: int = 128,
+) -> np.ndarray:
+    """By how much float32 moves the estimate of each pair, (pairs,) bits.
+
+    Args:
+        clients, k, metric: as estimated.
+        repairing: in whose order the terms are.
+        terms: (pairs, N) terms of Eq. 6 from float32 distances.
+        queries: the first so many query points are computed again in float64.
+
+    Returns:
+        The mean absolute change of these points' terms, which bounds the change of their mean.
+    """
+    exact = local_terms(
+        [centre(x.astype(np.float64)) for x in clients],
+        Repairing(repairing.order, 0),
+        k=k,
+        metric=metric,
+        queries=min(queries, repairing.n),
+    )[:, 0]
+    return np.abs(terms[:, : exact.shape[1]] - exact).mean(axis=1)

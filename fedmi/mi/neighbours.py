@@ -14,16 +14,20 @@ Re-pairing s reads client b's tile at offset (s, s): see `fedmi.mi.null`.
 """
 
 from functools import partial
+from math import isqrt
 
 import jax
 import jax.numpy as jnp
 from jax import lax
 
-BLOCK = 64
-"""Points a block in `joint_kth`, and slices that are added at once in `count_below`."""
 
 CHUNK = 16
 """Components that one pass of `direct` takes together."""
+
+
+def block_size(n: int) -> int:
+    """Points a block: a power of two between a quarter and a half of the root of N."""
+    return max(1, 2 ** (isqrt(n).bit_length() - 2))
 
 
 def product_distances(points: jax.Array, queries: jax.Array) -> jax.Array:
@@ -65,8 +69,8 @@ def direct_distances(points: jax.Array, queries: jax.Array, *, metric: str) -> j
 def joint_kth(x: jax.Array, y: jax.Array, s: jax.Array, k: int) -> jax.Array:
     """The k-th smallest joint distance of each query, (B,).
 
-    The points are cut into R blocks of BLOCK points, block r holding points r, r + R, r + 2R, ...,
-    so that the minima of all blocks are the elementwise minimum of BLOCK contiguous slices. The k
+    The points are cut into R blocks of size S, block r holding points r, r + R, r + 2R, ..., so
+    that the minima of all blocks are the elementwise minimum of S contiguous slices. The k
     smallest distances lie in the k blocks of smallest minima (if one lay elsewhere, each of k
     blocks would hold something at least as small), so only these are looked at twice.
 
@@ -77,20 +81,21 @@ def joint_kth(x: jax.Array, y: jax.Array, s: jax.Array, k: int) -> jax.Array:
         k: the number of neighbours.
     """
     n, width = x.shape
-    blocks = n // BLOCK
+    size = block_size(n)
+    blocks = n // size
     if blocks < k:
         return kth_smallest(_joint(x, y, s, 0, n), k)
     minima = _joint(x, y, s, 0, blocks)
-    for i in range(1, BLOCK):
+    for i in range(1, size):
         minima = jnp.minimum(minima, _joint(x, y, s, i * blocks, blocks))
     # Without the barrier XLA computes the minima anew for each of the k searches.
     minima = lax.optimization_barrier(minima)
     lanes = jnp.arange(width)
-    candidates = [_joint(x, y, s, BLOCK * blocks, n - BLOCK * blocks)]
+    candidates = [_joint(x, y, s, size * blocks, n - size * blocks)]
     for _ in range(k):
         block = minima.argmin(axis=0)
         minima = minima.at[block, lanes].set(jnp.inf)
-        rows = blocks * jnp.arange(BLOCK)[:, None] + block
+        rows = blocks * jnp.arange(size)[:, None] + block
         candidates.append(jnp.maximum(x[rows, lanes], y[rows + s, lanes + s]))
     return kth_smallest(lax.optimization_barrier(jnp.concatenate(candidates)), k)
 
@@ -109,10 +114,10 @@ def kth_smallest(values: jax.Array, k: int) -> jax.Array:
 
 def count_below(far: jax.Array, s: int | jax.Array, n: int, bound: jax.Array) -> jax.Array:
     """How many of rows s..s+n of each column of `far` from column s on are below bound, (B,)."""
-    slices = BLOCK if n >= BLOCK else 1
+    # Slices are added elementwise, as XLA on the CPU turns one long sum into slow code.
+    slices = block_size(n)
     rows = n // slices
-    starts = [i * rows for i in range(slices)]
-    total = sum(_below(far, s, first, rows, bound) for first in starts)
+    total = sum(_below(far, s, i * rows, rows, bound) for i in range(slices))
     rest = _below(far, s, slices * rows, n - slices * rows, bound)
     return lax.optimization_barrier(total).sum(axis=0) + rest.sum(axis=0)
 

@@ -4,12 +4,13 @@ Tails and clusters add to an estimator's error in ways that no formula covers. P
 sample of one seed with client b's of another keeps both clients as they are and removes whatever
 they share.
 
-Seeds are exchangeable, so any pairing without a fixed point is as good as any other. Taken here: put
-the seeds in one random order, and pair seed i with seed i + s of that order (cyclically), for
-shifts s = 1, 2, ..., m. A re-paired matrix is then the original one read at an offset, with nothing
-to gather: rows s..s+N of Gaussian scores that are extended by their own first m rows, and likewise
-both axes of a tile of neighbour distances. So every re-pairing uses all N samples and,
-for the neighbours, all N query points at the price of reading the distances once more.
+Seeds are exchangeable, so any pairing without a fixed point is as good as any other. Taken here:
+put the seeds in one random order, and pair seed i with seed i + s of that order (cyclically), for
+shifts s = 1, 2, ..., m. A re-paired matrix is then the original one read at an offset, with
+nothing to gather: rows s..s+N of an orthonormal basis that is extended by its own first m rows,
+and likewise both axes of a tile of neighbour distances. So every re-pairing uses all N samples
+and, for the neighbours, all N query points, at the price of reading the distances once more. No
+spread has to be scaled from a subset of queries.
 """
 
 from dataclasses import dataclass

@@ -8,6 +8,7 @@ import hashlib
 import json
 import os
 import tempfile
+import warnings
 import zipfile
 from collections.abc import Mapping
 from pathlib import Path
@@ -57,7 +58,7 @@ class LeNet(nn.Module):
 class Training(NamedTuple):
     """How LeNet is trained: Adam with decoupled weight decay and a cosine schedule."""
 
-    steps: int = 1500
+    steps: int = 1000
     batch_size: int = 64
     learning_rate: float = 3e-3
     weight_decay: float = 1e-2
@@ -99,7 +100,7 @@ def train(images: np.ndarray, labels: np.ndarray, training: Training = Training(
         params = network.init(start, jnp.zeros((1, 28, 28)))["params"]
         params = _fit(params, order, images[:kept], labels[:kept], training)
         logits = network.apply({"params": params}, images[kept:].astype(np.float32) / 255)
-        accuracy = np.mean(np.argmax(logits, axis=1) == labels[kept:])
+        accuracy = np.mean(np.argmax(np.asarray(logits), axis=1) == labels[kept:])
     return Pretrained(jax.tree.map(np.asarray, params), float(accuracy))
 
 
@@ -128,9 +129,7 @@ def _fit(params: Any, key: Array, images: Array, labels: Array, training: Traini
     return params
 
 
-def pretrain(
-    images: np.ndarray, labels: np.ndarray, training: Training = Training()
-) -> Pretrained:
+def pretrain(images: np.ndarray, labels: np.ndarray, training: Training = Training()) -> Pretrained:
     """`train`, done once and then read from the user's cache folder.
 
     The folder is the environment variable FEDMI_CACHE, or the system's usual place. A file there
@@ -141,7 +140,14 @@ def pretrain(
     cached = _read(path, key)
     if cached is None:
         cached = train(images, labels, training)
-        _write(path, key, cached)
+        try:
+            _write(path, key, cached)
+        except OSError as error:
+            warnings.warn(
+                f"{path}: cannot be written ({error}), so that LeNet will be trained again next "
+                "time; set FEDMI_CACHE to a folder that can",
+                stacklevel=2,
+            )
     return cached
 
 

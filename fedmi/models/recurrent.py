@@ -9,6 +9,8 @@ Gal & Ghahramani (2016). Masks act on what goes *up*; a layer's own recurrence s
 on a CPU under `jax.vmap`. The tests hold the two together.
 """
 
+import math
+
 import jax
 import jax.numpy as jnp
 from flax import linen as nn
@@ -64,9 +66,9 @@ class RecurrentRegressor(nn.Module):
 def dropout_masks(key: jax.Array, shape: tuple[int, ...], rate: float) -> jax.Array:
     """Draws inverted-dropout masks: 0 with probability `rate`, otherwise 1 / (1 - rate).
 
-    Eight random bits decide about one unit, so that one 32-bit draw serves four of them. The rate is
-    therefore rounded to the nearest n / 256, and the scale follows the rounded rate: the mean of a
-    mask is 1 exactly.
+    Eight random bits decide about one unit, so that one 32-bit draw serves four of them. The rate
+    is therefore rounded to the nearest n / 256, and the scale follows the rounded rate: the mean
+    of a mask is exactly 1.
 
     Args:
         key: A random key.
@@ -74,18 +76,16 @@ def dropout_masks(key: jax.Array, shape: tuple[int, ...], rate: float) -> jax.Ar
         rate: Probability that a unit is dropped.
 
     Returns:
-        Masks of the given shape, float32.
+        Masks of the given shape, float32; held over time by whoever applies them.
 
     Raises:
         ValueError: If `rate` is outside [0, 1), or so close to 1 that it would round to 1.
     """
     dropped = round(rate * 256) if 0 <= rate < 1 else 256
     if dropped == 256:
-        raise ValueError(f"the dropout rate must lie in [0, 1) and round to n / 256 < 1, got {rate}")
-    size = 1
-    for length in shape:
-        size *= length
+        raise ValueError(f"the dropout rate must be in [0, 1) and round to n / 256 < 1, got {rate}")
+    size = math.prod(shape)
     draws = jax.random.bits(key, (-(-size // 4), 1), jnp.uint32)
-    eighths = (draws >> jnp.arange(0, 32, 8, dtype=jnp.uint32)) & 0xFF
-    keep = eighths.reshape(-1)[:size].reshape(shape) >= dropped
+    bytes_ = (draws >> jnp.arange(0, 32, 8, dtype=jnp.uint32)) & 0xFF
+    keep = bytes_.reshape(-1)[:size].reshape(shape) >= dropped
     return jnp.where(keep, jnp.float32(256 / (256 - dropped)), jnp.float32(0))

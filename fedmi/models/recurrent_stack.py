@@ -41,7 +41,7 @@ from jax.custom_batching import custom_vmap
 from jax.custom_derivatives import SymbolicZero
 
 Weights = tuple[jax.Array, jax.Array, jax.Array]
-"""Kernels (layers, units in, units), recurrent kernels (layers, units, units), biases (layers, units)."""
+"""Kernels (layers, units in, units), recurrent kernels of that shape, biases (layers, units)."""
 
 
 def recurrent_stack(
@@ -76,7 +76,8 @@ def recurrent_stack(
 
 def _stack_layers(params: Mapping[str, Any]) -> Weights:
     """Stacks the layers' parameters; the first kernel gains zero rows for inputs it lacks."""
-    cells = [params[name]["cell"] for name in sorted(params) if name.startswith("layer_")]
+    layers = sum(name.startswith("layer_") for name in params)
+    cells = [params[f"layer_{layer:02d}"]["cell"] for layer in range(layers)]
     features, units = cells[0]["i"]["kernel"].shape
     if features > units:
         raise ValueError(f"the stack takes at most {units} features, one a unit, got {features}")
@@ -93,11 +94,7 @@ def _stack_layers(params: Mapping[str, Any]) -> Weights:
 @jax.custom_vjp
 def _top_state(weights: Weights, x: jax.Array, masks: jax.Array) -> jax.Array:
     """Returns the top layer's last state, shape (examples, units), before its mask."""
-    return _top_state_fwd_values(weights, x, masks)[0]
-
-
-def _top_state_fwd_values(weights, x, masks):
-    return _one_seed(_forward, weights, x, masks)
+    return _one_seed(_forward, weights, x, masks)[0]
 
 
 def _top_state_fwd(weights, x, masks):
@@ -187,7 +184,7 @@ def _backward(weights, x, masks, last, before, cotangent):
 
     def step(carry, now):
         dz, states, (d_kernels, d_recurrent, d_biases) = carry
-        live, x_now, states_before = now
+        t, live, x_now = now
         inputs = _inputs(x_now, states, masks)
         d_weights = (
             d_kernels + _outer(inputs, dz),
@@ -197,16 +194,16 @@ def _backward(weights, x, masks, last, before, cotangent):
         d_inputs = _product(kernels_t, dz)
         from_above = jnp.concatenate([d_inputs[1:], jnp.zeros_like(d_inputs[:1])])
         d_states = _product(recurrent_t, dz) + masks * from_above
+        # Fetched one step ahead and carried: XLA's CPU backend vectorises operations that read the
+        # carry, but not those that read a slice of `before` several times.
+        states_before = lax.dynamic_index_in_dim(before, jnp.maximum(t - 1, 0), keepdims=False)
         return (d_states * (1 - states * states), states_before, d_weights), None
 
-    # The states that a step reads arrive one step ahead, in the carry: XLA vectorises what reads
-    # the carry, but not what reads a slice of `before` several times over.
-    ahead = jnp.concatenate([before[:1], before[:-1]])
     top = jnp.transpose(cotangent * (1 - last * last), (2, 1, 0))
     dz = jnp.zeros_like(masks).at[-1].set(top)
     d_weights = jax.tree.map(jnp.zeros_like, (kernels, recurrent, biases))
     carry = (dz, before[-1], d_weights)
-    (_, _, d_weights), _ = lax.scan(step, carry, (live, x, ahead), reverse=True)
+    (_, _, d_weights), _ = lax.scan(step, carry, (jnp.arange(len(x)), live, x), reverse=True)
     return jax.tree.map(lambda a: jnp.moveaxis(a, -1, 0), d_weights)
 
 
@@ -237,13 +234,9 @@ def _inputs(x_now, states, masks):
 
 def _product(matrices, vectors):
     """Multiplies (L, K, J, S) matrices into (L, K, B, S) vectors: (L, J, B, S)."""
-    return sum(
-        matrices[:, k, :, None] * vectors[:, k, None] for k in range(vectors.shape[1])
-    )
+    return sum(matrices[:, k, :, None] * vectors[:, k, None] for k in range(vectors.shape[1]))
 
 
 def _outer(inputs, outputs):
     """Outer products of (L, K, B, S) and (L, J, B, S), summed over examples: (L, K, J, S)."""
-    return sum(
-        inputs[:, :, None, e] * outputs[:, None, :, e] for e in range(inputs.shape[2])
-    )
+    return sum(inputs[:, :, None, e] * outputs[:, None, :, e] for e in range(inputs.shape[2]))

@@ -41,6 +41,7 @@ class Task:
         learning_rate: the fixed rate of plain SGD.
         clip_norm: gradients of a larger global norm are scaled down to it; None for no clipping.
         metric: what the second scalar of `loss` is called.
+        larger_is_better: whether a good network's metric is large (an accuracy) or small.
         baseline: the metric of the best constant prediction, None where nobody knows it.
         held_out: (keys, assets) -> data of the same kind that the client has not trained on;
             None where the task has none.
@@ -58,6 +59,7 @@ class Task:
     learning_rate: float
     clip_norm: float | None = None
     metric: str = "loss"
+    larger_is_better: bool = False
     baseline: float | None = None
     held_out: Callable[[Keys, Assets], Data] | None = None
     assets: Callable[[], Assets] = no_assets

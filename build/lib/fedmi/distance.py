@@ -1,0 +1,92 @@
+"""Distances between two clients' samples (Eqs 7-9), and between seeds that do not belong together.
+
+Each takes x and y of shape (N, p), row i of each from the same seed, measures the distance of the
+two rows and returns its mean over seeds. Accumulated in float64.
+"""
+
+from collections.abc import Callable
+
+import jax
+import numpy as np
+
+from fedmi.mi.null import repairing
+from fedmi.mi.samples import Samples, as_samples, check_lengths
+
+ROWS = 2048
+"""Seeds taken together: float64 differences of a whole client would be large for no use."""
+
+
+def euclidean(x: Samples, y: Samples) -> float:
+    """Eq. 7: mean over seeds of the root of the summed squared differences.
+
+    Raises:
+        ValueError: unequal shapes, or arrays that are not samples.
+    """
+    return _mean(x, y, lambda d: np.sqrt(np.einsum("np,np->n", d, d)))
+
+
+def manhattan(x: Samples, y: Samples) -> float:
+    """Eq. 8: mean over seeds of the summed absolute differences.
+
+    Raises:
+        ValueError: unequal shapes, or arrays that are not samples.
+    """
+    return _mean(x, y, lambda d: np.abs(d).sum(axis=1))
+
+
+def chebyshev(x: Samples, y: Samples) -> float:
+    """Eq. 9: mean over seeds of the largest absolute difference.
+
+    Raises:
+        ValueError: unequal shapes, or arrays that are not samples.
+    """
+    return _mean(x, y, lambda d: np.abs(d).max(axis=1))
+
+
+METRICS = {"euclidean": euclidean, "manhattan": manhattan, "chebyshev": chebyshev}
+
+
+def unmatched(
+    x: Samples, y: Samples, *, metric: str = "euclidean", m: int = 20, key: jax.Array
+) -> float:
+    """The same distance between clients of different seeds: the mean over m re-pairings.
+
+    What two clients are apart that share nothing but their laws; "closer" means closer than this.
+
+    Args:
+        x, y: (N, p).
+        metric: "euclidean", "manhattan" or "chebyshev".
+        m: the number of re-pairings of `fedmi.mi.null`, at least 1.
+        key: a JAX random key.
+
+    Raises:
+        ValueError: an unknown metric, m out of range, or what the distance refuses.
+    """
+    if metric not in METRICS:
+        raise ValueError(f"metric {metric!r} is not one of {', '.join(METRICS)}")
+    if m < 1:
+        raise ValueError(f"{m} re-pairings; the unmatched distance needs at least one")
+    x, y = _checked(x, y)
+    repairs = repairing(len(x), m, key)
+    distances = [METRICS[metric](x, y[repairs.partners(s)]) for s in repairs.shifts]
+    return float(np.mean(distances))
+
+
+def _mean(x: Samples, y: Samples, norm: Callable[[np.ndarray], np.ndarray]) -> float:
+    x, y = _checked(x, y)
+    total = 0.0
+    for start in range(0, len(x), ROWS):
+        rows = slice(start, start + ROWS)
+        total += norm(np.subtract(x[rows], y[rows], dtype=np.float64)).sum()
+    return float(total / len(x))
+
+
+def _checked(x: Samples, y: Samples) -> tuple[np.ndarray, np.ndarray]:
+    x, y = as_samples(x, "x"), as_samples(y, "y")
+    check_lengths([x, y], ["x", "y"])
+    if x.shape[1] != y.shape[1]:
+        raise ValueError(
+            f"x has {x.shape[1]} components and y {y.shape[1]}; a distance needs the same "
+            "parameters in both"
+        )
+    return x, y

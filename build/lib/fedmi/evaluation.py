@@ -1,0 +1,92 @@
+"""How good the sampled networks are on data that their clients have not trained on."""
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import xarray as xr
+from jax import Array
+from jax.flatten_util import ravel_pytree
+
+from fedmi.sampling import over_clients_and_seeds
+from fedmi.tasks.base import Assets, Keys, Task
+
+SEEDS_AT_ONCE = 32
+
+
+def held_out_metric(task: Task, samples: xr.Dataset, *, seeds: int) -> xr.DataArray:
+    """The metric on held-out data, without dropout, of the download and of every checkpoint.
+
+    The data are drawn anew from the samples' own keys (`Task.held_out`): for each client of each
+    seed from the same source as its training data.
+
+    Args:
+        task: the task that the samples are of.
+        samples: a dataset as `fedmi.sample` returns it.
+        seeds: how many of its seeds, from the first on, are evaluated; all if there are fewer.
+
+    Returns:
+        The metric, (seed, client, iteration), where iteration 0 is the download.
+
+    Raises:
+        ValueError: if the task has no held-out data, or the samples are of another task.
+    """
+    if task.held_out is None:
+        raise ValueError(f"task: {task.name!r} has no held-out data")
+    if samples.attrs["task"] != task.name:
+        raise ValueError(f"task: {task.name!r}, but the samples are of {samples.attrs['task']!r}")
+    coupling, clients = samples.attrs["scopes"], samples.sizes["client"]
+    root, assets = jax.random.key(samples.attrs["root_seed"]), task.assets()
+
+    def one(keys: Keys, thetas: Array, assets: Assets) -> Array:
+        download, unravel = ravel_pytree(task.init(keys))
+        data = task.held_out(keys, assets)
+
+        def metric(theta):
+            return task.loss(unravel(theta), data, None)[1]
+
+        return jax.lax.map(metric, jnp.concatenate([download[None], thetas]))
+
+    @jax.jit
+    def evaluate(seeds: Array, thetas: Array, assets: Assets) -> Array:
+        mapped = over_clients_and_seeds(lambda k, t: one(k, t, assets), coupling, clients)
+        return mapped(root, seeds, thetas)
+
+    samples = samples.isel(seed=slice(seeds))
+    parts = []
+    for first in range(0, samples.sizes["seed"], SEEDS_AT_ONCE):
+        block = samples.isel(seed=slice(first, first + SEEDS_AT_ONCE))
+        # The last block is filled up with its own first seeds, so that all compile to one call.
+        filled = np.resize(np.arange(block.sizes["seed"]), SEEDS_AT_ONCE)
+        values = evaluate(block.seed.values[filled], block.theta.values[filled], assets)
+        parts.append(np.asarray(values)[: block.sizes["seed"]])
+    return xr.DataArray(
+        np.concatenate(parts),
+        dims=("seed", "client", "iteration"),
+        coords=dict(seed=samples.seed, iteration=[0, *samples.iteration.values]),
+        name=task.metric,
+    )
+
+
+def compare_with_baseline(task: Task, held_out: xr.DataArray) -> str:
+    """Says in a sentence whether the trained networks beat the best constant prediction.
+
+    Args:
+        task: the task, with its baseline.
+        held_out: the metric on held-out data, from `held_out_metric`.
+    """
+    last = held_out.isel(iteration=-1)
+    # Clients of a seed may share their data, so that seeds, not clients, are the repetitions.
+    per_seed = last.mean("client", dtype=np.float64)
+    mean, error = float(per_seed.mean()), float(per_seed.std(ddof=1)) / per_seed.size**0.5
+    reading = (
+        f"On fresh examples at iteration {int(last.iteration)} the mean {task.metric} is "
+        f"{mean:.3f} ± {1.96 * error:.3f} (95 %, {per_seed.size} seeds)"
+    )
+    if task.baseline is None:
+        return f"{reading}; the best constant prediction is not known."
+    gain = (mean - task.baseline) * (1 if task.larger_is_better else -1)
+    if abs(gain) <= 1.96 * error:
+        verdict = "the network cannot be told from it"
+    else:
+        verdict = "the network beats it" if gain > 0 else "the network does NOT beat it"
+    return f"{reading}; the best constant prediction has {task.baseline:.3f}: {verdict}."

@@ -1,0 +1,67 @@
+"""The manifest of a study: written last, so that where it stands, sampling is complete."""
+
+import json
+import resource
+import sys
+from pathlib import Path
+from typing import Any
+
+import xarray as xr
+
+from fedmi import store
+from fedmi.sampling import finite
+from fedmi.tables import write_whole
+
+
+def write(folder: Path, samples: xr.Dataset) -> dict[str, Any]:
+    """Writes `manifest.json` beside `samples.zarr`: what the samples are, and how they were made.
+
+    Args:
+        folder: the study's folder, with the finished store in it.
+        samples: all of the study's samples, non-finite seeds included.
+
+    Returns:
+        What was written.
+    """
+    excluded = finite(samples).attrs["excluded"]
+    parameters = dict(samples.attrs)
+    manifest = dict(
+        seeds=samples.sizes["seed"],
+        non_finite_seeds=excluded,
+        clipped_seeds=int((samples.clipped > 0).any("client").sum()),
+        clipped_steps_share=float(samples.clipped.mean() / samples.sizes["step"]),
+        hash=parameters.pop("hash"),
+        parameters=parameters,
+        history=store.open_existing(folder / "samples.zarr").history,
+        peak_memory_gib=round(peak_memory_gib(), 2),
+    )
+    text = json.dumps(manifest, indent=2) + "\n"
+    write_whole(folder / "manifest.json", lambda draft: draft.write_text(text))
+    return manifest
+
+
+def peak_memory_gib() -> float:
+    """The most memory that this process has held, in GiB."""
+    unit = 2**30 if sys.platform == "darwin" else 2**20  # macOS counts bytes, Linux KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def samples_of(folder: Path, params: str) -> xr.Dataset:
+    """The finite samples of a study that has been sampled.
+
+    Args:
+        folder: the study's folder.
+        params: the study's params file, for the message.
+
+    Raises:
+        FileNotFoundError: if there are none; the message says which command makes them.
+        fedmi.store.StoreError: if sampling has not finished.
+    """
+    path = folder / "manifest.json"
+    if not path.exists():
+        raise FileNotFoundError(
+            f"there are no finished samples in {folder}: run the notebook 01_sample with params = "
+            f'"{params}" first, or `make study SCALE={Path(params).parent.name}` for all studies'
+        )
+    seeds = json.loads(path.read_text())["seeds"]
+    return finite(store.open_existing(folder / "samples.zarr").dataset(seeds))

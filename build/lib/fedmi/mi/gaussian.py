@@ -1,0 +1,221 @@
+"""Mutual information by the Gaussian formula (Eqs 1-5), on the support of the samples.
+
+Eqs 2-5 compare determinants of covariance matrices. Only canonical correlations survive in the
+difference, so nothing else is computed: with Q_x and Q_y orthonormal bases of the centred samples,
+the correlations r_i are the singular values of Q_x' Q_y, and Eq. 5 is -1/2 sum log(1 - r_i^2)
+nats. A covariance of deficient rank, whose determinant is zero, is then no obstacle.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from math import inf, log
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy import linalg
+
+from fedmi.mi import wilks
+from fedmi.mi.null import Repairing
+from fedmi.mi.result import Estimate, PairEstimate
+
+EPS = np.finfo(np.float64).eps
+SHARED = 1e-10
+"""A canonical correlation within this of 1 counts as a shared direction."""
+
+
+@dataclass(frozen=True)
+class Whitened:
+    """One client's samples and the map that makes them orthonormal.
+
+    Attributes:
+        centred: (N, p) float64, the samples less their mean.
+        to_basis: (p, r), `centred @ to_basis` has orthonormal columns, to within
+            `EPS * condition**2`.
+        condition: largest over smallest singular value on the support.
+    """
+
+    centred: np.ndarray
+    to_basis: np.ndarray
+    condition: float
+
+    @property
+    def rank(self) -> int:
+        """r, the number of directions in which the samples vary."""
+        return self.to_basis.shape[1]
+
+    @cached_property
+    def basis(self) -> np.ndarray:
+        """(N, r) the orthonormal basis to full float64 precision.
+
+        The second step of Cholesky-QR (Yamamoto et al. 2015, ETNA 44): the first one left columns
+        that are nearly orthonormal, whose own Gram matrix is therefore harmless to factor.
+        """
+        rough = self.centred @ self.to_basis
+        factor = linalg.cholesky(rough.T @ rough, lower=True)
+        return linalg.solve_triangular(factor, rough.T, lower=True, overwrite_b=True).T
+
+
+def whiten(samples: np.ndarray, name: str, rtol: float | None = None) -> Whitened:
+    """Find the support of the samples and a basis of it.
+
+    Args:
+        samples: (N, p) floating point, of the precision in which it was computed.
+        name: the argument's name in messages.
+        rtol: singular values of the centred samples up to `rtol * rms * sqrt(N)` count as
+            rounding, where rms is the root mean square of all entries as they came (rounding
+            follows a number's size, not its spread). Default 8 eps of the samples' precision.
+
+    Raises:
+        ValueError: nothing in the samples exceeds rounding.
+    """
+    n = len(samples)
+    if rtol is None:
+        rtol = 8 * float(np.finfo(samples.dtype).eps)
+    centred = samples.astype(np.float64)
+    tolerance = rtol * linalg.norm(centred) / np.sqrt(centred.shape[1])
+    centred -= centred.mean(axis=0)
+    # Squaring halves the digits: the Gram matrix knows singular values only above `blur`. Where the
+    # decision about the rank lies below it, the triangular factor is worth its higher price.
+    square, axes = np.linalg.eigh(centred.T @ centred)
+    values = np.sqrt(np.maximum(square, 0))
+    blur = 8 * np.sqrt(EPS) * values[-1]
+    if max(tolerance, values[0]) < blur:
+        triangle = linalg.qr(centred, mode="r", check_finite=False)[0][: centred.shape[1]]
+        _, values, axes = linalg.svd(triangle, full_matrices=False)
+        axes = axes.T
+    kept = values > tolerance
+    if not kept.any() or n < 2:
+        raise ValueError(
+            f"{name} does not vary beyond rounding (tolerance {tolerance:.3g}); pass samples that "
+            "do, or a smaller rtol"
+        )
+    values = values[kept]
+    return Whitened(centred, axes[:, kept] / values, float(values.max() / values.min()))
+
+
+def squared_correlations(x: Whitened, y: Whitened) -> np.ndarray:
+    """Squared canonical correlations of x and y, (min(rank_x, rank_y),) ascending, in [0, 1]."""
+    cross = x.to_basis.T @ (x.centred.T @ y.centred) @ y.to_basis
+    squares = _eigenvalues_of_square(cross)
+    # That product carries the rounding of both maps. Where it could be seen beside 1 - r^2, the
+    # bases themselves are multiplied.
+    if 1 - squares[-1] < 1e4 * EPS * x.condition * y.condition:
+        squares = _eigenvalues_of_square(x.basis.T @ y.basis)
+    return np.clip(squares, 0, 1)
+
+
+def estimate(x: Whitened, y: Whitened) -> Estimate:
+    """Eqs 1-5 with their bias removed.
+
+    Raises:
+        ValueError: fewer samples than rank_x + rank_y + 1.
+    """
+    n, p, q = len(x.centred), x.rank, y.rank
+    if n < p + q + 1:
+        raise ValueError(
+            f"{n} samples of ranks {p} and {q}: the Gaussian estimate needs at least "
+            f"{p + q + 1} (rank_x + rank_y + 1); take more samples or fewer components"
+        )
+    squares = squared_correlations(x, y)
+    open_ = squares[squares < (1 - SHARED) ** 2]
+    shared = len(squares) - len(open_)
+    remaining = -0.5 * np.log1p(-open_).sum()
+    raw = inf if shared else remaining
+    # With s directions shared, the rest are the residuals of x and y given those s: ranks p - s
+    # and q - s, in a space of s fewer dimensions.
+    rest = (n - shared, p - shared, q - shared)
+    finite = remaining - wilks.null_mean(*rest) if min(rest) else 0.0
+    bits = inf if shared else finite
+    variance = wilks.null_variance(n, p, q)
+    dependence = (squares.sum() - p * q / (n - 1)) / ((1 - p / (n - 1)) * (1 - q / (n - 1)))
+    half_width = 1.96 * np.sqrt(variance + max(dependence, 0) / (n - 1))
+    to_bits = 1 / log(2)
+    return Estimate(
+        bits=float(bits * to_bits),
+        raw_bits=float(raw * to_bits),
+        finite_bits=float(finite * to_bits),
+        shared_directions=shared,
+        null_bits=wilks.null_mean(n, p, q) * to_bits,
+        null_sd=float(np.sqrt(variance) * to_bits),
+        p_value=wilks.p_value(raw, n, p, q),
+        interval=(
+            float((bits - half_width) * to_bits),
+            float((bits + half_width) * to_bits),
+        ),
+        n=n,
+        rank_x=p,
+        rank_y=q,
+        estimator="gaussian",
+    )
+
+
+def pairs(
+    clients: Sequence[np.ndarray],
+    names: Sequence[str],
+    repairing: Repairing,
+    *,
+    rtol: float | None = None,
+) -> list[PairEstimate]:
+    """Estimate every pair of clients; each client is whitened once for all pairs and re-pairings.
+
+    Args:
+        clients: Q arrays (N, p_q).
+        names: of the clients in messages.
+        repairing: of the seeds, for the null.
+        rtol: see `whiten`.
+    """
+    whitened = [whiten(x, name, rtol) for x, name in zip(clients, names, strict=True)]
+    combinations = repairing.pairs(len(clients))
+    estimates = [estimate(whitened[a], whitened[b]) for a, b in combinations]
+    permuted = _permuted(whitened, repairing)
+    return [
+        PairEstimate(pair, e, values)
+        for pair, e, values in zip(combinations, estimates, permuted, strict=True)
+    ]
+
+
+def _permuted(whitened: Sequence[Whitened], repairing: Repairing) -> list[np.ndarray]:
+    """(m,) bits of every pair over re-paired seeds."""
+    combinations = repairing.pairs(len(whitened))
+    if not repairing.m:
+        return [np.empty(0) for _ in combinations]
+    n = repairing.n
+    # Canonical correlations of re-paired samples are of the order of sqrt((p + q) / N). While that
+    # is well below 1, float32 products move the plug-in value by some 1e-6 of itself.
+    largest = sorted(w.rank for w in whitened)[-2:]
+    double = 2 * sum(largest) > n
+    result = []
+    with jax.enable_x64(double):
+        dtype = np.float64 if double else np.float32
+        bases = [jnp.asarray(repairing.extended(w.basis.astype(dtype))) for w in whitened]
+        for a, b in combinations:
+            bias = wilks.null_mean(n, whitened[a].rank, whitened[b].rank)
+            products = (_shifted_product(bases[a], bases[b], s, n=n) for s in repairing.shifts)
+            nats = np.array([_half_log_determinant(np.asarray(c)) for c in products])
+            result.append((nats - bias) / log(2))
+    return result
+
+
+@jax.jit(static_argnames="n")
+def _shifted_product(x: jax.Array, y: jax.Array, shift: jax.Array, *, n: int) -> jax.Array:
+    """x[:n]' y[shift:shift + n]: cross-correlations of samples re-paired by a shift."""
+    later = jax.lax.dynamic_slice_in_dim(y, shift, n)
+    return jnp.dot(x[:n].T, later, precision=jax.lax.Precision.HIGHEST)
+
+
+def _half_log_determinant(cross: np.ndarray) -> float:
+    """Eq. 5 in nats from cross-correlations of orthonormal bases: -1/2 log det(1 - C C')."""
+    square = _square(cross.astype(np.float64))
+    factor = linalg.cholesky(np.eye(len(square)) - square, lower=True, check_finite=False)
+    return float(-np.log(np.diag(factor)).sum())
+
+
+def _eigenvalues_of_square(cross: np.ndarray) -> np.ndarray:
+    return linalg.eigvalsh(_square(cross), driver="evd", check_finite=False)
+
+
+def _square(cross: np.ndarray) -> np.ndarray:
+    """C C' or C' C, whichever is smaller."""
+    return cross @ cross.T if cross.shape[0] <= cross.shape[1] else cross.T @ cross

@@ -1,0 +1,182 @@
+"""Neighbour counts of KSG, exactly, one tile of query points at a time.
+
+A tile holds, for each client, the distances from all N points (first axis) to B query points
+(last axis), and serves everything that is asked of them: all client pairs, both counts, and all
+re-pairings. The layout makes reductions over points run along contiguous queries:
+
+                 query i0 ... i0+B-1 | i0+B ... i0+B+m-1
+    point 0    [  ............................. ]
+      ...      [  ............................. ]
+    point N-1  [  ............................. ]
+    0 .. m-1   [  ............................. ]   the first m points again
+
+Re-pairing s reads client b's tile at offset (s, s): see `fedmi.mi.null`.
+"""
+
+from functools import partial
+from math import isqrt
+
+import jax
+import jax.numpy as jnp
+from jax import lax
+
+
+CHUNK = 16
+"""Components that one pass of `direct` takes together."""
+
+
+def block_size(n: int) -> int:
+    """Points a block: a power of two between a quarter and a half of the root of N."""
+    return max(1, 2 ** (isqrt(n).bit_length() - 2))
+
+
+def product_distances(points: jax.Array, queries: jax.Array) -> jax.Array:
+    """Squared Euclidean distances (M, B) of points (M, d) and queries (B, d), by one product.
+
+    Precise to the rounding of the largest squared norm: pass centred samples.
+    """
+    product = jnp.dot(points, queries.T, precision=lax.Precision.HIGHEST)
+    norms = (points**2).sum(axis=1)[:, None] + (queries**2).sum(axis=1)
+    return norms - 2 * product
+
+
+def direct_distances(points: jax.Array, queries: jax.Array, *, metric: str) -> jax.Array:
+    """Distances (M, B) of points (M, d) and queries (B, d), component by component.
+
+    Squared for metric "euclidean". Precise to the rounding of each distance itself.
+    """
+    d = points.shape[1]
+    padding = -d % CHUNK
+    points = jnp.pad(points, ((0, 0), (0, padding)))
+    queries = jnp.pad(queries, ((0, 0), (0, padding)))
+    along = queries.T
+
+    def add(c: jax.Array, far: jax.Array) -> jax.Array:
+        p = lax.dynamic_slice_in_dim(points, c * CHUNK, CHUNK, axis=1)
+        q = lax.dynamic_slice_in_dim(along, c * CHUNK, CHUNK, axis=0)
+        for t in range(CHUNK):
+            difference = p[:, t, None] - q[t]
+            if metric == "chebyshev":
+                far = jnp.maximum(far, jnp.abs(difference))
+            else:
+                far = far + difference**2
+        return far
+
+    start = jnp.zeros((points.shape[0], queries.shape[0]), points.dtype)
+    return lax.fori_loop(0, (d + padding) // CHUNK, add, start)
+
+
+def joint_kth(x: jax.Array, y: jax.Array, s: jax.Array, k: int) -> jax.Array:
+    """The k-th smallest joint distance of each query, (B,).
+
+    The points are cut into R blocks of size S, block r holding points r, r + R, r + 2R, ..., so
+    that the minima of all blocks are the elementwise minimum of S contiguous slices. The k
+    smallest distances lie in the k blocks of smallest minima (if one lay elsewhere, each of k
+    blocks would hold something at least as small), so only these are looked at twice.
+
+    Args:
+        x: (N, B) distances to x.
+        y: (N + m, B + m) distances to y, of which rows s..s+N and columns s..s+B are meant.
+        s: the re-pairing.
+        k: the number of neighbours.
+    """
+    n, width = x.shape
+    size = block_size(n)
+    blocks = n // size
+    if blocks < k:
+        return kth_smallest(_joint(x, y, s, 0, n), k)
+    minima = _joint(x, y, s, 0, blocks)
+    for i in range(1, size):
+        minima = jnp.minimum(minima, _joint(x, y, s, i * blocks, blocks))
+    # Without the barrier XLA computes the minima anew for each of the k searches.
+    minima = lax.optimization_barrier(minima)
+    lanes = jnp.arange(width)
+    candidates = [_joint(x, y, s, size * blocks, n - size * blocks)]
+    for _ in range(k):
+        block = minima.argmin(axis=0)
+        minima = minima.at[block, lanes].set(jnp.inf)
+        rows = blocks * jnp.arange(size)[:, None] + block
+        candidates.append(jnp.maximum(x[rows, lanes], y[rows + s, lanes + s]))
+    return kth_smallest(lax.optimization_barrier(jnp.concatenate(candidates)), k)
+
+
+def kth_smallest(values: jax.Array, k: int) -> jax.Array:
+    """The k-th smallest of each column of (M, B), ties counted, as (B,)."""
+    smallest = jnp.full(values.shape[1], -jnp.inf, values.dtype)
+    found = jnp.zeros(values.shape[1], jnp.int32)
+    for _ in range(k):
+        following = jnp.where(values > smallest, values, jnp.inf).min(axis=0)
+        ties = (values == following).sum(axis=0, dtype=jnp.int32)
+        smallest = jnp.where(found < k, following, smallest)
+        found = found + ties
+    return smallest
+
+
+def count_below(far: jax.Array, s: int | jax.Array, n: int, bound: jax.Array) -> jax.Array:
+    """How many of rows s..s+n of each column of `far` from column s on are below bound, (B,)."""
+    # Slices are added elementwise, as XLA on the CPU turns one long sum into slow code.
+    slices = block_size(n)
+    rows = n // slices
+    total = sum(_below(far, s, i * rows, rows, bound) for i in range(slices))
+    rest = _below(far, s, slices * rows, n - slices * rows, bound)
+    return lax.optimization_barrier(total).sum(axis=0) + rest.sum(axis=0)
+
+
+def _below(
+    far: jax.Array, s: int | jax.Array, first: int, rows: int, bound: jax.Array
+) -> jax.Array:
+    part = lax.dynamic_slice(far, (s + first, s), (rows, len(bound)))
+    return (part < bound).astype(jnp.int32)
+
+
+def _joint(x: jax.Array, y: jax.Array, s: jax.Array, first: int, rows: int) -> jax.Array:
+    """Joint distances of `rows` points from `first` on."""
+    part = lax.dynamic_slice(y, (s + first, s), (rows, x.shape[1]))
+    return jnp.maximum(x[first : first + rows], part)
+
+
+@partial(jax.jit, static_argnames=("pairs", "m", "k", "tile", "metric", "product"))
+def tile_counts(
+    clients: tuple[jax.Array, ...],
+    start: jax.Array,
+    *,
+    pairs: tuple[tuple[int, int], ...],
+    m: int,
+    k: int,
+    tile: int,
+    metric: str,
+    product: bool,
+) -> jax.Array:
+    """Neighbours strictly nearer than the k-th joint one, for one tile of queries.
+
+    Args:
+        clients: each (N + m, p_q), the first m points again at the end.
+        start: the first query.
+        pairs, m, k, metric: what is asked for.
+        tile: B, the number of queries; those beyond the last point begin again at the first.
+        product: whether Euclidean distances come from a matrix product.
+
+    Returns:
+        (pairs, 1 + m, 2, B) counts n_x and n_y; index 0 of the second axis is the pairing as it
+        is, index s re-pairing s.
+    """
+    n = clients[0].shape[0] - m
+    queries = (start + jnp.arange(tile + m)) % n
+    lanes = jnp.arange(tile + m)
+    distances = []
+    for points in clients:
+        if product:
+            far = product_distances(points, points[queries])
+        else:
+            far = direct_distances(points, points[queries], metric=metric)
+        far = far.at[queries, lanes].set(jnp.inf)
+        again = jnp.where(queries < m, queries + n, queries)
+        distances.append(far.at[again, lanes].set(jnp.inf))
+
+    def count(a: int, b: int, s: jax.Array) -> jax.Array:
+        x, y = distances[a], distances[b]
+        nearest = joint_kth(x[:n, :tile], y, s, k)
+        return jnp.stack([count_below(x, 0, n, nearest), count_below(y, s, n, nearest)])
+
+    shifts = jnp.arange(1 + m)
+    return jnp.stack([lax.map(partial(count, a, b), shifts) for a, b in pairs])

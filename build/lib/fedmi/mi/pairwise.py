@@ -1,0 +1,140 @@
+"""Mutual information of every pair of clients, and of two arrays as the case of two clients."""
+
+from collections.abc import Sequence
+
+import jax
+import numpy as np
+
+from fedmi.mi.gaussian import pairs as gaussian_pairs
+from fedmi.mi.ksg import pairs as ksg_pairs
+from fedmi.mi.null import repairing
+from fedmi.mi.result import Estimate, PairEstimate
+from fedmi.mi.samples import Samples, as_samples, check_lengths, check_varies
+
+ESTIMATORS = {"gaussian": gaussian_pairs, "ksg": ksg_pairs}
+
+
+def pairwise(
+    clients: Sequence[Samples],
+    *,
+    estimator: str = "gaussian",
+    permutations: int = 20,
+    key: jax.Array | None = None,
+    **options,
+) -> list[PairEstimate]:
+    """Estimate every pair of clients, and each again over re-paired seeds.
+
+    What belongs to one client (its whitening, its distances) is computed once.
+
+    Args:
+        clients: Q >= 2 arrays (N, p_q), or functions that load them; row i of each is seed i.
+        estimator: "gaussian" or "ksg".
+        permutations: m, the number of re-pairings; 0 for none.
+        key: a JAX random key for the re-pairings.
+        **options: of the estimator (`rtol`; `k`, `metric`).
+
+    Returns:
+        One `PairEstimate` for each pair (0, 1), (0, 2), ..., (1, 2), ...
+
+    Raises:
+        ValueError: input that the estimator cannot take, naming the client.
+    """
+    names = [f"clients[{q}]" for q in range(len(clients))]
+    return _pairwise(clients, names, estimator, permutations, key, options)
+
+
+def gaussian(x: Samples, y: Samples, *, rtol: float | None = None) -> Estimate:
+    """Mutual information of x and y by the Gaussian formula (Eqs 1-5), its bias removed.
+
+    Computed in float64 on the support of the samples. Mean and variance of `raw_bits` under
+    independence are exact for Gaussian samples of any covariance, and so is `bits` on average
+    there; `p_value`, from Wilks' Lambda, is valid only for Gaussian samples. For others compare
+    with `permutation_null`.
+
+    Args:
+        x, y: (N, p) and (N, q), row i of each from the same seed; one dimension is one column.
+        rtol: singular values of the centred samples up to `rtol * rms * sqrt(N)` count as
+            rounding (rms: root mean square of the samples). By default 8 eps of the precision of
+            the array passed; pass it if the samples were computed in a lower precision.
+
+    Returns:
+        An `Estimate`; `interval` is bits +- 1.96 sqrt(null variance + R / (N - 1)), where R
+        estimates the sum of squared population canonical correlations.
+
+    Raises:
+        ValueError: fewer samples than rank_x + rank_y + 1, or arrays that are not samples.
+    """
+    return _pairwise([x, y], ["x", "y"], "gaussian", 0, None, {"rtol": rtol})[0].estimate
+
+
+def ksg(x: Samples, y: Samples, *, k: int = 3, metric: str = "euclidean") -> Estimate:
+    """Mutual information of x and y by nearest neighbours (Eq. 6).
+
+    I = psi(k) - <psi(n_x + 1) + psi(n_y + 1)> + psi(N) nats: the first estimator of Kraskov,
+    Stögbauer and Grassberger, Phys. Rev. E 69, 066138 (2004). Where the paper writes eps(i) for the
+    distance to the k-th neighbour and counts within eps(i)/2, Kraskov's eps(i) is twice that
+    distance. As in Kraskov's work, n_x(i) counts the points strictly nearer to x_i than the k-th
+    neighbour of z_i = (x_i, y_i) is to z_i, where distances between z are the larger of those
+    between x and between y.
+
+    Args:
+        x, y: (N, p) and (N, q), row i of each from the same seed; one dimension is one column.
+            Computed in float64 if either is float64, else in float32.
+        k: the number of neighbours.
+        metric: the distance within x and within y, "euclidean" or "chebyshev".
+
+    Returns:
+        An `Estimate` whose `ceiling_bits` is psi(N) - psi(k + 1) in bits, beyond which the
+        estimator cannot read.
+
+    Raises:
+        ValueError: duplicate samples, k out of range, or arrays that are not samples.
+    """
+    return _pairwise([x, y], ["x", "y"], "ksg", 0, None, {"k": k, "metric": metric})[0].estimate
+
+
+def permutation_null(
+    x: Samples,
+    y: Samples,
+    *,
+    estimator: str = "gaussian",
+    m: int = 20,
+    key: jax.Array,
+    **options,
+) -> np.ndarray:
+    """Corrected estimates over re-paired seeds: what the estimator reads without dependence.
+
+    Args:
+        x, y: (N, p) and (N, q).
+        estimator: "gaussian" or "ksg".
+        m: the number of re-pairings, fewer than N.
+        key: a JAX random key.
+        **options: of the estimator.
+
+    Returns:
+        (m,) values of `bits`.
+
+    Raises:
+        ValueError: what the estimator refuses, and m out of range.
+    """
+    return _pairwise([x, y], ["x", "y"], estimator, m, key, options)[0].permuted
+
+
+def _pairwise(
+    clients: Sequence[Samples],
+    names: Sequence[str],
+    estimator: str,
+    permutations: int,
+    key: jax.Array | None,
+    options: dict,
+) -> list[PairEstimate]:
+    if estimator not in ESTIMATORS:
+        raise ValueError(f"estimator {estimator!r} is not one of {', '.join(ESTIMATORS)}")
+    if len(clients) < 2:
+        raise ValueError(f"{len(clients)} clients; mutual information needs at least two")
+    arrays = [as_samples(x, name) for x, name in zip(clients, names, strict=True)]
+    check_lengths(arrays, names)
+    for array, name in zip(arrays, names, strict=True):
+        check_varies(array, name)
+    repairs = repairing(len(arrays[0]), permutations, key)
+    return ESTIMATORS[estimator](arrays, names, repairs, **options)

@@ -1,0 +1,139 @@
+"""What an estimator returns: an estimate that says how far it can be trusted."""
+
+from dataclasses import dataclass, fields
+from math import inf, isinf, nan
+
+import numpy as np
+
+
+@dataclass(frozen=True, repr=False)
+class Estimate:
+    """Mutual information between two sets of samples, in bits.
+
+    What does not apply to an estimator is nan (None for `metric`).
+
+    Attributes:
+        bits: the estimate, corrected for the bias known analytically; never clipped at zero, and
+            infinite where a direction of x is a function of a direction of y.
+        raw_bits: the estimate before that correction.
+        finite_bits: the estimate on the directions that are not shared; equals `bits` if all are.
+        shared_directions: number of directions with canonical correlation 1.
+        null_bits, null_sd: exact mean and standard deviation of `raw_bits` over independent
+            Gaussian samples of the same N and ranks.
+        p_value: of independence, analytically; valid for Gaussian samples.
+        interval: (low, high), the 95 % interval of `bits`.
+        ceiling_bits: the largest value that the estimator can take at this N.
+        n: number of samples.
+        rank_x, rank_y: number of directions in which the samples vary.
+        estimator: "gaussian" or "ksg".
+        metric, k: distance within each of x and y, and number of neighbours.
+    """
+
+    bits: float
+    n: int
+    estimator: str
+    raw_bits: float = nan
+    finite_bits: float = nan
+    shared_directions: int | float = nan
+    null_bits: float = nan
+    null_sd: float = nan
+    p_value: float = nan
+    interval: tuple[float, float] = (nan, nan)
+    ceiling_bits: float = nan
+    rank_x: int | float = nan
+    rank_y: int | float = nan
+    metric: str | None = None
+    k: int | float = nan
+
+    def __repr__(self) -> str:
+        shown = [f"{self.bits:.4g} bits"]
+        for field in fields(self):
+            value = getattr(self, field.name)
+            low = value[0] if isinstance(value, tuple) else value
+            if field.name == "bits" or low is None or low != low:
+                continue
+            if isinstance(value, tuple):
+                value = f"({value[0]:.4g}, {value[1]:.4g})"
+            elif isinstance(value, float):
+                value = f"{value:.4g}"
+            shown.append(f"{field.name}={value}")
+        return f"Estimate({', '.join(shown)})"
+
+
+@dataclass(frozen=True)
+class PairEstimate:
+    """An estimate for clients a and b beside the same estimate over re-paired seeds.
+
+    Attributes:
+        pair: (a, b), the clients' positions.
+        estimate: of the samples as they are paired.
+        permuted: (m,) bits, the corrected estimate for each re-pairing.
+        rounding_bits: measured effect of float32 distances on `estimate.bits`; nan where float64
+            was used.
+    """
+
+    pair: tuple[int, int]
+    estimate: Estimate
+    permuted: np.ndarray
+    rounding_bits: float = nan
+
+    @property
+    def perm_bits(self) -> float:
+        """Mean of the estimate over re-pairings; nan without any."""
+        return float(self.permuted.mean()) if self.permuted.size else nan
+
+    @property
+    def perm_sd(self) -> float:
+        """Standard deviation of the estimate over re-pairings; nan with fewer than two."""
+        return float(self.permuted.std(ddof=1)) if self.permuted.size > 1 else nan
+
+    @property
+    def net_bits(self) -> float:
+        """The headline: the estimate less its mean over re-pairings."""
+        return self.estimate.bits - self.perm_bits
+
+    @property
+    def z(self) -> float:
+        """`net_bits` in units of `perm_sd`."""
+        if isinf(self.net_bits):
+            return inf
+        return self.net_bits / self.perm_sd if self.perm_sd > 0 else nan
+
+    @property
+    def p_value(self) -> float:
+        """(r + 1) / (m + 1), where r of m re-pairings read at least as much as the estimate."""
+        if not self.permuted.size:
+            return nan
+        return float((1 + (self.permuted >= self.estimate.bits).sum()) / (1 + self.permuted.size))
+
+    def row(self) -> dict[str, object]:
+        """The columns of `mi.csv` that belong to the estimate (the caller adds those of the study).
+
+        `low` and `high` bound `bits`; `p_value` is by re-pairing, `p_wilks` the analytic one.
+        """
+        e = self.estimate
+        return {
+            "pair": f"{self.pair[0]}-{self.pair[1]}",
+            "estimator": e.estimator,
+            "net_bits": self.net_bits,
+            "bits": e.bits,
+            "raw_bits": e.raw_bits,
+            "finite_bits": e.finite_bits,
+            "shared_directions": e.shared_directions,
+            "null_bits": e.null_bits,
+            "null_sd": e.null_sd,
+            "perm_bits": self.perm_bits,
+            "perm_sd": self.perm_sd,
+            "permutations": int(self.permuted.size),
+            "z": self.z,
+            "p_value": self.p_value,
+            "p_wilks": e.p_value,
+            "low": e.interval[0],
+            "high": e.interval[1],
+            "ceiling_bits": e.ceiling_bits,
+            "n": e.n,
+            "rank_x": e.rank_x,
+            "rank_y": e.rank_y,
+            "metric": e.metric,
+            "k": e.k,
+        }

@@ -1,0 +1,196 @@
+"""LeNet-5 as plain Flax (the version to read), and its training on images of digits.
+
+`fedmi.models.lenet_features` computes the same features many times faster on a CPU. The tests
+hold the two together.
+"""
+
+import hashlib
+import json
+import os
+import tempfile
+import zipfile
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import platformdirs
+from flax import linen as nn
+from flax import traverse_util
+from jax import Array
+
+FEATURES = 84
+CLASSES = 10
+SCHEMA = 1  # of cached weights; raised when the training below changes
+
+
+class LeNet(nn.Module):
+    """LeNet-5 of LeCun et al. (1998) with rectified linear units and max pooling.
+
+    6 maps of 5x5 (padded by 2), 2x2 pooling, 16 maps of 5x5, 2x2 pooling, 120, 84 and 10 units:
+    61,706 parameters.
+    """
+
+    def setup(self) -> None:
+        self.conv1 = nn.Conv(6, (5, 5), padding="SAME")
+        self.conv2 = nn.Conv(16, (5, 5), padding="VALID")
+        self.dense1 = nn.Dense(120)
+        self.dense2 = nn.Dense(FEATURES)
+        self.head = nn.Dense(CLASSES)
+
+    def __call__(self, images: Array) -> Array:
+        """Logits of shape (n, 10) for images of shape (n, 28, 28) with values in [0, 1]."""
+        return self.head(self.features(images))
+
+    def features(self, images: Array) -> Array:
+        """The activations of the last layer but one, of shape (n, 84)."""
+        x = images[..., None]
+        x = nn.max_pool(nn.relu(self.conv1(x)), (2, 2), strides=(2, 2))
+        x = nn.max_pool(nn.relu(self.conv2(x)), (2, 2), strides=(2, 2))
+        x = x.reshape(*x.shape[:-3], -1)
+        return nn.relu(self.dense2(nn.relu(self.dense1(x))))
+
+
+class Training(NamedTuple):
+    """How LeNet is trained: Adam with decoupled weight decay and a cosine schedule."""
+
+    steps: int = 1000
+    batch_size: int = 64
+    learning_rate: float = 3e-3
+    weight_decay: float = 1e-2
+    held_out: int = 1000
+    seed: int = 0
+
+
+class Pretrained(NamedTuple):
+    """A trained LeNet and its accuracy on the images that it was not trained on."""
+
+    params: Any
+    accuracy: float
+
+
+def train(images: np.ndarray, labels: np.ndarray, training: Training = Training()) -> Pretrained:
+    """Trains LeNet on all images but `training.held_out` of them, the same way every time.
+
+    It runs on the CPU even where there is a GPU, so that the weights do not depend on that.
+
+    Args:
+        images: (n, 28, 28) of uint8.
+        labels: (n,) of integers.
+        training: the settings.
+
+    Raises:
+        ValueError: if there are too few images to hold some out and fill a minibatch.
+    """
+    if len(images) < training.held_out + training.batch_size:
+        raise ValueError(
+            f"images: {len(images)} are too few to train on: {training.held_out} are held out and "
+            f"a minibatch takes {training.batch_size}"
+        )
+    with jax.default_device(jax.devices("cpu")[0]):
+        split, start, order = jax.random.split(jax.random.key(training.seed), 3)
+        shuffled = np.asarray(jax.random.permutation(split, len(images)))
+        images, labels = images[shuffled], labels[shuffled].astype(np.int32)
+        kept = len(images) - training.held_out
+        network = LeNet()
+        params = network.init(start, jnp.zeros((1, 28, 28)))["params"]
+        params = _fit(params, order, images[:kept], labels[:kept], training)
+        logits = network.apply({"params": params}, images[kept:].astype(np.float32) / 255)
+        accuracy = np.mean(np.argmax(np.asarray(logits), axis=1) == labels[kept:])
+    return Pretrained(jax.tree.map(np.asarray, params), float(accuracy))
+
+
+def _fit(params: Any, key: Array, images: Array, labels: Array, training: Training) -> Any:
+    network = LeNet()
+    schedule = optax.cosine_decay_schedule(training.learning_rate, training.steps)
+    optimizer = optax.adamw(schedule, weight_decay=training.weight_decay)
+
+    def loss(params, x, y):
+        logits = network.apply({"params": params}, x.astype(jnp.float32) / 255)
+        return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, y))
+
+    @jax.jit
+    def step(params, state, x, y):
+        updates, state = optimizer.update(jax.grad(loss)(params, x, y), state, params)
+        return optax.apply_updates(params, updates), state
+
+    state = optimizer.init(params)
+    batches = len(images) // training.batch_size
+    for i in range(training.steps):
+        if i % batches == 0:  # a new epoch, in an order of its own
+            epoch = jax.random.fold_in(key, i // batches)
+            shuffled = np.asarray(jax.random.permutation(epoch, len(images)))
+        batch = shuffled[i % batches * training.batch_size :][: training.batch_size]
+        params, state = step(params, state, images[batch], labels[batch])
+    return params
+
+
+def pretrain(images: np.ndarray, labels: np.ndarray, training: Training = Training()) -> Pretrained:
+    """`train`, done once and then read from the user's cache folder.
+
+    The folder is the environment variable FEDMI_CACHE, or the system's usual place. A file there
+    that is torn or was made from anything else is trained anew and replaced.
+    """
+    key = _key(images, labels, training)
+    path = cache_folder() / f"lenet-{key[:16]}.npz"
+    cached = _read(path, key)
+    if cached is None:
+        cached = train(images, labels, training)
+        _write(path, key, cached)
+    return cached
+
+
+def cache_folder() -> Path:
+    """Where trained weights are kept: FEDMI_CACHE, or the system's cache folder for fedmi."""
+    return Path(os.environ.get("FEDMI_CACHE") or platformdirs.user_cache_dir("fedmi"))
+
+
+def _key(images: np.ndarray, labels: np.ndarray, training: Training) -> str:
+    """A hash of everything that the weights follow from."""
+    settings = dict(training._asdict(), schema=SCHEMA, shape=images.shape)
+    digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
+    digest.update(np.ascontiguousarray(images, np.uint8))
+    digest.update(np.ascontiguousarray(labels, np.int32))
+    return digest.hexdigest()
+
+
+def _read(path: Path, key: str) -> Pretrained | None:
+    """The weights in a cache file; None if it is missing, torn, or not what it should be."""
+    shapes = {name: leaf.shape for name, leaf in _flat(_template()).items()}
+    try:
+        with np.load(path) as file:
+            if str(file["key"]) != key:
+                return None
+            flat = {name: file[name] for name in shapes}
+            accuracy = float(file["accuracy"])
+    except (OSError, EOFError, KeyError, ValueError, zipfile.BadZipFile):
+        return None
+    if any(flat[n].shape != shapes[n] or flat[n].dtype != np.float32 for n in shapes):
+        return None
+    return Pretrained(traverse_util.unflatten_dict(flat, sep="/"), accuracy)
+
+
+def _write(path: Path, key: str, pretrained: Pretrained) -> None:
+    """Writes a cache file whole or not at all, whoever else is writing it."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with tempfile.NamedTemporaryFile(dir=path.parent, suffix=".tmp", delete=False) as file:
+        try:
+            np.savez(file, key=key, accuracy=pretrained.accuracy, **_flat(pretrained.params))
+            file.flush()
+            os.fsync(file.fileno())
+            os.replace(file.name, path)
+        except BaseException:
+            os.unlink(file.name)
+            raise
+
+
+def _template() -> Any:
+    key = jax.eval_shape(jax.random.key, 0)
+    return jax.eval_shape(LeNet().init, key, jnp.zeros((1, 28, 28)))["params"]
+
+
+def _flat(params: Any) -> Mapping[str, Any]:
+    return traverse_util.flatten_dict(params, sep="/")

@@ -1,0 +1,210 @@
+"""The paper's figures, one function each, from the tidy tables of `fedmi.tables`.
+
+Colours are told apart by the colour-blind and, with markers and line styles, in grey.
+"""
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+
+import matplotlib as mpl
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+import seaborn as sns
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from fedmi.tables import HELD_OUT, write_whole
+
+STYLE = Path(__file__).with_name("fedmi.mplstyle")
+MARKERS = "osD^vPX"
+DASHES = ("-", "--", ":", "-.")
+TITLES = {"signal": "signal variation prediction", "digits": "digit recognition"}
+METRICS = {"mse": "mean squared error", "accuracy": "accuracy"}
+
+
+def _looks(names: list) -> Mapping[object, dict]:
+    """A colour, a marker and a line style for each client pair or client."""
+    colours = sns.color_palette("colorblind", max(len(names), 3))
+    return {
+        name: dict(
+            color=colours[i], marker=MARKERS[i % len(MARKERS)], linestyle=DASHES[i % len(DASHES)]
+        )
+        for i, name in enumerate(names)
+    }
+
+
+def _title(table: pd.DataFrame) -> str:
+    task, coupling = table.task.iloc[0], table.coupling.iloc[0]
+    return f"{TITLES.get(task, task)}, coupling “{coupling}”"
+
+
+def mutual_information(
+    mi: pd.DataFrame, learning: pd.DataFrame, baseline: float | None = None
+) -> Figure:
+    """Figures 1 and 2: MI by the Gaussian formula (a) and by KSG (b), and the metric (c).
+
+    The upper axes of (a) and (b) show `net_bits`, what is left when the mean over re-paired seeds
+    is taken away, with a band of 1.96 `perm_sd`. The lower axes show the uncorrected estimate, as
+    the paper draws it, above what the same formula reads for re-paired (independent) clients.
+
+    Args:
+        mi: the table mi.csv of one study.
+        learning: the table learning.csv of the same study.
+        baseline: the metric of the best constant prediction, drawn in (c) if it is known.
+    """
+    with mpl.style.context(STYLE):
+        figure = plt.figure(figsize=(10.5, 3.9), layout="constrained")
+        grid = figure.add_gridspec(2, 3, height_ratios=(2.2, 1))
+        for column, (letter, estimator, words) in enumerate(
+            (("a", "gaussian", "MI, Gaussian formula"), ("b", "ksg", "MI, KSG"))
+        ):
+            net = figure.add_subplot(grid[0, column])
+            raw = figure.add_subplot(grid[1, column], sharex=net)
+            rows = mi[mi.estimator == estimator]
+            if rows.empty:
+                net.text(0.5, 0.5, "not estimated", ha="center", transform=net.transAxes)
+                continue
+            _net_bits(net, rows)
+            _raw_bits(raw, rows)
+            net.set_title(f"({letter}) {words}")
+            net.tick_params(labelbottom=False)
+            if column == 0:
+                net.legend(title="clients", title_fontsize=8)
+        _learning(figure.add_subplot(grid[:, 2]), learning, baseline)
+        figure.suptitle(_title(mi), fontsize=10.5)
+    return figure
+
+
+def _net_bits(axes: Axes, rows: pd.DataFrame) -> None:
+    looks = _looks(list(rows.pair.unique()))
+    for pair, line in rows.groupby("pair", sort=False):
+        infinite = np.isinf(line.net_bits)
+        net = np.where(infinite, line.finite_bits - line.perm_bits, line.net_bits)
+        label = f"({pair.replace('-', ', ')})" + (" finite part" if infinite.any() else "")
+        axes.plot(line.iteration, net, label=label, **looks[pair])
+        axes.fill_between(
+            line.iteration,
+            net - 1.96 * line.perm_sd,
+            net + 1.96 * line.perm_sd,
+            color=looks[pair]["color"],
+            alpha=0.15,
+            linewidth=0,
+        )
+    axes.axhline(0, color="0.3", linewidth=0.8)
+    axes.set_ylabel("net MI (bits)")
+
+
+def _raw_bits(axes: Axes, rows: pd.DataFrame) -> None:
+    looks = _looks(list(rows.pair.unique()))
+    for pair, line in rows.groupby("pair", sort=False):
+        axes.plot(line.iteration, line.raw_bits, **looks[pair] | dict(markersize=3, linewidth=1))
+    # The corrected estimate is the raw one less its analytic bias (none for KSG), and re-pairing
+    # has a mean of its own beyond that bias.
+    first = rows[rows.pair == rows.pair.iloc[0]]
+    unpaired = first.raw_bits - first.bits.where(np.isfinite(first.bits), first.finite_bits)
+    axes.plot(
+        first.iteration,
+        unpaired + first.perm_bits,
+        color="0.35",
+        linewidth=1,
+        linestyle=(0, (1, 1)),
+        label="re-paired seeds",
+    )
+    axes.set_xlabel("iteration")
+    axes.set_ylabel("uncorrected (bits)")
+    axes.legend(loc="best", fontsize=7)
+
+
+def _learning(axes: Axes, learning: pd.DataFrame, baseline: float | None) -> None:
+    metric = learning.metric.iloc[0]
+    looks = _looks(list(learning.client.unique()))
+    for client, rows in learning[learning.metric == metric].groupby("client"):
+        style = looks[client] | dict(marker="", zorder=2)
+        axes.plot(rows.iteration, rows["mean"], label=f"client {client}, in training", **style)
+        axes.fill_between(
+            rows.iteration, rows.low, rows.high, color=looks[client]["color"], alpha=0.2, lw=0
+        )
+    for client, rows in learning[learning.metric == HELD_OUT + metric].groupby("client"):
+        style = looks[client] | dict(linestyle="", zorder=3)
+        error = (rows["mean"] - rows.low, rows.high - rows["mean"])
+        axes.errorbar(rows.iteration, rows["mean"], error, label=f"client {client}, fresh", **style)
+    if baseline is not None:
+        axes.axhline(
+            baseline, color="0.3", linewidth=1, linestyle=(0, (4, 2)), label="best constant"
+        )
+    axes.set_title(f"(c) {METRICS.get(metric, metric)}")
+    axes.set_xlabel("iteration")
+    axes.set_ylabel(METRICS.get(metric, metric))
+    axes.legend(fontsize=7)
+
+
+def distances(table: pd.DataFrame) -> Figure:
+    """Figures 3 and 4: the Euclidean (a), Manhattan (b) and Chebyshev (c) distance.
+
+    The upper axes show clients of the same seed, as in the paper, and clients of different seeds:
+    what "closer" has to be compared with. The lower axes show by how much the former are closer.
+
+    Args:
+        table: the table distances.csv of one study.
+    """
+    looks = _looks(list(table.pair.unique()))
+    with mpl.style.context(STYLE):
+        figure, (upper, lower) = plt.subplots(
+            2, 3, figsize=(10.5, 4.1), height_ratios=(2.2, 1), sharex=True, layout="constrained"
+        )
+        for column, metric in enumerate(table.metric.unique()):
+            apart, closer = upper[column], lower[column]
+            for pair, line in table[table.metric == metric].groupby("pair", sort=False):
+                label = f"({pair.replace('-', ', ')})"
+                apart.plot(line.iteration, line.distance, label=label, **looks[pair])
+                share = 100 * (1 - line.distance / line.unmatched)
+                closer.plot(line.iteration, share, **looks[pair] | dict(markersize=3, linewidth=1))
+            others = table[table.metric == metric].groupby("iteration").unmatched.mean()
+            style = dict(color="0.35", linestyle=(0, (1, 1)), marker="x", markersize=4)
+            apart.plot(others.index, others, label="other seeds", **style)
+            closer.axhline(0, **style | dict(marker=""))
+            apart.set_title(f"({'abc'[column]}) {metric.capitalize()} distance")
+            closer.set_xlabel("iteration")
+        upper[0].set_ylabel("distance of parameters")
+        lower[0].set_ylabel("closer than\nother seeds (%)")
+        upper[0].legend(title="clients", title_fontsize=8)
+        figure.suptitle(_title(table), fontsize=10.5)
+    return figure
+
+
+def save(figure: Figure, tables: Mapping[str, pd.DataFrame], folder: Path, name: str) -> list[str]:
+    """Writes a figure as PNG and SVG and beside it the tables that it is drawn from.
+
+    Args:
+        figure: the figure.
+        tables: by the ending of the file's name, which is "" for the figure's own table.
+        folder: where.
+        name: the files' name without its ending.
+
+    Returns:
+        The files' names.
+    """
+    written = {}
+    for kind in ("png", "svg"):
+        # Without a date, the same figure is the same file.
+        metadata = {"Date": None} if kind == "svg" else {}
+        written[f"{name}.{kind}"] = partial(figure.savefig, format=kind, metadata=metadata)
+    for ending, table in tables.items():
+        written[f"{name}{ending}.csv"] = partial(table.to_csv, index=False)
+    with mpl.style.context(STYLE):
+        for file, write in written.items():
+            write_whole(folder / file, write)
+    return list(written)
+
+
+def figure_names(study: str) -> tuple[str, str]:
+    """What a study's figures of MI and of distances are called, the paper's own by its numbers.
+
+    The paper's Figures 1 to 4 are those of the studies `signal` and `digits`.
+    """
+    mi, apart = {"signal": ("figure1-", "figure3-"), "digits": ("figure2-", "figure4-")}.get(
+        study, ("", "")
+    )
+    return f"{mi}{study}-mi", f"{apart}{study}-distances"

@@ -1,0 +1,350 @@
+"""Local SGD of one client, and the sampler that repeats it over seeds.
+
+The sampler is `jax.vmap` of one client's epoch over clients and seeds, compiled once for a tile of
+seeds. Tiles have one fixed size, so that a seed's numbers do not depend on how many others are
+asked for, and each tile runs whole on one device, so that they do not depend on the devices.
+"""
+
+import time
+import uuid
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import optax
+import xarray as xr
+from jax import Array
+from jax.flatten_util import ravel_pytree
+
+from fedmi import provenance, scopes, store, tasks
+from fedmi.progress import track
+from fedmi.tasks.base import Assets, Keys, Task
+
+TILE = 256
+
+
+def train(task: Task, keys: Keys, assets: Assets) -> tuple[Array, Array, Array]:
+    """One epoch of local SGD at one client (Step 2 of the paper's introduction).
+
+    Args:
+        task: the task.
+        keys: the client's keys, stream -> key.
+        assets: the task's assets.
+
+    Returns:
+        theta of shape (steps, t), the parameters after each step; the metric of shape (steps,),
+        taken on each minibatch before the step that uses it, thus on examples not yet seen; and
+        whether each step's gradient was clipped, of shape (steps,).
+    """
+    params = task.init(keys)
+    optimizer = task.optimizer
+    order = jax.random.permutation(keys[task.stream("order")], task.examples)
+    batches = jax.tree.map(
+        lambda a: a[order].reshape(task.steps, task.batch_size, *a.shape[1:]),
+        task.data(keys, assets),
+    )
+    dropout = task.stream("dropout")
+
+    def step(carry, inputs):
+        params, state = carry
+        index, batch = inputs
+        key = None if dropout is None else jax.random.fold_in(keys[dropout], index)
+        (_, metric), gradient = jax.value_and_grad(task.loss, has_aux=True)(params, batch, key)
+        clipped = (
+            jnp.zeros((), bool)
+            if task.clip_norm is None
+            else optax.tree.norm(gradient) > task.clip_norm
+        )
+        updates, state = optimizer.update(gradient, state, params)
+        params = optax.apply_updates(params, updates)
+        return (params, state), (ravel_pytree(params)[0], metric, clipped)
+
+    carry = (params, optimizer.init(params))
+    _, history = jax.lax.scan(step, carry, (jnp.arange(task.steps), batches))
+    return history
+
+
+def over_clients_and_seeds(
+    one: Callable[..., Any], coupling: Mapping[str, str], clients: int
+) -> Callable[..., Any]:
+    """Maps a function of one client of one seed over all clients and a tile's seeds.
+
+    A stream that does not differ between seeds (or clients) enters the map unmapped, so that what
+    depends on it alone is computed once.
+
+    Args:
+        one: (keys, *rest) -> a pytree of arrays, for one client of one seed.
+        coupling: stream -> scope.
+        clients: number of clients.
+
+    Returns:
+        A function (root key, seeds of shape (n,), *rest) -> the pytree with axes
+        (seed, client, ...) in front, where each `rest` has axes (seed, client, ...) too.
+    """
+    seed_axes = {s: 0 if scopes.differs_between_seeds(c) else None for s, c in coupling.items()}
+    client_axes = {s: 0 if scopes.differs_between_clients(c) else None for s, c in coupling.items()}
+
+    def mapped(root: Array, seeds: Array, *rest: Any) -> Any:
+        def keys_of(stream: str) -> Array:
+            def key(seed, client):
+                return scopes.stream_key(root, stream, coupling[stream], seed=seed, client=client)
+
+            over_seeds = jax.vmap(key, (0, None)) if seed_axes[stream] == 0 else key
+            seed = seeds if seed_axes[stream] == 0 else 0
+            if client_axes[stream] == 0:
+                return jax.vmap(over_seeds, (None, 0))(seed, jnp.arange(clients))
+            return over_seeds(seed, 0)
+
+        def with_index(_, keys, *rest):  # the index is mapped even where no stream is
+            return one(keys, *rest)
+
+        over_seeds = jax.vmap(with_index, (0, seed_axes, *(0 for _ in rest)))
+        over_both = jax.vmap(
+            lambda _, keys, *rest: over_seeds(seeds, keys, *rest),
+            (0, client_axes, *(1 for _ in rest)),
+            out_axes=1,
+        )
+        return over_both(jnp.arange(clients), {s: keys_of(s) for s in coupling}, *rest)
+
+    return mapped
+
+
+def tile_sampler(
+    task: Task, coupling: Mapping[str, str], clients: int, checkpoints: Sequence[int], tile: int
+) -> Callable[[Array, Array, Assets], dict[str, Array]]:
+    """The function, to be compiled, that samples one tile of seeds.
+
+    Returns:
+        A function (root key, index of the tile's first seed, assets) -> theta of shape
+        (tile, clients, checkpoints, t), metric (tile, clients, steps) and the number of clipped
+        steps (tile, clients).
+    """
+    kept = np.asarray(checkpoints) - 1
+
+    def sample_tile(root: Array, first: Array, assets: Assets) -> dict[str, Array]:
+        def one(keys: Keys) -> dict[str, Array]:
+            theta, metric, clipped = train(task, keys, assets)
+            return dict(theta=theta[kept], metric=metric, clipped=jnp.sum(clipped))
+
+        return over_clients_and_seeds(one, coupling, clients)(root, first + jnp.arange(tile))
+
+    return sample_tile
+
+
+def sample(
+    task: Task | str,
+    *,
+    seeds: int,
+    clients: int = 3,
+    coupling: str | Mapping[str, str] = "shared-source",
+    checkpoints: Sequence[int] | None = None,
+    root_seed: int = 0,
+    store: str | Path | None = None,
+    tile: int = TILE,
+) -> xr.Dataset:
+    """Samples client-computed parameters: one epoch of local SGD for every client of every seed.
+
+    Seeds that the store holds already are not computed again, so that an interrupted call goes on
+    where it stopped and a larger `seeds` adds to a smaller one: the first 2,000 of 22,000 are the
+    same to the bit. The call spreads its tiles over all devices that JAX sees.
+
+    Args:
+        task: a task or its name (see `fedmi.tasks.get`).
+        seeds: number of repetitions N.
+        clients: number of clients Q, at least 2.
+        coupling: a named coupling or a mapping stream -> scope (see `fedmi.scopes`).
+        checkpoints: the iterations whose parameters are kept, ascending, from 1 to the steps of
+            the epoch; None for the last alone.
+        root_seed: the seed of all randomness.
+        store: folder of the zarr store; None keeps the samples in memory.
+        tile: seeds a tile: what is computed at once, and a shard of the store. Memory grows with
+            it.
+
+    Returns:
+        A dataset, opened lazily, of theta (seed, client, iteration, parameter) float32, metric
+        (seed, client, step) float32, taken on each step's minibatch before the step, and clipped
+        (seed, client), the number of steps whose gradient was clipped. Its attributes are what the
+        samples depend on.
+
+    Raises:
+        ValueError: for impossible arguments.
+        fedmi.store.StoreError: (a ValueError) if the store holds samples of other parameters.
+        OSError: if the store cannot be written; it stays whole.
+    """
+    task = tasks.get(task)
+    checkpoints = check_arguments(task, seeds, clients, checkpoints, root_seed, tile)
+    coupling = scopes.resolve(coupling, task.streams)
+    if not any(scopes.differs_between_seeds(scope) for scope in coupling.values()):
+        raise ValueError(
+            "coupling: no stream differs between seeds, so that all seeds are one; make one "
+            "stream shared or independent"
+        )
+    assets = task.assets()
+    parameters = dict(
+        describe(task, assets, coupling, root_seed),
+        clients=int(clients),
+        checkpoints=checkpoints,
+        tile=int(tile),
+    )
+    samples = _open_store(None if store is None else Path(store), parameters, task)
+    pending = samples.pending(seeds)
+    if pending:
+        sample_tile = tile_sampler(task, coupling, clients, checkpoints, tile)
+        _run(samples, sample_tile, jax.random.key(root_seed), assets, seeds, pending)
+    return samples.dataset(seeds)
+
+
+def check_arguments(
+    task: Task,
+    seeds: int,
+    clients: int,
+    checkpoints: Sequence[int] | None,
+    root_seed: int,
+    tile: int,
+) -> list[int]:
+    """Refuses impossible arguments of `sample`; returns the checkpoints as a list of int.
+
+    Raises:
+        ValueError: naming the argument, what was wrong, and what would be right.
+    """
+    for name, value, least in (
+        ("seeds", seeds, 1),
+        ("clients", clients, 2),
+        ("root_seed", root_seed, 0),
+        ("tile", tile, 1),
+    ):
+        if isinstance(value, bool) or not isinstance(value, int | np.integer):
+            raise ValueError(f"{name}: {value!r} is not a whole number")
+        if value < least:
+            raise ValueError(f"{name}: {value} is below {least}")
+    if checkpoints is None:
+        return [task.steps]
+    kept = list(checkpoints)
+    if not kept or kept != sorted(set(kept)):
+        raise ValueError(f"checkpoints: {kept} must be ascending, without repeats, at least one")
+    for iteration in kept:
+        if not isinstance(iteration, int | np.integer) or not 1 <= iteration <= task.steps:
+            raise ValueError(
+                f"checkpoints: {iteration!r} is not an iteration of the epoch, which are 1 to "
+                f"{task.steps}"
+            )
+    return [int(iteration) for iteration in kept]
+
+
+def describe(
+    task: Task, assets: Assets, coupling: Mapping[str, str], root_seed: int
+) -> dict[str, Any]:
+    """What every seed's training depends on, in JSON's types."""
+    return dict(
+        task=task.name,
+        options=dict(task.options),
+        examples=task.examples,
+        batch_size=task.batch_size,
+        learning_rate=task.learning_rate,
+        clip_norm=task.clip_norm,
+        metric=task.metric,
+        parameters=task.parameter_count,
+        assets=provenance.digest(assets),
+        coupling=scopes.name_of(coupling, task.streams),
+        scopes=dict(coupling),
+        root_seed=int(root_seed),
+    )
+
+
+def _open_store(path: Path | None, parameters: Mapping[str, Any], task: Task) -> store.SampleStore:
+    if path is None or not path.exists():
+        return store.create(path, parameters, steps=task.steps, size=task.parameter_count)
+    samples = store.open_existing(path)
+    store.check_parameters(samples, parameters)
+    return samples
+
+
+def _run(
+    samples: store.SampleStore,
+    sample_tile: Callable[[Array, Array, Assets], dict[str, Array]],
+    root: Array,
+    assets: Assets,
+    seeds: int,
+    pending: Sequence[int],
+) -> None:
+    """Computes the pending tiles, writes each as it is done, and records the run."""
+    versions = provenance.versions()
+    store.warn_of_versions(samples, versions)
+    entry = dict(
+        run=uuid.uuid4().hex,
+        first_seed=pending[0] * samples.tile,
+        seeds=int(seeds),
+        versions=versions,
+        devices=provenance.devices(),
+        hardware=provenance.hardware(),
+        code=provenance.code(),
+        start=provenance.now(),
+        end=None,
+        seconds=None,
+    )
+    started = time.monotonic()
+    samples.grow(seeds)
+    samples.record(entry)
+    results = _compute(jax.jit(sample_tile), root, assets, samples.tile, pending)
+    for tile, arrays in track(results, total=len(pending), what="sampling", unit="tile"):
+        last = min(seeds - tile * samples.tile, samples.tile)  # the padding is not kept
+        samples.write(tile, {name: array[:last] for name, array in arrays.items()})
+    samples.record(entry | dict(end=provenance.now(), seconds=round(time.monotonic() - started, 3)))
+
+
+def _compute(
+    sample_tile: Callable[..., dict[str, Array]],
+    root: Array,
+    assets: Assets,
+    tile: int,
+    pending: Sequence[int],
+) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+    """The tiles' arrays in order; every device has one tile in work at a time."""
+    devices = jax.local_devices()
+    with ThreadPoolExecutor(len(devices)) as pool:
+        constants = [jax.device_put((root, assets), device) for device in devices]
+
+        def compute(slot: int, index: int) -> dict[str, np.ndarray]:
+            first = jax.device_put(np.int32(index * tile), devices[slot])
+            root_there, assets_there = constants[slot]
+            return jax.device_get(sample_tile(root_there, first, assets_there))
+
+        running: deque[tuple[int, int, Future]] = deque()
+        waiting = deque(pending)
+        for slot in range(min(len(devices), len(waiting))):
+            index = waiting.popleft()
+            running.append((index, slot, pool.submit(compute, slot, index)))
+        while running:
+            index, slot, future = running.popleft()
+            arrays = future.result()
+            if waiting:
+                following = waiting.popleft()
+                running.append((following, slot, pool.submit(compute, slot, following)))
+            yield index, arrays
+
+
+def finite(samples: xr.Dataset) -> xr.Dataset:
+    """The seeds whose parameters and metric are finite everywhere, at all clients.
+
+    Args:
+        samples: a dataset as `sample` returns it. It is read one client and one checkpoint at a
+            time.
+
+    Returns:
+        The same dataset without the other seeds; its attribute `excluded` says how many they are.
+    """
+    good = np.isfinite(samples.metric.values).all(axis=(1, 2))
+    for client in range(samples.sizes["client"]):
+        for kept in range(samples.sizes["iteration"]):
+            theta = samples.theta.isel(client=client, iteration=kept).values
+            good &= np.isfinite(theta).all(axis=1)
+    excluded = int((~good).sum())
+    if excluded:
+        print(f"{excluded} of {good.size} seeds are not finite and are left out")
+        samples = samples.isel(seed=np.flatnonzero(good))
+    return samples.assign_attrs(excluded=excluded)

@@ -1,0 +1,151 @@
+"""Streams of randomness, the scopes they may have, and the keys that follow.
+
+Two clients' parameters depend on each other only through randomness that the clients share *and*
+that changes from seed to seed. Every source of randomness is therefore a named stream, and every
+stream has one of four scopes:
+
+=============  =====================  =======================
+scope          differs between seeds  differs between clients
+=============  =====================  =======================
+`fixed`        no                     no
+`client`       no                     yes
+`shared`       yes                    no
+`independent`  yes                    yes
+=============  =====================  =======================
+
+With no stream `shared`, the clients are independent and their mutual information is exactly zero.
+"""
+
+import zlib
+from collections.abc import Mapping
+
+import jax
+from jax import Array
+
+SCOPES = ("fixed", "client", "shared", "independent")
+ROLES = ("init", "source", "variation", "order", "dropout")
+
+# Per named coupling, the scope of a stream by the part (role) that it plays in the task.
+COUPLINGS: Mapping[str, Mapping[str, str]] = {
+    "null": dict(
+        init="fixed", source="client", variation="client", order="independent",
+        dropout="independent",
+    ),
+    "independent": dict.fromkeys(ROLES, "independent"),
+    "shared-source": dict(
+        init="fixed", source="shared", variation="independent", order="independent",
+        dropout="independent",
+    ),
+    "shared-source-order": dict(
+        init="fixed", source="shared", variation="independent", order="shared",
+        dropout="independent",
+    ),
+    "shared-init": dict(
+        init="shared", source="client", variation="client", order="independent",
+        dropout="independent",
+    ),
+    "shared-order": dict(
+        init="fixed", source="client", variation="client", order="shared", dropout="shared",
+    ),
+}  # fmt: skip
+
+# In a later federated round these are drawn anew; everything else is the client's own for good.
+ROLES_OF_A_ROUND = ("order", "dropout")
+
+
+def resolve(coupling: str | Mapping[str, str], streams: Mapping[str, str]) -> dict[str, str]:
+    """The scope of every stream of a task under a coupling.
+
+    Args:
+        coupling: a name out of `COUPLINGS`, or a mapping stream -> scope that names every stream.
+        streams: the task's streams, a mapping stream -> role (one of `ROLES`).
+
+    Returns:
+        A mapping stream -> scope in the order of `streams`.
+
+    Raises:
+        ValueError: for an unknown coupling, stream or scope, or a stream left out; the message
+            lists the known ones.
+    """
+    for stream, role in streams.items():
+        if role not in ROLES:
+            raise ValueError(
+                f"streams: {stream!r} has the unknown role {role!r}; known roles: "
+                f"{', '.join(ROLES)}"
+            )
+    if isinstance(coupling, str):
+        if coupling not in COUPLINGS:
+            raise ValueError(
+                f"coupling: unknown name {coupling!r}; known couplings: {', '.join(COUPLINGS)} "
+                "(or a mapping of every stream to its scope)"
+            )
+        return {stream: COUPLINGS[coupling][role] for stream, role in streams.items()}
+    unknown = [stream for stream in coupling if stream not in streams]
+    if unknown:
+        raise ValueError(
+            f"coupling: unknown stream {unknown[0]!r}; this task's streams: {', '.join(streams)}"
+        )
+    missing = [stream for stream in streams if stream not in coupling]
+    if missing:
+        raise ValueError(
+            f"coupling: no scope for the stream {missing[0]!r}; give one of {', '.join(SCOPES)}"
+        )
+    for stream, scope in coupling.items():
+        if scope not in SCOPES:
+            raise ValueError(
+                f"coupling: stream {stream!r} has the unknown scope {scope!r}; known scopes: "
+                f"{', '.join(SCOPES)}"
+            )
+    return {stream: coupling[stream] for stream in streams}
+
+
+def name_of(scopes: Mapping[str, str], streams: Mapping[str, str]) -> str:
+    """The name of the coupling that gives a task's streams these scopes, "custom" if none does."""
+    for name in COUPLINGS:
+        if resolve(name, streams) == dict(scopes):
+            return name
+    return "custom"
+
+
+def differs_between_seeds(scope: str) -> bool:
+    """Whether a stream of this scope is drawn anew for every seed."""
+    return scope in ("shared", "independent")
+
+
+def differs_between_clients(scope: str) -> bool:
+    """Whether a stream of this scope is drawn anew for every client."""
+    return scope in ("client", "independent")
+
+
+def stream_key(
+    root: Array, stream: str, scope: str, *, seed: Array | int, client: Array | int
+) -> Array:
+    """The key of one stream for one client of one seed.
+
+    It depends on nothing but its arguments: never on the tile, the device or the process. The
+    stream enters by a checksum of its name, so that adding a stream to a task leaves the others'
+    draws as they were.
+
+    Args:
+        root: the study's root key.
+        stream: the stream's name.
+        scope: one of `SCOPES`.
+        seed: global index of the seed, from 0.
+        client: index of the client, from 0.
+    """
+    key = jax.random.fold_in(root, zlib.crc32(stream.encode()))
+    if differs_between_clients(scope):
+        key = jax.random.fold_in(key, client)
+    if differs_between_seeds(scope):
+        key = jax.random.fold_in(key, seed)
+    return key
+
+
+def client_keys(
+    root: Array, scopes: Mapping[str, str], *, seed: Array | int, client: Array | int
+) -> dict[str, Array]:
+    """The keys of all streams for one client of one seed, as a mapping stream -> key."""
+    return {
+        stream: stream_key(root, stream, scope, seed=seed, client=client)
+        for stream, scope in scopes.items()
+    }

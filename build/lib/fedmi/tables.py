@@ -1,0 +1,169 @@
+"""The tidy tables that figures are drawn from: one row an estimate, a distance or a mean."""
+
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from itertools import combinations
+from pathlib import Path
+
+import jax
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from fedmi import distance, mi
+
+MI_COLUMNS = [
+    "task", "coupling", "pair", "iteration", "estimator", "net_bits", "bits", "raw_bits",
+    "finite_bits", "shared_directions", "null_bits", "null_sd", "perm_bits", "perm_sd",
+    "permutations", "z", "p_value", "p_wilks", "low", "high", "ceiling_bits", "n", "excluded",
+    "rank_x", "rank_y", "metric", "k",
+]  # fmt: skip
+DISTANCE_COLUMNS = ["task", "coupling", "pair", "iteration", "metric", "distance", "unmatched"]
+LEARNING_COLUMNS = ["task", "coupling", "client", "iteration", "metric", "mean", "low", "high"]
+
+REPAIRINGS = 4  # behind an unmatched distance, a mean over so many times N seeds
+HELD_OUT = "held-out "  # before a metric's name: taken on data that the client has not trained on
+
+
+def mi_rows(
+    samples: xr.Dataset, iteration: int, *, estimator: str, permutations: int, **options
+) -> list[dict]:
+    """The rows of `mi.csv` for every pair of clients at one checkpoint.
+
+    Args:
+        samples: finite samples (`fedmi.finite`), which are read one checkpoint at a time.
+        iteration: the checkpoint.
+        estimator: "gaussian" or "ksg".
+        permutations: re-pairings of seeds behind the null.
+        **options: of the estimator.
+
+    Raises:
+        ValueError: if the samples are not what the estimator can take.
+    """
+    # Its own key for every checkpoint and estimator, the same whatever else is estimated.
+    key = jax.random.fold_in(jax.random.key(samples.attrs["root_seed"]), iteration)
+    pairs = mi.pairwise(
+        [
+            samples.theta.sel(client=client, iteration=iteration).values
+            for client in samples.client.values
+        ],
+        estimator=estimator,
+        permutations=permutations,
+        key=jax.random.fold_in(key, zlib.crc32(estimator.encode())),
+        **options,
+    )
+    return [
+        dict(_study(samples), iteration=iteration, excluded=samples.attrs["excluded"]) | pair.row()
+        for pair in pairs
+    ]
+
+
+def distance_rows(samples: xr.Dataset, iteration: int) -> list[dict]:
+    """The rows of `distances.csv` for every pair of clients at one checkpoint.
+
+    `unmatched` is the same distance between clients of different seeds: what two clients are apart
+    that have nothing in common but the law they are drawn from.
+    """
+    key = jax.random.fold_in(jax.random.key(samples.attrs["root_seed"]), iteration)
+    theta = samples.theta.sel(iteration=iteration).values
+    return [
+        dict(
+            _study(samples),
+            pair=f"{a}-{b}",
+            iteration=iteration,
+            metric=metric,
+            distance=measure(theta[:, a], theta[:, b]),
+            unmatched=distance.unmatched(
+                theta[:, a], theta[:, b], metric=metric, m=REPAIRINGS, key=key
+            ),
+        )
+        for metric, measure in distance.METRICS.items()
+        for a, b in combinations(range(samples.sizes["client"]), 2)
+    ]
+
+
+def learning_rows(
+    samples: xr.Dataset, metric: str, held_out: xr.DataArray | None = None
+) -> list[dict]:
+    """The rows of `learning.csv`: the metric's mean over seeds with its 95 % interval.
+
+    Args:
+        samples: finite samples. The metric of step s is taken on a minibatch before the step that
+            uses it, so that it belongs to iteration s - 1.
+        metric: what the metric is called.
+        held_out: the metric on held-out data (`fedmi.held_out_metric`), if there is any.
+    """
+    during = samples.metric.rename(step="iteration")
+    during = during.assign_coords(iteration=during.iteration - 1)
+    rows = list(_means(during, samples, metric))
+    if held_out is not None:
+        rows += _means(held_out, samples, HELD_OUT + metric)
+    return rows
+
+
+def _means(values: xr.DataArray, samples: xr.Dataset, metric: str) -> Iterator[dict]:
+    mean = values.mean("seed", dtype=np.float64)
+    half = 1.96 * values.std("seed", ddof=1, dtype=np.float64) / np.sqrt(values.sizes["seed"])
+    for client in samples.client.values:
+        for iteration in values.iteration.values:
+            centre = float(mean.sel(iteration=iteration)[client])
+            width = float(half.sel(iteration=iteration)[client])
+            yield dict(
+                _study(samples),
+                client=client,
+                iteration=iteration,
+                metric=metric,
+                mean=centre,
+                low=centre - width,
+                high=centre + width,
+            )
+
+
+def _study(samples: xr.Dataset) -> dict[str, str]:
+    return dict(task=samples.attrs["task"], coupling=samples.attrs["coupling"])
+
+
+def write(rows: Iterable[dict], columns: list[str], path: Path) -> pd.DataFrame:
+    """Writes a table whole or not at all; returns it.
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
+    table = pd.DataFrame(list(rows), columns=columns)
+    write_whole(path, lambda draft: table.to_csv(draft, index=False))
+    return table
+
+
+def write_whole(path: Path, write_to: Callable[[Path], object]) -> None:
+    """Lets a file be written beside its place, and then renames it, so that it is never torn."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.draft")
+    write_to(draft)
+    draft.replace(path)
+
+
+def read(folder: Path, params: str) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """The tables mi, learning and distances of a study.
+
+    Args:
+        folder: the study's folder.
+        params: the study's params file, for the message.
+
+    Raises:
+        FileNotFoundError: if one is missing; the message says what makes it.
+    """
+    found = []
+    for name, notebook in (
+        ("mi", "02_estimate_mi"),
+        ("learning", "01_sample"),
+        ("distances", "03_measure_distances"),
+    ):
+        path = folder / f"{name}.csv"
+        if not path.exists():
+            raise FileNotFoundError(
+                f'there is no {path}: run the notebook {notebook} with params = "{params}" first, '
+                f"or `make study SCALE={Path(params).parent.name}` for all studies"
+            )
+        # A coupling is called null, which pandas would take for a missing value.
+        found.append(pd.read_csv(path, keep_default_na=False, na_values=[""]))
+    return found[0], found[1], found[2]

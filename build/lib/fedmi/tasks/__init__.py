@@ -1,0 +1,67 @@
+"""Learning tasks, by name or by `package.module:attribute`."""
+
+import importlib
+from collections.abc import Callable, Mapping
+from typing import Any
+
+from fedmi.tasks.base import Task
+from fedmi.tasks.digits import digits
+from fedmi.tasks.signal import signal
+
+TASKS: Mapping[str, Callable[..., Task]] = {"signal": signal, "digits": digits}
+
+__all__ = ["TASKS", "Task", "get"]
+
+
+def get(task: str | Task, **options: Any) -> Task:
+    """The task of a name.
+
+    Args:
+        task: "signal", "digits", or "package.module:attribute", where the attribute is a `Task` or
+            a function that makes one; a `Task` itself is returned as it is.
+        **options: arguments of the function that makes the task.
+
+    Raises:
+        ValueError: for a name that is not known, a module or attribute that cannot be had, or
+            options for a task that takes none. Impossible options raise pydantic's
+            ValidationError, a ValueError too, where the function checks them.
+    """
+    if isinstance(task, str):
+        source, made = task, TASKS[task] if task in TASKS else _attribute(task)
+    else:
+        source, made = getattr(task, "name", repr(task)), task
+    if isinstance(made, Task):
+        if options:
+            raise ValueError(
+                f"task: {source!r} is made already and takes no options, not {sorted(options)}"
+            )
+        return made
+    if not callable(made):
+        raise ValueError(
+            f"task: {source!r} is a {type(made).__name__}, neither a fedmi.Task nor a function "
+            "that makes one"
+        )
+    task = made(**options)
+    if not isinstance(task, Task):
+        raise ValueError(f"task: {source!r} made a {type(task).__name__}, not a fedmi.Task")
+    return task
+
+
+def _attribute(path: str) -> Any:
+    module_name, colon, attribute = path.partition(":")
+    if not colon:
+        raise ValueError(
+            f"task: unknown name {path!r}; known tasks: {', '.join(TASKS)} (or your own as "
+            "package.module:attribute)"
+        )
+    try:
+        module = importlib.import_module(module_name)
+    except ImportError as error:
+        raise ValueError(
+            f"task: {path!r}: the module {module_name!r} cannot be imported ({error}); it must lie "
+            "on the import path (PYTHONPATH), which `make` extends by the project's folder"
+        ) from error
+    try:
+        return getattr(module, attribute)
+    except AttributeError:
+        raise ValueError(f"task: the module {module_name!r} has no {attribute!r}") from None

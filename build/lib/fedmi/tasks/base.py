@@ -1,0 +1,105 @@
+"""What a task is: pure functions of keys, and the few numbers that one epoch of local SGD needs."""
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import jax
+import optax
+from jax import Array
+from jax.flatten_util import ravel_pytree
+
+Keys = Mapping[str, Array]  # stream -> key
+Params = Any  # a pytree of float arrays
+Data = Any  # a pytree of arrays whose first axis counts the examples
+Assets = Any  # a pytree of arrays that every seed reads: images, frozen weights
+
+
+def no_assets() -> Assets:
+    """The assets of a task whose data are made from keys alone."""
+    return ()
+
+
+@dataclass(frozen=True, kw_only=True)
+class Task:
+    """A learning task: what a client downloads, what data it has, and how it trains for one epoch.
+
+    Attributes:
+        name: what tables and figures call it.
+        streams: the streams of randomness that the task draws from, a mapping of the stream's
+            name to the part it plays: `init`, `source` (what the data are drawn from),
+            `variation` (how one client's data differ from the source), `order` (of the
+            minibatches) or `dropout` (noise inside the loss). The named couplings give scopes to
+            these parts. Exactly one stream is the `init` and one the `order`.
+        init: keys -> the downloaded parameters, any pytree of float arrays.
+        data: (keys, assets) -> the client's training data, a pytree of arrays whose first axis
+            has `examples` entries.
+        loss: (params, batch, key) -> (loss, metric), two scalars; `key` is the dropout stream's
+            for this step, None where the task has no such stream or the network is evaluated.
+        examples: number of training examples a client.
+        batch_size: examples a minibatch; it divides `examples`.
+        learning_rate: the fixed rate of plain SGD.
+        clip_norm: gradients of a larger global norm are scaled down to it; None for no clipping.
+        metric: what the second scalar of `loss` is called.
+        larger_is_better: whether a good network's metric is large (an accuracy) or small.
+        baseline: the metric of the best constant prediction, None where nobody knows it.
+        held_out: (keys, assets) -> data of the same kind that the client has not trained on;
+            None where the task has none.
+        assets: () -> arrays that all seeds read, fetched once before anything is compiled.
+        options: the arguments that the task was made with; they go into a store's provenance.
+    """
+
+    name: str
+    streams: Mapping[str, str]
+    init: Callable[[Keys], Params]
+    data: Callable[[Keys, Assets], Data]
+    loss: Callable[[Params, Data, Array | None], tuple[Array, Array]]
+    examples: int
+    batch_size: int
+    learning_rate: float
+    clip_norm: float | None = None
+    metric: str = "loss"
+    larger_is_better: bool = False
+    baseline: float | None = None
+    held_out: Callable[[Keys, Assets], Data] | None = None
+    assets: Callable[[], Assets] = no_assets
+    options: Mapping[str, Any] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        for name in ("examples", "batch_size", "learning_rate"):
+            if not getattr(self, name) > 0:
+                raise ValueError(f"{name}: {getattr(self, name)!r} is not above 0")
+        if self.clip_norm is not None and not self.clip_norm > 0:
+            raise ValueError(f"clip_norm: {self.clip_norm!r} is not above 0 (None: no clipping)")
+        if self.examples % self.batch_size:
+            raise ValueError(
+                f"batch_size: {self.batch_size} does not divide the {self.examples} examples "
+                "of a client, so that an epoch would leave some out"
+            )
+        for role in ("init", "order"):
+            count = sum(r == role for r in self.streams.values())
+            if count != 1:
+                raise ValueError(f"streams: {count} streams play the part {role!r}; one must")
+
+    @property
+    def steps(self) -> int:
+        """Number of SGD steps (iterations) in one epoch."""
+        return self.examples // self.batch_size
+
+    @property
+    def optimizer(self) -> optax.GradientTransformation:
+        """Plain SGD at the fixed rate, after clipping by the global norm if that is asked for."""
+        sgd = optax.sgd(self.learning_rate)
+        if self.clip_norm is None:
+            return sgd
+        return optax.chain(optax.clip_by_global_norm(self.clip_norm), sgd)
+
+    def stream(self, role: str) -> str | None:
+        """The name of the first stream that plays a part, None where there is none."""
+        return next((name for name, part in self.streams.items() if part == role), None)
+
+    @property
+    def parameter_count(self) -> int:
+        """Number of trained parameters t, from the pytree's shapes alone."""
+        keys = {stream: jax.random.key(0) for stream in self.streams}
+        return jax.eval_shape(lambda keys: ravel_pytree(self.init(keys))[0], keys).size

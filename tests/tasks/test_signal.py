@@ -1,0 +1,111 @@
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+
+import fedmi
+from fedmi.tasks.signal import draw_examples, draw_source
+
+
+@pytest.fixture(scope="module")
+def task():
+    return fedmi.tasks.get("signal")
+
+
+@pytest.fixture(scope="module")
+def keys(task):
+    return {
+        stream: jax.random.fold_in(jax.random.key(0), i) for i, stream in enumerate(task.streams)
+    }
+
+
+def test_the_network_has_394_parameters(task, keys):
+    params = task.init(keys)
+    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 394
+    assert task.parameter_count == 394
+
+
+def test_an_epoch_is_the_papers(task):
+    assert task.examples == 100
+    assert task.steps == 20
+    assert task.metric == "mse"
+
+
+def test_data_have_the_papers_shape_and_standardised_targets(task, keys):
+    def data(key):
+        return task.data(keys | dict(source=key, variation=key), ())
+
+    x, y = jax.vmap(data)(jax.random.split(jax.random.key(1), 400))
+    assert x.shape == (400, 100, 64, 1)
+    assert y.shape == (400, 100, 2)
+    np.testing.assert_allclose(y.mean((0, 1)), 0, atol=0.02)
+    np.testing.assert_allclose((y**2).mean((0, 1)), 1, atol=0.02)
+    # So the best constant prediction has a mean squared error of 1, and sources unit variance.
+    assert task.baseline == 1.0
+    scale_square = 13 / 12
+    np.testing.assert_allclose((x**2).mean(), scale_square + 0.05**2, rtol=0.05)
+
+
+def test_examples_are_shifted_and_scaled_copies_of_the_source():
+    source = draw_source(jax.random.key(0), 5, 1.0, 4.0)
+    amplitude, angular, phase = (np.asarray(part) for part in source)
+    times = jnp.arange(64) / 64
+    x, y = draw_examples(jax.random.key(1), source, times, 7, noise=0.0)
+    shift = np.asarray(y[:, 0]) * 0.5 / 12**0.5
+    scale = np.asarray(y[:, 1]) / 12**0.5 + 1
+    for example in range(7):
+        moved = np.asarray(times)[:, None] - shift[example]
+        expected = scale[example] * np.sum(amplitude * np.sin(angular * moved + phase), axis=1)
+        np.testing.assert_allclose(x[example, :, 0], expected, atol=1e-4)
+
+
+def test_noise_has_its_standard_deviation():
+    source = draw_source(jax.random.key(0), 5, 1.0, 4.0)
+    times = jnp.arange(64) / 64
+    clean, _ = draw_examples(jax.random.key(1), source, times, 100, noise=0.0)
+    noisy, _ = draw_examples(jax.random.key(1), source, times, 100, noise=0.05)
+    np.testing.assert_allclose(np.std(noisy - clean), 0.05, rtol=0.05)
+
+
+def test_held_out_examples_are_of_the_same_source_and_new(task, keys):
+    x, _ = task.data(keys, ())
+    fresh, _ = task.held_out(keys, ())
+    assert x.shape == fresh.shape
+    assert not np.isclose(x, fresh).all(axis=(1, 2)).any()
+
+
+def test_dropout_is_for_training_alone(task, keys):
+    params, data = task.init(keys), task.data(keys, ())
+    evaluated = [task.loss(params, data, None)[0] for _ in range(2)]
+    trained = [task.loss(params, data, jax.random.key(i))[0] for i in range(2)]
+    assert evaluated[0] == evaluated[1]
+    assert trained[0] != trained[1]
+    without = fedmi.tasks.get("signal", dropout=0.0)
+    assert without.loss(params, data, jax.random.key(0))[0] == evaluated[0]
+
+
+def test_the_metric_improves_within_the_epoch():
+    """The mean squared error falls by at least 15 % at the rate of the params files."""
+    study = fedmi.params.load("params/quick/signal.yaml")
+    task = study.make_task()
+    samples = fedmi.sample(task, seeds=96, clients=2, tile=96, checkpoints=[20])
+    held_out = fedmi.held_out_metric(task, samples, seeds=96).mean(("seed", "client"))
+    assert held_out.sel(iteration=20) < 0.85 * held_out.sel(iteration=0)
+    first, last = samples.metric.mean(("seed", "client")).values[[0, -1]]
+    assert last < 0.85 * first
+
+
+@pytest.mark.parametrize(
+    "options",
+    [
+        dict(learning_rate="0.1"),
+        dict(learning_rate=0.0),
+        dict(batch_size=3),
+        dict(dropout=1.0),
+        dict(lowest_frequency=4.0, highest_frequency=2.0),
+        dict(frequency=3.0),
+    ],
+)
+def test_impossible_options_are_refused(options):
+    with pytest.raises(ValueError, match=next(iter(options))):
+        fedmi.tasks.get("signal", **options)

@@ -1,0 +1,62 @@
+import dataclasses
+
+import jax
+import numpy as np
+import pytest
+
+import fedmi
+from fedmi import scopes
+from tests import tiny
+
+
+@pytest.mark.parametrize("coupling", ["shared-source", "null"])
+def test_the_held_out_metric_is_the_loss_on_fresh_data(coupling):
+    samples = fedmi.sample(tiny.task, seeds=40, coupling=coupling, checkpoints=[1, 4], tile=64)
+    found = fedmi.held_out_metric(tiny.task, samples, seeds=35)
+    assert found.dims == ("seed", "client", "iteration")
+    assert found.shape == (35, 3, 3)
+    assert found.iteration.values.tolist() == [0, 1, 4]
+    for seed, client in ((0, 0), (34, 2)):
+        keys = scopes.client_keys(
+            jax.random.key(0), samples.attrs["scopes"], seed=seed, client=client
+        )
+        data = np.asarray(tiny.task.held_out(keys, ()))
+        for i, theta in enumerate([np.zeros(12), *samples.theta.values[seed, client]]):
+            expected = np.mean(np.sum((theta - data) ** 2, axis=1)) / 2
+            np.testing.assert_allclose(found[seed, client, i], expected, rtol=1e-5)
+
+
+def test_seeds_keep_their_keys_when_others_are_dropped():
+    samples = fedmi.sample(tiny.task, seeds=40, checkpoints=[4], tile=64).load()
+    whole = fedmi.held_out_metric(tiny.task, samples, seeds=40)
+    samples.theta[5] = np.nan
+    some = fedmi.held_out_metric(tiny.task, fedmi.finite(samples), seeds=40)
+    np.testing.assert_allclose(some.sel(seed=39), whole.sel(seed=39), rtol=1e-6)
+
+
+def test_a_task_without_held_out_data_is_refused():
+    samples = fedmi.sample(tiny.task, seeds=4, tile=4)
+    without = dataclasses.replace(tiny.task, held_out=None)
+    with pytest.raises(ValueError, match="'tiny' has no held-out data"):
+        fedmi.held_out_metric(without, samples, seeds=4)
+    with pytest.raises(ValueError, match="'other', but the samples are of 'tiny'"):
+        fedmi.held_out_metric(dataclasses.replace(tiny.task, name="other"), samples, seeds=4)
+
+
+@pytest.mark.parametrize(
+    ("baseline", "larger", "verdict"),
+    [
+        (1e6, False, "the network beats it"),
+        (0.0, False, "the network does NOT beat it"),
+        (0.0, True, "the network beats it"),
+        (None, False, "is not known"),
+    ],
+)
+def test_the_verdict_follows_the_data(baseline, larger, verdict):
+    samples = fedmi.sample(tiny.task, seeds=20, tile=32)
+    task = dataclasses.replace(tiny.task, baseline=baseline, larger_is_better=larger)
+    found = fedmi.held_out_metric(task, samples, seeds=20)
+    assert verdict in fedmi.compare_with_baseline(task, found)
+    if baseline is not None:
+        even = dataclasses.replace(task, baseline=float(found.isel(iteration=-1).mean()))
+        assert "cannot be told from it" in fedmi.compare_with_baseline(even, found)

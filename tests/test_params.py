@@ -1,0 +1,135 @@
+from pathlib import Path
+
+import pytest
+import yaml
+
+from fedmi import params, tasks
+
+GOOD = dict(task="tests.tiny:make", seeds=100, checkpoints=[1, 2, 4])
+
+
+@pytest.fixture
+def write(tmp_path):
+    def write(text):
+        path = tmp_path / "quick" / "study.yaml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text(text if isinstance(text, str) else yaml.safe_dump(text))
+        return path
+
+    return write
+
+
+def test_a_good_file_is_read(write):
+    study = params.load(write(GOOD | dict(options=dict(learning_rate=0.5))))
+    assert study.clients == 3
+    assert study.coupling == "shared-source"
+    assert study.make_task().learning_rate == 0.5
+
+
+@pytest.mark.parametrize(
+    "path",
+    sorted(params.PROJECT.glob("params/*/*.yaml")),
+    ids=lambda p: f"{p.parent.name}-{p.stem}",
+)
+def test_the_projects_own_studies_are_good(path):
+    study = params.load(path)
+    null = path.stem.endswith("-null")
+    assert study.coupling == ("null" if null else "shared-source")
+    assert study.task == path.stem.removesuffix("-null")
+    assert study.clients == 3
+    paper = {"signal": 22_000, "digits": 26_400}[study.task]
+    assert study.seeds == paper if path.parent.name == "paper" else study.seeds >= 1000
+    assert study.make_task().parameter_count == {"signal": 394, "digits": 850}[study.task]
+
+
+def test_there_are_four_studies_at_each_scale():
+    for scale in ("quick", "paper"):
+        names = sorted(path.stem for path in (params.PROJECT / "params" / scale).glob("*.yaml"))
+        assert names == ["digits", "digits-null", "signal", "signal-null"]
+
+
+@pytest.mark.parametrize(
+    ("entries", "message"),
+    [
+        (GOOD | dict(sedes=5), "sedes: no such key; did you mean seeds"),
+        (GOOD | dict(seeds=0), "seeds: Input should be greater than 0, not 0"),
+        (GOOD | dict(seeds="many"), "seeds: Input should be a valid integer"),
+        (GOOD | dict(seeds=100.5), "seeds: Input should be a valid integer"),
+        (GOOD | dict(seeds=True), "seeds: Input should be a valid integer"),
+        (GOOD | dict(clients=1), "clients: Input should be greater than or equal to 2"),
+        (GOOD | dict(clients=-3), "clients: Input should be greater than or equal to 2"),
+        (GOOD | dict(checkpoints=[1, 5]), "checkpoints: 5 is beyond the epoch, which has 4"),
+        (GOOD | dict(checkpoints=[0, 4]), "checkpoints.0: Input should be greater than 0"),
+        (GOOD | dict(checkpoints=[4, 2]), "checkpoints: .* must be ascending"),
+        (GOOD | dict(checkpoints=[]), "checkpoints: List should have at least 1 item"),
+        (GOOD | dict(coupling="nil"), "coupling: unknown name 'nil'; known couplings: null, indep"),
+        (GOOD | dict(coupling=dict(init="fixed")), "coupling: no scope for the stream 'source'"),
+        (GOOD | dict(task="sgnal"), "task: unknown name 'sgnal'; known tasks: signal, digits"),
+        (GOOD | dict(task="tests.nowhere:task"), "module 'tests.nowhere' cannot be imported"),
+        (GOOD | dict(task="tests.tiny:nothing"), "'tests.tiny' has no 'nothing'"),
+        (GOOD | dict(task="tests.tiny:SIZE"), "is a int, neither a fedmi.Task nor a function"),
+        (GOOD | dict(task="tests.tiny:task", options=dict(a=1)), "takes no options"),
+        (GOOD | dict(estimators=["gausian"]), "estimators.0: Input should be 'gaussian' or 'ksg'"),
+        (GOOD | dict(permutations=5), "permutations: Input should be greater than or equal to 20"),
+        (GOOD | dict(seeds=25), "seeds: 25 cannot carry .* 12 parameters; give at least 26"),
+        (
+            GOOD | dict(seeds=3, estimators=["ksg"]),
+            "neighbours: 3 must be below the number of seeds less one, 2",
+        ),
+        ({"task": "signal"}, "seeds: Field required"),
+        (["task", "signal"], "must be a mapping"),
+        ("task: [", "not a YAML file"),
+    ],
+)
+def test_a_bad_file_is_refused_with_file_key_and_remedy(write, entries, message):
+    path = write(entries)
+    with pytest.raises(params.ParamsError, match=message) as caught:
+        params.load(path)
+    assert str(path) in str(caught.value)
+
+
+SIGNAL = "task: signal\nseeds: 1000\ncheckpoints: [20]\noptions:\n  {}\n"
+
+
+@pytest.mark.parametrize(
+    ("option", "message"),
+    [
+        ("learning_rate: 1e-3", "options.learning_rate: .*YAML takes 1e-3 for text.*0.001"),
+        ("learning_rate: -0.1", "options.learning_rate: Input should be greater than 0"),
+        ("learning_rat: 0.1", "options.learning_rat: no such key; did you mean learning_rate"),
+        ("batch_size: 7", "batch_size: 7 does not divide the 100 examples"),
+        ("dropout: 1.0", "options.dropout: Input should be less than 1"),
+    ],
+)
+def test_a_tasks_own_options_are_checked_before_anything_runs(write, option, message):
+    with pytest.raises(params.ParamsError, match=message):
+        params.load(write(SIGNAL.format(option)))
+
+
+def test_a_bare_null_is_the_coupling_of_that_name(write):
+    text = "task: tests.tiny:task\nseeds: 100\ncheckpoints: [4]\ncoupling: null\n"
+    assert params.load(write(text)).coupling == "null"
+
+
+def test_too_few_seeds_are_enough_for_ksg_alone(write):
+    assert params.load(write(GOOD | dict(seeds=25, estimators=["ksg"]))).seeds == 25
+
+
+def test_a_missing_file_lists_those_there_are():
+    with pytest.raises(params.ParamsError, match="no such params file; there are: .*signal.yaml"):
+        params.load("params/quick/singal.yaml")
+
+
+def test_relative_paths_are_the_projects_from_any_folder(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    assert params.load("params/quick/signal.yaml").task == "signal"
+    results = params.results_of("params/quick/signal.yaml")
+    assert results == Path(params.PROJECT) / "results" / "quick" / "signal"
+
+
+def test_get_takes_tasks_names_and_attributes():
+    by_name = tasks.get("signal", learning_rate=0.5)
+    assert by_name.learning_rate == 0.5
+    assert tasks.get(by_name) is by_name
+    assert tasks.get("tests.tiny:task").name == "tiny"
+    assert tasks.get("tests.tiny:make", batch_size=8).steps == 2

@@ -1,0 +1,119 @@
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from fedmi import figures, plotting, tables
+
+
+@pytest.fixture
+def mi():
+    rows = []
+    for estimator in ("gaussian", "ksg"):
+        for pair in ("0-1", "0-2", "1-2"):
+            for iteration in (1, 2, 4):
+                row = dict.fromkeys(tables.MI_COLUMNS, 1.0)
+                row |= dict(task="signal", coupling="null", pair=pair, iteration=iteration)
+                row |= dict(estimator=estimator, net_bits=float(iteration), perm_sd=0.5)
+                rows.append(row)
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture
+def learning():
+    rows = [
+        dict(
+            task="signal", coupling="null", client=client, iteration=iteration, metric=metric,
+            mean=2.0 - iteration / 4, low=1.9 - iteration / 4, high=2.1 - iteration / 4,
+        )
+        for metric in ("mse", tables.HELD_OUT + "mse")
+        for client in range(3)
+        for iteration in range(4)
+    ]  # fmt: skip
+    return pd.DataFrame(rows)
+
+
+@pytest.fixture
+def distances():
+    return pd.DataFrame(
+        dict(
+            task="signal", coupling="null", pair=pair, iteration=iteration, metric=metric,
+            distance=float(iteration), unmatched=2.0 * iteration,
+        )
+        for metric in ("euclidean", "manhattan", "chebyshev")
+        for pair in ("0-1", "0-2", "1-2")
+        for iteration in (1, 2, 4)
+    )  # fmt: skip
+
+
+def lines(axes):
+    return {line.get_label(): line.get_xydata() for line in axes.get_lines()}
+
+
+def test_figure_of_mutual_information_has_the_papers_panels(mi, learning):
+    figure = plotting.mutual_information(mi, learning, baseline=1.0)
+    titled = {axes.get_title(loc="left"): axes for axes in figure.axes}
+    gaussian, ksg, metric = (titled[name] for name in sorted(titled) if name)
+    for axes in (gaussian, ksg):
+        np.testing.assert_array_equal(lines(axes)["(0, 1)"], [[1, 1], [2, 2], [4, 4]])
+        assert {"(0, 2)", "(1, 2)"} < lines(axes).keys()
+    assert "best constant" in lines(metric)
+    drawn = lines(metric)["client 2, in training"]
+    np.testing.assert_allclose(drawn[:, 1], [2, 1.75, 1.5, 1.25])
+
+
+def test_infinite_mutual_information_is_drawn_by_its_finite_part(mi, learning):
+    mi["net_bits"] = mi["bits"] = np.inf
+    mi["finite_bits"], mi["perm_bits"] = 3.0, 1.0
+    figure = plotting.mutual_information(mi, learning)
+    np.testing.assert_array_equal(lines(figure.axes[0])["(0, 1) finite part"][:, 1], 2.0)
+
+
+def test_a_study_of_one_estimator_is_drawn(mi, learning):
+    figure = plotting.mutual_information(mi[mi.estimator == "ksg"], learning)
+    assert figure.axes[0].texts[0].get_text() == "not estimated"
+
+
+def test_figure_of_distances_has_the_papers_panels(distances):
+    figure = plotting.distances(distances)
+    titles = [axes.get_title(loc="left") for axes in figure.axes[:3]]
+    assert titles == ["(a) Euclidean distance", "(b) Manhattan distance", "(c) Chebyshev distance"]
+    np.testing.assert_array_equal(lines(figure.axes[2])["(1, 2)"], [[1, 1], [2, 2], [4, 4]])
+    np.testing.assert_array_equal(lines(figure.axes[2])["other seeds"][:, 1], [2, 4, 8])
+    closer = next(iter(figure.axes[5].get_lines())).get_ydata()
+    np.testing.assert_allclose(closer, 50)
+
+
+def test_a_figure_is_saved_with_its_table_and_is_the_same_file_twice(distances, tmp_path):
+    figure = plotting.distances(distances)
+    names = plotting.save(figure, {"": distances, "-again": distances}, tmp_path, "figure3")
+    assert names == ["figure3.png", "figure3.svg", "figure3.csv", "figure3-again.csv"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
+    before = {name: (tmp_path / name).read_bytes() for name in names}
+    plotting.save(plotting.distances(distances), {"": distances}, tmp_path, "figure3")
+    assert {name: (tmp_path / name).read_bytes() for name in names} == before
+    written = pd.read_csv(tmp_path / "figure3.csv", keep_default_na=False)
+    pd.testing.assert_frame_equal(written, distances, check_dtype=False)
+
+
+def test_the_papers_figures_have_the_papers_numbers():
+    assert plotting.figure_names("signal") == ("figure1-signal-mi", "figure3-signal-distances")
+    assert plotting.figure_names("digits") == ("figure2-digits-mi", "figure4-digits-distances")
+    assert plotting.figure_names("mine") == ("mine-mi", "mine-distances")
+
+
+def test_only_a_finished_run_is_published(tmp_path):
+    run, target = tmp_path / "paper", tmp_path / "figures"
+    with pytest.raises(FileNotFoundError, match="make study SCALE=paper"):
+        figures.publish(run, target)
+    (run / "signal").mkdir(parents=True)
+    (run / "signal" / "manifest.json").write_text("{}")
+    with pytest.raises(FileNotFoundError, match="is not finished: no figures of signal"):
+        figures.publish(run, target)
+    (run / "figures").mkdir()
+    (run / "figures" / "figure1.csv").write_text("a\n1\n")
+    (run / "signal" / "figures.json").write_text(json.dumps(["figure1.csv"]))
+    figures.publish(run, target)
+    assert (target / "figure1.csv").read_text() == "a\n1\n"
+    assert (target / "signal-manifest.json").exists()

@@ -1,0 +1,87 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+import fedmi
+from fedmi import tables
+from tests import tiny
+
+
+@pytest.fixture(scope="module")
+def samples():
+    return fedmi.finite(fedmi.sample(tiny.task, seeds=2000, checkpoints=[1, 4], tile=1024))
+
+
+def test_mi_rows_find_the_known_mutual_information(samples):
+    for iteration in (1, 4):
+        rows = pd.DataFrame(
+            tables.mi_rows(samples, iteration, estimator="gaussian", permutations=20)
+        )
+        assert set(rows.columns) == set(tables.MI_COLUMNS)
+        assert rows.pair.tolist() == ["0-1", "0-2", "1-2"]
+        truth = tiny.mi_bits(tiny.task, iteration)
+        assert (rows.low < truth).all() and (truth < rows.high).all()
+        np.testing.assert_allclose(rows.net_bits, rows.bits - rows.perm_bits)
+        assert (rows.z > 10).all()
+        assert (rows.excluded == 0).all() and (rows.n == 2000).all()
+
+
+def test_a_row_does_not_depend_on_what_else_is_estimated(samples):
+    options = dict(estimator="ksg", permutations=20, k=3, metric="euclidean")
+    alone = tables.mi_rows(samples, 4, **options)
+    tables.mi_rows(samples, 1, **options)
+    assert tables.mi_rows(samples, 4, **options) == alone
+
+
+def test_distance_rows_are_the_paper_s_and_closer_than_unmatched(samples):
+    rows = pd.DataFrame(tables.distance_rows(samples, 4))
+    assert list(rows.columns) == tables.DISTANCE_COLUMNS
+    assert len(rows) == 9
+    x, y = samples.theta.values[:, 0, 1], samples.theta.values[:, 2, 1]
+    found = rows[rows.pair == "0-2"].set_index("metric").distance
+    np.testing.assert_allclose(found["euclidean"], np.linalg.norm(x - y, axis=1).mean(), rtol=1e-6)
+    np.testing.assert_allclose(found["manhattan"], np.abs(x - y).sum(1).mean(), rtol=1e-6)
+    np.testing.assert_allclose(found["chebyshev"], np.abs(x - y).max(1).mean(), rtol=1e-6)
+    # Independent copies are apart by sqrt(1 / (1 - rho)) times as much, for normal differences.
+    rho = tiny.correlation(tiny.task, 4)
+    ratio = rows.unmatched / rows.distance
+    np.testing.assert_allclose(ratio, (1 - rho) ** -0.5, rtol=0.03)
+
+
+def test_learning_rows_are_means_with_their_interval(samples):
+    held_out = fedmi.held_out_metric(tiny.task, samples, seeds=64)
+    rows = pd.DataFrame(tables.learning_rows(samples, "distance", held_out))
+    assert list(rows.columns) == tables.LEARNING_COLUMNS
+    training = rows[(rows.metric == "distance") & (rows.client == 1)]
+    assert training.iteration.tolist() == [0, 1, 2, 3]
+    values = samples.metric.values[:, 1].astype(float)
+    np.testing.assert_allclose(training["mean"], values.mean(0))
+    half = 1.96 * values.std(0, ddof=1) / np.sqrt(2000)
+    np.testing.assert_allclose(training.high - training["mean"], half)
+    np.testing.assert_allclose(training["mean"] - training.low, half)
+    fresh = rows[(rows.metric == "held-out distance") & (rows.client == 1)]
+    assert fresh.iteration.tolist() == [0, 1, 4]
+    np.testing.assert_allclose(fresh["mean"], held_out.values[:, 1].astype(float).mean(0))
+
+
+def test_a_table_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("the old one")
+
+    def fail(draft):
+        draft.write_text("half")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        tables.write_whole(path, fail)
+    assert path.read_text() == "the old one"
+    written = tables.write([dict(a=1.5, b="x")], ["a", "b"], path)
+    pd.testing.assert_frame_equal(pd.read_csv(path), written)
+    assert [p.name for p in tmp_path.iterdir()] == ["table.csv", ".table.csv.draft"] or len(
+        list(tmp_path.iterdir())
+    ) == 1
+
+
+def test_a_missing_table_says_what_makes_it(tmp_path):
+    with pytest.raises(FileNotFoundError, match="02_estimate_mi .*make study SCALE=quick"):
+        tables.read(tmp_path, "params/quick/signal.yaml")
