@@ -47,9 +47,7 @@ def pack(images: np.ndarray) -> np.ndarray:
         (side, side), where all is black again; the pixel itself is in the lowest byte.
     """
     p = np.pad(images, ((0, 0), (1, 2), (1, 2))).astype(np.uint32)
-    return (
-        p[:, :-1, :-1] | p[:, :-1, 1:] << 8 | p[:, 1:, :-1] << 16 | p[:, 1:, 1:] << 24
-    )
+    return p[:, :-1, :-1] | p[:, :-1, 1:] << 8 | p[:, 1:, :-1] << 16 | p[:, 1:, 1:] << 24
 
 
 def warp(packed: Array, selected: Array, maps: Array) -> Array:

@@ -118,8 +118,9 @@ def load(path: str | Path) -> Study:
         check(study, study.make_task())
     except pydantic.ValidationError as error:
         raise ParamsError(_explain(path, error, "options.", _options_of(study.task))) from None
-    except ValueError as error:
-        raise ParamsError(f"{path}: {error}") from None
+    except (TypeError, ValueError) as error:
+        hints = [_hint(value) for value in study.options.values()]
+        raise ParamsError(f"{path}: {error}" + "".join(hints)) from error
     return study
 
 
@@ -169,18 +170,19 @@ def _explain(path: Path, error: pydantic.ValidationError, prefix: str, known: li
                 text += f" Known keys: {', '.join(known)}"
         elif problem["type"] != "missing":
             text += f", not {problem['input']!r}"
-        if isinstance(problem["input"], str) and _reads_as_number(problem["input"]):
-            text += (
-                f"; YAML takes {problem['input']} for text: write a number with a dot and without "
-                f"quotes, such as {float(problem['input'])!r} or 1.0e-3"
-            )
-        lines.append(text)
+        lines.append(text + _hint(problem["input"]))
     return "\n".join(lines)
 
 
-def _reads_as_number(text: str) -> bool:
+def _hint(value: Any) -> str:
+    """What to write in place of a number that YAML takes for text; "" for any other value."""
+    if not isinstance(value, str):
+        return ""
     try:
-        float(text)
+        number = float(value)
     except ValueError:
-        return False
-    return True
+        return ""
+    return (
+        f"; YAML takes {value} for text: write a number with a dot and without quotes, such as "
+        f"{number!r} or 1.0e-3"
+    )

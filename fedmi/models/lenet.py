@@ -4,6 +4,7 @@
 hold the two together.
 """
 
+import functools
 import hashlib
 import json
 import os
@@ -66,6 +67,9 @@ class Training(NamedTuple):
     seed: int = 0
 
 
+TRAINING = Training()
+
+
 class Pretrained(NamedTuple):
     """A trained LeNet and its accuracy on the images that it was not trained on."""
 
@@ -73,7 +77,7 @@ class Pretrained(NamedTuple):
     accuracy: float
 
 
-def train(images: np.ndarray, labels: np.ndarray, training: Training = Training()) -> Pretrained:
+def train(images: np.ndarray, labels: np.ndarray, training: Training = TRAINING) -> Pretrained:
     """Trains LeNet on all images but `training.held_out` of them, the same way every time.
 
     It runs on the CPU even where there is a GPU, so that the weights do not depend on that.
@@ -105,31 +109,33 @@ def train(images: np.ndarray, labels: np.ndarray, training: Training = Training(
 
 
 def _fit(params: Any, key: Array, images: Array, labels: Array, training: Training) -> Any:
-    network = LeNet()
-    schedule = optax.cosine_decay_schedule(training.learning_rate, training.steps)
-    optimizer = optax.adamw(schedule, weight_decay=training.weight_decay)
-
-    def loss(params, x, y):
-        logits = network.apply({"params": params}, x.astype(jnp.float32) / 255)
-        return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, y))
-
-    @jax.jit
-    def step(params, state, x, y):
-        updates, state = optimizer.update(jax.grad(loss)(params, x, y), state, params)
-        return optax.apply_updates(params, updates), state
-
-    state = optimizer.init(params)
+    state = _optimizer(training).init(params)
     batches = len(images) // training.batch_size
     for i in range(training.steps):
         if i % batches == 0:  # a new epoch, in an order of its own
             epoch = jax.random.fold_in(key, i // batches)
             shuffled = np.asarray(jax.random.permutation(epoch, len(images)))
         batch = shuffled[i % batches * training.batch_size :][: training.batch_size]
-        params, state = step(params, state, images[batch], labels[batch])
+        params, state = _step(params, state, images[batch], labels[batch], training)
     return params
 
 
-def pretrain(images: np.ndarray, labels: np.ndarray, training: Training = Training()) -> Pretrained:
+@functools.partial(jax.jit, static_argnames="training")
+def _step(params: Any, state: Any, x: Array, y: Array, training: Training) -> tuple[Any, Any]:
+    def loss(params):
+        logits = LeNet().apply({"params": params}, x.astype(jnp.float32) / 255)
+        return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, y))
+
+    updates, state = _optimizer(training).update(jax.grad(loss)(params), state, params)
+    return optax.apply_updates(params, updates), state
+
+
+def _optimizer(training: Training) -> optax.GradientTransformation:
+    schedule = optax.cosine_decay_schedule(training.learning_rate, training.steps)
+    return optax.adamw(schedule, weight_decay=training.weight_decay)
+
+
+def pretrain(images: np.ndarray, labels: np.ndarray, training: Training = TRAINING) -> Pretrained:
     """`train`, done once and then read from the user's cache folder.
 
     The folder is the environment variable FEDMI_CACHE, or the system's usual place. A file there

@@ -55,9 +55,7 @@ def _first_layer(x: Array, kernel: Array, bias: Array) -> Array:
     def one_map(m: int) -> Array:
         sums = [
             sum(
-                places[row + i][column + j] * kernel[i, j, 0, m]
-                for i in range(5)
-                for j in range(5)
+                places[row + i][column + j] * kernel[i, j, 0, m] for i in range(5) for j in range(5)
             )
             for row, column in PLACES
         ]

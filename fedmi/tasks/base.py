@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from numbers import Real
 from typing import Any
 
 import jax
@@ -66,11 +67,12 @@ class Task:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("examples", "batch_size", "learning_rate"):
-            if not getattr(self, name) > 0:
-                raise ValueError(f"{name}: {getattr(self, name)!r} is not above 0")
-        if self.clip_norm is not None and not self.clip_norm > 0:
-            raise ValueError(f"clip_norm: {self.clip_norm!r} is not above 0 (None: no clipping)")
+        for name in ("examples", "batch_size", "learning_rate", "clip_norm"):
+            value = getattr(self, name)
+            if name == "clip_norm" and value is None:
+                continue
+            if not isinstance(value, Real) or not value > 0:
+                raise ValueError(f"{name}: {value!r} is not a number above 0")
         if self.examples % self.batch_size:
             raise ValueError(
                 f"batch_size: {self.batch_size} does not divide the {self.examples} examples "

@@ -1,3 +1,4 @@
+import importlib
 import json
 
 import jax
@@ -10,10 +11,10 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from fedmi import images, sampling, scopes
-from fedmi.models.lenet import LeNet, pretrain
-from fedmi.tasks import digits as module
+from fedmi.models.lenet import LeNet, Pretrained, pretrain
 from fedmi.tasks.digits import digits, select
 
+module = importlib.import_module("fedmi.tasks.digits")  # its name in fedmi.tasks is the function
 STREAMS = ("init", "selection", "augmentation", "order")
 
 
@@ -56,17 +57,11 @@ def test_nothing_is_loaded_before_the_assets_are_asked_for_and_then_once(monkeyp
         return np.zeros((1064, 28, 28), np.uint8), np.zeros(1064, np.int32)
 
     monkeypatch.setattr(module.image_sources, "load", load)
-    monkeypatch.setattr(module, "pretrain", lambda *_: pretrain_fake())
+    monkeypatch.setattr(module, "pretrain", lambda *_: Pretrained({}, 0.0))
     task = digits(images="anything")
     assert loads == []
     assert task.assets() is task.assets()
     assert loads == ["anything"]
-
-
-def pretrain_fake():
-    from fedmi.models.lenet import Pretrained
-
-    return Pretrained({}, 0.0)
 
 
 def test_data_are_lenet_features_of_augmented_originals(task, assets):
@@ -99,9 +94,7 @@ def test_without_augmentation_equal_originals_have_equal_features(assets):
     plain = digits(examples=20, rotation=0.0, zoom=0.0, shift=0.0)
     one, other = keys_of(0), keys_of(0) | {"augmentation": jax.random.key(77)}
     data = jax.jit(plain.data)
-    np.testing.assert_array_equal(
-        data(one, assets)["features"], data(other, assets)["features"]
-    )
+    np.testing.assert_array_equal(data(one, assets)["features"], data(other, assets)["features"])
 
 
 def test_held_out_data_are_other_originals(task, assets, monkeypatch):
@@ -195,7 +188,8 @@ def test_selected_are_distinct_and_a_larger_count_extends_a_smaller(population, 
     chosen = np.asarray(select(key, population, count))
     assert len(set(chosen.tolist())) == count
     assert chosen.min() >= 0 and chosen.max() < population
-    np.testing.assert_array_equal(select(key, population, max(count // 2, 1)), chosen[: count // 2 or 1])
+    fewer = count // 2 or 1
+    np.testing.assert_array_equal(select(key, population, fewer), chosen[:fewer])
 
 
 def test_every_ordered_selection_is_equally_likely():

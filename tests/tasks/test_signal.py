@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 
 import fedmi
+from fedmi import params
 from fedmi.tasks.signal import draw_examples, draw_source
 
 
@@ -20,8 +21,7 @@ def keys(task):
 
 
 def test_the_network_has_394_parameters(task, keys):
-    params = task.init(keys)
-    assert sum(leaf.size for leaf in jax.tree.leaves(params)) == 394
+    assert sum(leaf.size for leaf in jax.tree.leaves(task.init(keys))) == 394
     assert task.parameter_count == 394
 
 
@@ -75,18 +75,18 @@ def test_held_out_examples_are_of_the_same_source_and_new(task, keys):
 
 
 def test_dropout_is_for_training_alone(task, keys):
-    params, data = task.init(keys), task.data(keys, ())
-    evaluated = [task.loss(params, data, None)[0] for _ in range(2)]
-    trained = [task.loss(params, data, jax.random.key(i))[0] for i in range(2)]
+    theta, data = task.init(keys), task.data(keys, ())
+    evaluated = [task.loss(theta, data, None)[0] for _ in range(2)]
+    trained = [task.loss(theta, data, jax.random.key(i))[0] for i in range(2)]
     assert evaluated[0] == evaluated[1]
     assert trained[0] != trained[1]
     without = fedmi.tasks.get("signal", dropout=0.0)
-    assert without.loss(params, data, jax.random.key(0))[0] == evaluated[0]
+    assert without.loss(theta, data, jax.random.key(0))[0] == evaluated[0]
 
 
 def test_the_metric_improves_within_the_epoch():
     """The mean squared error falls by at least 15 % at the rate of the params files."""
-    study = fedmi.params.load("params/quick/signal.yaml")
+    study = params.load("params/quick/signal.yaml")
     task = study.make_task()
     samples = fedmi.sample(task, seeds=96, clients=2, tile=96, checkpoints=[20])
     held_out = fedmi.held_out_metric(task, samples, seeds=96).mean(("seed", "client"))
