@@ -1,5 +1,7 @@
 """How good the sampled networks are on data that their clients have not trained on."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -7,7 +9,7 @@ import xarray as xr
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
-from fedmi.sampling import over_clients_and_seeds
+from fedmi.sampling import over_seeds_and_clients
 from fedmi.tasks.base import Assets, Keys, Task
 
 SEEDS_AT_ONCE = 32
@@ -48,8 +50,8 @@ def held_out_metric(task: Task, samples: xr.Dataset, *, seeds: int) -> xr.DataAr
 
     @jax.jit
     def evaluate(seeds: Array, thetas: Array, assets: Assets) -> Array:
-        mapped = over_clients_and_seeds(lambda k, t: one(k, t, assets), coupling, clients)
-        return mapped(root, seeds, thetas)
+        with_assets = partial(one, assets=assets)
+        return over_seeds_and_clients(with_assets, root, coupling, clients)(seeds, thetas)
 
     samples = samples.isel(seed=slice(seeds))
     parts = []

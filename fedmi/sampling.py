@@ -26,6 +26,7 @@ from fedmi.progress import track
 from fedmi.tasks.base import Assets, Keys, Task
 
 TILE = 256
+NETWORKS_IN_CACHE = 128
 
 
 def train(task: Task, keys: Keys, assets: Assets) -> tuple[Array, Array, Array]:
@@ -69,49 +70,34 @@ def train(task: Task, keys: Keys, assets: Assets) -> tuple[Array, Array, Array]:
     return history
 
 
-def over_clients_and_seeds(
-    one: Callable[..., Any], coupling: Mapping[str, str], clients: int
+def over_seeds_and_clients(
+    one: Callable[..., Any], root: Array, coupling: Mapping[str, str], clients: int
 ) -> Callable[..., Any]:
-    """Maps a function of one client of one seed over all clients and a tile's seeds.
+    """Maps a function of one client of one seed over seeds and all clients.
 
-    A stream that does not differ between seeds (or clients) enters the map unmapped, so that what
-    depends on it alone is computed once.
+    A stream's key is folded in with the seed (the client) only if it differs between them, so that
+    `jax.vmap` computes what depends on the other streams alone once, not once a seed (a client).
 
     Args:
         one: (keys, *rest) -> a pytree of arrays, for one client of one seed.
+        root: the study's root key.
         coupling: stream -> scope.
         clients: number of clients.
 
     Returns:
-        A function (root key, seeds of shape (n,), *rest) -> the pytree with axes
-        (seed, client, ...) in front, where each `rest` has axes (seed, client, ...) too.
+        A function (seeds of shape (n,), *rest) -> the pytree with the axes (seed, client) in
+        front, as each of `rest` has them.
     """
-    seed_axes = {s: 0 if scopes.differs_between_seeds(c) else None for s, c in coupling.items()}
-    client_axes = {s: 0 if scopes.differs_between_clients(c) else None for s, c in coupling.items()}
 
-    def mapped(root: Array, seeds: Array, *rest: Any) -> Any:
-        def keys_of(stream: str) -> Array:
-            def key(seed, client):
-                return scopes.stream_key(root, stream, coupling[stream], seed=seed, client=client)
+    def of_seed_and_client(seed: Array, client: Array, *rest: Any) -> Any:
+        return one(scopes.client_keys(root, coupling, seed=seed, client=client), *rest)
 
-            over_seeds = jax.vmap(key, (0, None)) if seed_axes[stream] == 0 else key
-            seed = seeds if seed_axes[stream] == 0 else 0
-            if client_axes[stream] == 0:
-                return jax.vmap(over_seeds, (None, 0))(seed, jnp.arange(clients))
-            return over_seeds(seed, 0)
+    def over_both(seeds: Array, *rest: Any) -> Any:
+        over_seeds = jax.vmap(of_seed_and_client, (0, None, *(0 for _ in rest)))
+        over_clients = jax.vmap(over_seeds, (None, 0, *(1 for _ in rest)), out_axes=1)
+        return over_clients(seeds, jnp.arange(clients), *rest)
 
-        def with_index(_, keys, *rest):  # the index is mapped even where no stream is
-            return one(keys, *rest)
-
-        over_seeds = jax.vmap(with_index, (0, seed_axes, *(0 for _ in rest)))
-        over_both = jax.vmap(
-            lambda _, keys, *rest: over_seeds(seeds, keys, *rest),
-            (0, client_axes, *(1 for _ in rest)),
-            out_axes=1,
-        )
-        return over_both(jnp.arange(clients), {s: keys_of(s) for s in coupling}, *rest)
-
-    return mapped
+    return over_both
 
 
 def tile_sampler(
@@ -131,9 +117,22 @@ def tile_sampler(
             theta, metric, clipped = train(task, keys, assets)
             return dict(theta=theta[kept], metric=metric, clipped=jnp.sum(clipped))
 
-        return over_clients_and_seeds(one, coupling, clients)(root, first + jnp.arange(tile))
+        seeds = (first + jnp.arange(tile)).reshape(-1, block_size(tile, clients))
+        blocks = jax.lax.map(over_seeds_and_clients(one, root, coupling, clients), seeds)
+        return jax.tree.map(lambda a: a.reshape(tile, *a.shape[2:]), blocks)
 
     return sample_tile
+
+
+def block_size(tile: int, clients: int) -> int:
+    """How many of a tile's seeds are trained side by side.
+
+    On a CPU about a hundred networks at a time stay in its caches; a GPU wants the whole tile.
+    """
+    if jax.default_backend() != "cpu":
+        return tile
+    most = max(NETWORKS_IN_CACHE // clients, 1)
+    return max(size for size in range(1, min(most, tile) + 1) if tile % size == 0)
 
 
 def sample(

@@ -18,7 +18,7 @@ from scipy import linalg
 
 from fedmi.mi import wilks
 from fedmi.mi.null import Repairing
-from fedmi.mi.result import Estimate, PairEstimate
+from fedmi.mi.result import Estimate, PairEstimate, client_pairs
 
 EPS = np.finfo(np.float64).eps
 SHARED = 1e-10
@@ -167,7 +167,7 @@ def pairs(
         rtol: see `whiten`.
     """
     whitened = [whiten(x, name, rtol) for x, name in zip(clients, names, strict=True)]
-    combinations = repairing.pairs(len(clients))
+    combinations = client_pairs(len(clients))
     estimates = [estimate(whitened[a], whitened[b]) for a, b in combinations]
     permuted = _permuted(whitened, repairing)
     return [
@@ -178,7 +178,7 @@ def pairs(
 
 def _permuted(whitened: Sequence[Whitened], repairing: Repairing) -> list[np.ndarray]:
     """(m,) bits of every pair over re-paired seeds."""
-    combinations = repairing.pairs(len(whitened))
+    combinations = client_pairs(len(whitened))
     if not repairing.m:
         return [np.empty(0) for _ in combinations]
     n = repairing.n

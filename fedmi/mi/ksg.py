@@ -16,7 +16,7 @@ from scipy.special import psi
 
 from fedmi.mi.neighbours import tile_counts
 from fedmi.mi.null import Repairing
-from fedmi.mi.result import Estimate, PairEstimate
+from fedmi.mi.result import Estimate, PairEstimate, client_pairs
 
 METRICS = ("euclidean", "chebyshev")
 
@@ -84,7 +84,7 @@ def pairs(
             change[:] = np.nan
     results = []
     for pair, values, rounding in zip(
-        repairing.pairs(len(clients)), terms.mean(axis=2), change, strict=True
+        client_pairs(len(clients)), terms.mean(axis=2), change, strict=True
     ):
         estimate = Estimate(
             bits=float(values[0]),
@@ -133,7 +133,7 @@ def local_terms(
     tile = min(CPU_TILE if jax.default_backend() == "cpu" else GPU_TILE, n)
     compute = partial(
         tile_counts,
-        pairs=tuple(repairing.pairs(len(points))),
+        pairs=tuple(client_pairs(len(points))),
         m=m,
         k=int(k),
         tile=tile,

@@ -20,7 +20,6 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
-
 CHUNK = 16
 """Components that one pass of `direct` takes together."""
 

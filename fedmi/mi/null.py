@@ -14,7 +14,6 @@ spread has to be scaled from a subset of queries.
 """
 
 from dataclasses import dataclass
-from itertools import combinations
 
 import jax
 import numpy as np
@@ -41,10 +40,6 @@ class Repairing:
     def shifts(self) -> range:
         """The shifts 1..m."""
         return range(1, self.m + 1)
-
-    def pairs(self, clients: int) -> list[tuple[int, int]]:
-        """The client pairs (a, b), a < b, in the order in which results are listed."""
-        return list(combinations(range(clients), 2))
 
     def extended(self, samples: np.ndarray) -> np.ndarray:
         """(N + m, p): the samples in random order, the first m again at the end."""

@@ -1,6 +1,7 @@
 """What an estimator returns: an estimate that says how far it can be trusted."""
 
 from dataclasses import dataclass, fields
+from itertools import combinations
 from math import inf, isinf, nan
 
 import numpy as np
@@ -58,6 +59,11 @@ class Estimate:
                 value = f"{value:.4g}"
             shown.append(f"{field.name}={value}")
         return f"Estimate({', '.join(shown)})"
+
+
+def client_pairs(clients: int) -> list[tuple[int, int]]:
+    """The pairs (a, b), a < b, of so many clients, in the order in which results are listed."""
+    return list(combinations(range(clients), 2))
 
 
 @dataclass(frozen=True)

@@ -59,8 +59,8 @@ class LeNet(nn.Module):
 class Training(NamedTuple):
     """How LeNet is trained: Adam with decoupled weight decay and a cosine schedule."""
 
-    steps: int = 1000
-    batch_size: int = 64
+    steps: int = 800
+    batch_size: int = 40
     learning_rate: float = 3e-3
     weight_decay: float = 1e-2
     held_out: int = 1000

@@ -14,7 +14,7 @@ from jax import lax
 from fedmi.models.recurrent import RecurrentRegressor, dropout_masks
 from fedmi.models.recurrent_stack import recurrent_stack
 
-SMALL = RecurrentRegressor(layers=3, units=3)
+SMALL = RecurrentRegressor(layers=3, units=2)
 
 
 def plain(network, params, x, masks):
@@ -103,7 +103,7 @@ def test_initialisation_is_that_of_keras():
         assert not (layer if name == "head" else layer["cell"]["i"])["bias"].any()
         if name != "head":
             u = layer["cell"]["h"]["kernel"]
-            np.testing.assert_allclose(u @ u.T, np.eye(3), atol=1e-6)
+            np.testing.assert_allclose(u @ u.T, np.eye(2), atol=1e-6)
 
 
 @predictors
@@ -253,7 +253,7 @@ def test_a_whole_training_agrees():
     def draw(key):
         keys = jax.random.split(key)
         order = jax.random.permutation(keys[0], 8).reshape(4, 2)
-        return order, dropout_masks(keys[1], (4, 2, 3, 3), 0.1)
+        return order, dropout_masks(keys[1], (4, 2, 3, 2), 0.1)
 
     def update(loss_and_gradient, carry, now):
         params, state = carry
@@ -295,8 +295,8 @@ def test_gradients_of_the_data_are_refused(argument):
 
 
 def test_more_features_than_units_are_refused():
-    params, x, masks, _ = problem(SMALL, features=4)
-    with pytest.raises(ValueError, match="at most 3 features"):
+    params, x, masks, _ = problem(SMALL, features=3)
+    with pytest.raises(ValueError, match="at most 2 features"):
         recurrent_stack(params, x, masks)
 
 
