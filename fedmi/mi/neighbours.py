@@ -21,7 +21,7 @@ import jax.numpy as jnp
 from jax import lax
 
 CHUNK = 16
-"""Components that one pass of `direct` takes together."""
+"""Components that one pass of `direct_distances` takes together."""
 
 
 def block_size(n: int) -> int:

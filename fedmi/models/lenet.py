@@ -120,7 +120,9 @@ def _fit(params: Any, key: Array, images: Array, labels: Array, training: Traini
     return params
 
 
-@functools.partial(jax.jit, static_argnames="training")
+@functools.partial(
+    jax.jit, static_argnames="training", compiler_options={"xla_cpu_multi_thread_eigen": False}
+)
 def _step(params: Any, state: Any, x: Array, y: Array, training: Training) -> tuple[Any, Any]:
     def loss(params):
         logits = LeNet().apply({"params": params}, x.astype(jnp.float32) / 255)

