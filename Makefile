@@ -13,6 +13,9 @@ export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
 
+# Both halves of a two-core machine sample at once, a tile on each device; no bit depends on it.
+export JAX_NUM_CPU_DEVICES ?= $(CORES)
+
 .DEFAULT_GOAL := help
 .PHONY: help setup study figures lab test lint clean
 
@@ -32,14 +35,14 @@ setup: $(READY) ## install the locked requirements and the package into .venv
 
 study: $(READY) ## run every study in params/$(SCALE), figures included
 	snakemake --snakefile workflow/Snakefile --cores $(CORES) --config scale=$(SCALE) \
-		--rerun-incomplete --keep-going --quiet rules
+		--rerun-incomplete --keep-going --quiet rules $(SNAKEFLAGS)
 	@echo "Figures: results/$(SCALE)/figures"
 
 figures: $(READY) ## copy the finished paper-scale run's figures and tables to figures/
 	python -m fedmi.figures results/paper figures
 
 lab: $(READY) ## open JupyterLab on the notebooks
-	jupyter lab --notebook-dir=$(CURDIR) notebooks/01_sample.ipynb
+	jupyter lab --notebook-dir=$(CURDIR) $(LABFLAGS) notebooks/01_sample.ipynb
 
 test: $(READY) ## run all tests
 	python -m pytest -q

@@ -1,9 +1,16 @@
 """The project's own files hold together."""
 
+import importlib.metadata
+import json
+import os
 import re
+import signal
+import socket
 import subprocess
 import sys
+import time
 import tomllib
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -58,6 +65,76 @@ def test_make_knows_every_command_of_the_readme():
     code = re.findall(r"`([^`\n]+)`", README) + re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
     named = set(re.findall(r"\bmake ([a-z]+)", "\n".join(code)))
     assert {"study", "test", "lab"} <= named <= targets
+
+
+in_own_environment = pytest.mark.skipif(
+    Path(sys.prefix) != ROOT / ".venv" or not (ROOT / ".venv" / "ready").exists(),
+    reason="make would install into .venv, which these tests do not run in",
+)
+
+
+@in_own_environment
+@pytest.mark.parametrize("command", ["make study", "make study SCALE=paper"])
+def test_the_studies_are_planned(command):
+    """The workflow itself is run on a tiny study in tests/notebooks."""
+    planned = subprocess.run(
+        [*command.split(), "SNAKEFLAGS=--dry-run --forceall"],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
+    assert planned.returncode == 0, planned.stderr
+    output = planned.stdout + planned.stderr
+    for rule in ("sample", "estimate_mi", "measure_distances", "draw_figures"):
+        assert re.search(rf"^{rule}\s+4$", output, re.MULTILINE)
+
+
+@in_own_environment
+def test_the_lab_opens_with_the_right_kernel():
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    flags = f"--no-browser --allow-root --ip=127.0.0.1 --port={port} --ServerApp.token=test"
+    lab = subprocess.Popen(
+        ["make", "lab", f"LABFLAGS={flags}"],
+        cwd=ROOT,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+        start_new_session=True,
+    )
+
+    def ask(path):
+        deadline = time.monotonic() + 60
+        while True:
+            try:
+                url = f"http://127.0.0.1:{port}/api/{path}?token=test"
+                with urllib.request.urlopen(url, timeout=20) as reply:
+                    return json.load(reply)
+            except OSError:
+                assert time.monotonic() < deadline and lab.poll() is None
+                time.sleep(0.2)
+
+    try:
+        specs, listed = ask("kernelspecs"), ask("contents/notebooks")
+    finally:
+        os.killpg(lab.pid, signal.SIGKILL)
+        lab.wait()
+    assert specs["default"] == "python3"
+    assert "01_sample.ipynb" in {entry["name"] for entry in listed["content"]}
+    installed = subprocess.run(
+        [ROOT / ".venv" / "bin" / "jupyter", "kernelspec", "list", "--json"],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    kernel = json.loads(installed.stdout)["kernelspecs"]["python3"]
+    assert Path(kernel["resource_dir"]).is_relative_to(ROOT / ".venv")
+
+
+def test_jax_has_the_extra_that_the_readme_installs():
+    extra = re.search(r'pip install "jax\[(\w+)\]"', README)[1]
+    assert extra in importlib.metadata.metadata("jax").get_all("Provides-Extra")
+    assert PYPROJECT["project"]["optional-dependencies"]["gpu"] == [f"jax[{extra}]"]
 
 
 @pytest.mark.parametrize("number", range(2))

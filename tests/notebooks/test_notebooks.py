@@ -16,6 +16,7 @@ import yaml
 from tests import tiny
 
 ROOT = Path(__file__).parents[2]
+BIN = Path(sys.executable).parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
 PARAMS = dict(
     task="tests.tiny:make",
@@ -47,14 +48,11 @@ def test_a_notebook_is_clean_short_and_has_its_parameters(path):
 def snakemake(folder, *arguments):
     return subprocess.run(
         [
-            Path(sys.executable).with_name("snakemake"), "--snakefile",
+            BIN / "snakemake", "--snakefile",
             ROOT / "workflow" / "Snakefile", "--cores", "2", "--config", "scale=tiny",
             "--directory", folder, "--rerun-incomplete", "--keep-going", *arguments,
         ],
-        env=os.environ
-        | dict(
-            PYTHONPATH=str(ROOT), PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}"
-        ),
+        env=os.environ | dict(PYTHONPATH=str(ROOT), PATH=f"{BIN}{os.pathsep}{os.environ['PATH']}"),
         capture_output=True,
         text=True,
     )  # fmt: skip
