@@ -45,7 +45,7 @@ lab: $(READY) ## open JupyterLab on the notebooks
 	jupyter lab --notebook-dir=$(CURDIR) $(LABFLAGS) notebooks/01_sample.ipynb
 
 test: $(READY) ## run all tests
-	python -m pytest -q
+	OPENBLAS_NUM_THREADS=1 python -m pytest -q -n $(CORES) --dist loadscope
 
 lint: $(READY) ## check the code's style
 	ruff check . && ruff format --check .
