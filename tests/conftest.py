@@ -1,11 +1,20 @@
-"""What all tests share."""
+"""What all tests need: caches of their own, and figures drawn nowhere.
 
-import pytest
+Set before JAX is imported; processes that tests start inherit it.
+"""
 
+import os
+import tempfile
+from pathlib import Path
 
-@pytest.fixture(scope="session", autouse=True)
-def own_cache(tmp_path_factory):
-    """Trained weights go to a folder of the session's own, never from or to the user's cache."""
-    with pytest.MonkeyPatch.context() as patch:
-        patch.setenv("FEDMI_CACHE", str(tmp_path_factory.mktemp("cache")))
-        yield
+# One folder for a whole run: the workers of pytest-xdist inherit it from the process that starts
+# them. Programs are compiled once for all tests, and LeNet is trained once.
+if "FEDMI_TEST_CACHE" not in os.environ:
+    os.environ["FEDMI_TEST_CACHE"] = tempfile.mkdtemp(prefix="fedmi-tests-")
+CACHE = Path(os.environ["FEDMI_TEST_CACHE"])
+
+os.environ["FEDMI_CACHE"] = str(CACHE / "fedmi")
+os.environ["JAX_COMPILATION_CACHE_DIR"] = str(CACHE / "jax")
+os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
+os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "0"
+os.environ.setdefault("MPLBACKEND", "Agg")

@@ -102,6 +102,7 @@ def digits(
         batch_size=batch_size,
         learning_rate=learning_rate,
         metric="accuracy",
+        larger_is_better=True,
         held_out=other_data,
         assets=functools.cache(assets),
         options=options,
