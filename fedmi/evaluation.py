@@ -67,28 +67,3 @@ def held_out_metric(task: Task, samples: xr.Dataset, *, seeds: int) -> xr.DataAr
         coords=dict(seed=samples.seed, iteration=[0, *samples.iteration.values]),
         name=task.metric,
     )
-
-
-def compare_with_baseline(task: Task, held_out: xr.DataArray) -> str:
-    """Says in a sentence whether the trained networks beat the best constant prediction.
-
-    Args:
-        task: the task, with its baseline.
-        held_out: the metric on held-out data, from `held_out_metric`.
-    """
-    last = held_out.isel(iteration=-1)
-    # Clients of a seed may share their data, so that seeds, not clients, are the repetitions.
-    per_seed = last.mean("client", dtype=np.float64)
-    mean, error = float(per_seed.mean()), float(per_seed.std(ddof=1)) / per_seed.size**0.5
-    reading = (
-        f"On fresh examples at iteration {int(last.iteration)} the mean {task.metric} is "
-        f"{mean:.3f} ± {1.96 * error:.3f} (95 %, {per_seed.size} seeds)"
-    )
-    if task.baseline is None:
-        return f"{reading}; the best constant prediction is not known."
-    gain = (mean - task.baseline) * (1 if task.larger_is_better else -1)
-    if abs(gain) <= 1.96 * error:
-        verdict = "the network cannot be told from it"
-    else:
-        verdict = "the network beats it" if gain > 0 else "the network does NOT beat it"
-    return f"{reading}; the best constant prediction has {task.baseline:.3f}: {verdict}."

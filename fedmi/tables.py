@@ -11,6 +11,7 @@ import pandas as pd
 import xarray as xr
 
 from fedmi import distance, mi
+from fedmi.tasks.base import Task
 
 MI_COLUMNS = [
     "task", "coupling", "pair", "iteration", "estimator", "net_bits", "bits", "raw_bits",
@@ -99,6 +100,33 @@ def learning_rows(
     if held_out is not None:
         rows += _means(held_out, samples, HELD_OUT + metric)
     return rows
+
+
+def compare_with_baseline(task: Task, learning: pd.DataFrame) -> str:
+    """Says in a sentence whether the trained networks beat the best constant prediction.
+
+    Args:
+        task: the task, with its baseline.
+        learning: the table learning.csv, with rows on held-out data.
+    """
+    fresh = learning[learning.metric == HELD_OUT + task.metric]
+    last = fresh[fresh.iteration == fresh.iteration.max()]
+    mean = last["mean"].mean()
+    # The clients of a seed may share their data; the mean of their half-widths bounds that of
+    # their mean whatever they share.
+    error = (last.high - last.low).mean() / 2
+    reading = (
+        f"On fresh examples at iteration {last.iteration.iloc[0]} the mean {task.metric} is "
+        f"{mean:.3f} ± {error:.3f} (95 %)"
+    )
+    if task.baseline is None:
+        return f"{reading}; the best constant prediction is not known."
+    gain = (mean - task.baseline) * (1 if task.larger_is_better else -1)
+    if abs(gain) <= error:
+        verdict = "the network cannot be told from it"
+    else:
+        verdict = "the network beats it" if gain > 0 else "the network does NOT beat it"
+    return f"{reading}; the best constant prediction has {task.baseline:.3f}: {verdict}."
 
 
 def _means(values: xr.DataArray, samples: xr.Dataset, metric: str) -> Iterator[dict]:

@@ -111,11 +111,11 @@ fedmi.sample(tiny.task, seeds=1000, checkpoints=[1, 2, 4], tile=16, store=sys.ar
 """
 
 
-def start(store, **environment):
+def start(store, devices=1):
     return subprocess.Popen(
         [sys.executable, "-c", CHILD, str(store)],
         cwd=ROOT,
-        env=os.environ | environment,
+        env=os.environ | {"JAX_NUM_CPU_DEVICES": str(devices)},
         stdout=subprocess.DEVNULL,
     )
 
@@ -148,9 +148,10 @@ def test_killed_and_resumed_sampling_leaves_the_same_bytes(tmp_path):
     history = fedmi.store.open_existing(torn).history
     assert [run["end"] is None for run in history[-2:]] == [True, False]
     # Two devices share the tiles out between them; the bytes do not tell.
-    assert start(two, JAX_NUM_CPU_DEVICES="2").wait() == 0
+    assert start(two, devices=2).wait() == 0
     assert bytes_of(two) == bytes_of(whole)
-    assert len(fedmi.store.open_existing(two).history[0]["devices"]) == 2
+    for store, devices in ((whole, 1), (two, 2)):
+        assert len(fedmi.store.open_existing(store).history[0]["devices"]) == devices
 
 
 def test_a_full_disk_is_a_clear_error_and_the_store_goes_on(tmp_path):
@@ -254,3 +255,11 @@ def test_progress_in_batch_is_plain_lines(capsys, monkeypatch):
     monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
     fedmi.sample(tiny.task, seeds=40, tile=16)
     assert "sampling: 3 of 3 tiles after" in capsys.readouterr().out
+
+
+def test_progress_in_jupyter_is_a_bar(capsys, monkeypatch):
+    monkeypatch.setenv("JPY_SESSION_NAME", "01_sample.ipynb")
+    fedmi.sample(tiny.task, seeds=40, tile=16)
+    shown = capsys.readouterr()
+    assert "3/3" in shown.err
+    assert not shown.out

@@ -1,3 +1,5 @@
+import dataclasses
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -85,3 +87,28 @@ def test_a_table_is_written_whole_or_not_at_all(tmp_path):
 def test_a_missing_table_says_what_makes_it(tmp_path):
     with pytest.raises(FileNotFoundError, match="02_estimate_mi .*make study SCALE=quick"):
         tables.read(tmp_path, "params/quick/signal.yaml")
+
+
+@pytest.mark.parametrize(
+    ("baseline", "larger", "verdict"),
+    [
+        (3.0, False, "the network beats it"),
+        (1.0, False, "the network does NOT beat it"),
+        (1.0, True, "the network beats it"),
+        (2.05, False, "the network cannot be told from it"),
+        (None, False, "the best constant prediction is not known"),
+    ],
+)
+def test_the_verdict_follows_the_data(baseline, larger, verdict):
+    task = dataclasses.replace(tiny.task, baseline=baseline, larger_is_better=larger)
+    learning = pd.DataFrame(
+        dict(metric=metric, iteration=iteration, mean=mean, low=mean - 0.1, high=mean + 0.1)
+        for metric, means in (("held-out distance", (9.0, 2.0)), ("distance", (9.0, 5.0)))
+        for iteration, mean in enumerate(means)
+        for _ in range(3)
+    )
+    sentence = tables.compare_with_baseline(task, learning)
+    assert sentence.startswith(
+        "On fresh examples at iteration 1 the mean distance is 2.000 ± 0.100"
+    )
+    assert verdict in sentence
