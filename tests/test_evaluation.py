@@ -27,7 +27,7 @@ def test_the_held_out_metric_is_the_loss_on_fresh_data(coupling):
 
 
 def test_seeds_keep_their_keys_when_others_are_dropped():
-    samples = fedmi.sample(tiny.task, seeds=40, checkpoints=[4], tile=64).load()
+    samples = fedmi.sample(tiny.task, seeds=40, checkpoints=[1, 4], tile=64).load()
     whole = fedmi.held_out_metric(tiny.task, samples, seeds=40)
     samples.theta[5] = np.nan
     some = fedmi.held_out_metric(tiny.task, fedmi.finite(samples), seeds=40)
@@ -35,7 +35,7 @@ def test_seeds_keep_their_keys_when_others_are_dropped():
 
 
 def test_a_task_without_held_out_data_is_refused():
-    samples = fedmi.sample(tiny.task, seeds=4, tile=4)
+    samples = fedmi.sample(tiny.task, seeds=40, checkpoints=[1, 4], tile=64)
     without = dataclasses.replace(tiny.task, held_out=None)
     with pytest.raises(ValueError, match="'tiny' has no held-out data"):
         fedmi.held_out_metric(without, samples, seeds=4)

@@ -10,24 +10,24 @@ import numpy as np
 import pytest
 
 import fedmi
+from fedmi import params
 
+TASKS = ("signal", "digits")
 REPAIRINGS = 40
 
 
 @pytest.fixture(scope="module")
 def clients():
     """Two clients' parameters in the middle of the epoch, by task."""
-    options = dict(signal=dict(dropout=0.0625), digits=dict(examples=80, batch_size=4))
+    tasks = {name: params.load(f"params/quick/{name}.yaml").make_task() for name in TASKS}
     samples = {
-        name: fedmi.sample(
-            fedmi.tasks.get(name, **options[name]), seeds=300, clients=2, checkpoints=[8], tile=60
-        )
-        for name in options
+        name: fedmi.sample(task, seeds=300, clients=2, checkpoints=[8, 20], tile=60)
+        for name, task in tasks.items()
     }
     return {name: [data.theta.values[:, q, 0] for q in range(2)] for name, data in samples.items()}
 
 
-@pytest.mark.parametrize("task", ["signal", "digits"])
+@pytest.mark.parametrize("task", TASKS)
 def test_shifts_spread_as_full_re_pairings_do(clients, task):
     x, y = clients[task]
     shifted = fedmi.mi.permutation_null(x, y, estimator="ksg", m=REPAIRINGS, key=jax.random.key(0))
