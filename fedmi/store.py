@@ -11,7 +11,8 @@ import os
 import shutil
 import uuid
 import warnings
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -56,15 +57,31 @@ class SampleStore:
     def _place(self) -> str:
         return "the store in memory" if self.path is None else f"the store {self.path}"
 
+    @contextmanager
+    def _explained(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"{self._place}: cannot {doing} ({error.strerror or error}); what was stored "
+                "before is whole: make room or mend the folder, and run the same command to go on",
+            ) from error
+
     def grow(self, seeds: int) -> None:
-        """Makes room for at least so many seeds; what is stored stays as it is."""
+        """Makes room for at least so many seeds; what is stored stays as it is.
+
+        Raises:
+            OSError: as `write` does.
+        """
         tiles = -(-seeds // self.tile)
-        for name in PER_SEED:
-            array = self._group[name]
-            if array.shape[0] < seeds:
-                array.resize((seeds, *array.shape[1:]))
-        if self._group["completed"].shape[0] < tiles:
-            self._group["completed"].resize((tiles,))
+        with self._explained(f"make room for {seeds} seeds"):
+            for name in PER_SEED:
+                array = self._group[name]
+                if array.shape[0] < seeds:
+                    array.resize((seeds, *array.shape[1:]))
+            if self._group["completed"].shape[0] < tiles:
+                self._group["completed"].resize((tiles,))
 
     def pending(self, seeds: int) -> list[int]:
         """The tiles, by index, that do not yet hold all of their seeds below `seeds`."""
@@ -84,22 +101,16 @@ class SampleStore:
         """
         first = tile * self.tile
         count = len(arrays["theta"])
-        try:
+        with self._explained(f"write seeds {first} to {first + count - 1}"):
             for name in PER_SEED:
                 self._group[name][first : first + count] = arrays[name]
             self._group["completed"][tile] = count
-        except OSError as error:
-            raise OSError(
-                error.errno,
-                f"{self._place}: cannot write seeds {first} to {first + count - 1} "
-                f"({error.strerror or error}); what was stored before is whole: make room or mend "
-                "the folder, and run the same command to go on",
-            ) from error
 
     def record(self, entry: Mapping[str, Any]) -> None:
         """Adds an entry to the history, in place of the last one if that is of the same run."""
         history = [old for old in self.history if old["run"] != entry["run"]]
-        self._group.attrs[ATTRIBUTE] = self._record | {"history": [*history, dict(entry)]}
+        with self._explained("record the run"):
+            self._group.attrs[ATTRIBUTE] = self._record | {"history": [*history, dict(entry)]}
 
     def seeds(self) -> int:
         """How many seeds are stored from the first on without a gap."""
