@@ -17,7 +17,7 @@ export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
 export JAX_NUM_CPU_DEVICES ?= $(CORES)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study figures lab test lint clean
+.PHONY: help setup study figures lab test bench lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -46,6 +46,11 @@ lab: $(READY) ## open JupyterLab on the notebooks
 
 test: $(READY) ## run all tests
 	OPENBLAS_NUM_THREADS=1 python -m pytest -q -n $(CORES) --dist loadscope
+
+bench: $(READY) ## measure fedmi beside other libraries (half an hour; installs PyTorch)
+	-$(BIN)/python -m pip install --quiet --disable-pip-version-check \
+		--constraint requirements.lock --editable ".[bench]"
+	python -m benchmarks
 
 lint: $(READY) ## check the code's style
 	ruff check . && ruff format --check .

@@ -1,0 +1,11 @@
+"""What fedmi costs beside other ways to the same numbers, and beside what no way can avoid.
+
+`python -m benchmarks` measures everything in one run on one machine and writes one table of ratios.
+
+    suite.py      what is measured, in which sizes, and what is compared with what
+    runner.py     one process an item; the items of a group take turns
+    worker.py     such a process
+    table.py      medians, ratios, exponents; the table as CSV and as Markdown
+    sampling.py, features.py, estimation.py     fedmi's items, plain JAX's and the bare limits
+    peers_torch.py, peers_scipy.py              other libraries' items
+"""

@@ -1,0 +1,76 @@
+"""Client-trainings: fedmi's sampler, and the same epochs of the plain Flax network."""
+
+import dataclasses
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+
+from benchmarks.work import Work
+from fedmi import Task, sampling, scopes, tasks
+from fedmi.models.recurrent import RecurrentRegressor, dropout_masks
+
+CLIENTS = 3
+CHECKPOINTS = (1, 2, 4, 8, 16, 20)
+COUPLING = "shared-source"
+UNIT = "trainings"
+
+
+def fedmi(*, task: str, seeds: int, tile: int) -> Work:
+    """fedmi's compiled tile, one tile a device at a time, as `fedmi.sample` runs it."""
+    return _tiles(tasks.get(task), seeds, tile)
+
+
+def plain_tiles(*, seeds: int, tile: int) -> Work:
+    """The plain Flax network in fedmi's place within fedmi's tiles, one a device."""
+    return _tiles(plain_signal(), seeds, tile)
+
+
+def plain_vmap(*, seeds: int) -> Work:
+    """The plain Flax network's epochs under `jax.vmap`, all at once, on one device."""
+    task = plain_signal()
+    coupling = scopes.resolve(COUPLING, task.streams)
+    root = jax.random.key(0)
+
+    def one(keys):
+        theta, metric, clipped = sampling.train(task, keys, ())
+        return theta[jnp.array(CHECKPOINTS) - 1], metric, clipped
+
+    train = jax.jit(sampling.over_seeds_and_clients(one, root, coupling, CLIENTS))
+
+    def run() -> None:
+        jax.block_until_ready(train(jnp.arange(seeds)))
+
+    run()
+    return Work(run, seeds * CLIENTS, UNIT, f"{seeds * CLIENTS} networks at once, one device")
+
+
+def plain_signal() -> Task:
+    """The signal task with the plain Flax network in its loss."""
+    task = tasks.get("signal")
+    network = RecurrentRegressor(layers=task.options["layers"], units=task.options["units"])
+
+    def loss(params, batch, key):
+        x, y = batch
+        shape = (len(x), network.layers, network.units)
+        masks = None if key is None else dropout_masks(key, shape, task.options["dropout"])
+        error = jnp.mean((network.apply({"params": params}, x, masks) - y) ** 2)
+        return error, error
+
+    return dataclasses.replace(task, loss=loss)
+
+
+def _tiles(task: Task, seeds: int, tile: int) -> Work:
+    coupling = scopes.resolve(COUPLING, task.streams)
+    sample_tile = jax.jit(sampling.tile_sampler(task, coupling, CLIENTS, CHECKPOINTS, tile))
+    root, assets = jax.random.key(0), task.assets()
+
+    def run(tiles: int) -> None:
+        for _ in sampling._compute(sample_tile, root, assets, tile, range(tiles)):
+            pass
+
+    devices = jax.local_device_count()
+    run(devices)  # every device compiles for itself
+    tiles = -(-seeds // tile)
+    note = f"{tiles} tiles of {tile} seeds on {devices} {jax.devices()[0].platform} device(s)"
+    return Work(partial(run, tiles), seeds * CLIENTS, UNIT, note)
