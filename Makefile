@@ -2,7 +2,7 @@
 
 PYTHON ?= python3
 SCALE ?= quick
-CORES ?= $(shell $(PYTHON) -c 'import os; print(len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count())')
+CORES ?= $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
 
 BIN := .venv/bin
 READY := .venv/ready
@@ -15,6 +15,12 @@ export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
 
 # Both halves of a two-core machine sample at once, a tile on each device; no bit depends on it.
 export JAX_NUM_CPU_DEVICES ?= $(CORES)
+
+# Notebooks that run side by side share a GPU's memory.
+export XLA_PYTHON_CLIENT_PREALLOCATE ?= false
+
+# Snakemake's own lock outlives a run that was killed; the system's does not.
+LOCK := $(if $(shell command -v flock),flock --nonblock --verbose .venv/study.lock)
 
 .DEFAULT_GOAL := help
 .PHONY: help setup study figures lab test bench lint clean
@@ -34,15 +40,15 @@ $(READY): requirements.lock pyproject.toml
 setup: $(READY) ## install the locked requirements and the package into .venv
 
 study: $(READY) ## run every study in params/$(SCALE), figures included
-	snakemake --snakefile workflow/Snakefile --cores $(CORES) --config scale=$(SCALE) \
+	$(LOCK) snakemake --nolock --snakefile workflow/Snakefile --cores $(CORES) --config scale=$(SCALE) \
 		--rerun-incomplete --keep-going --quiet rules $(SNAKEFLAGS)
 	@echo "Figures: results/$(SCALE)/figures"
 
 figures: $(READY) ## copy the finished paper-scale run's figures and tables to figures/
-	python -m fedmi.figures results/paper figures
+	python -m fedmi.figures results/paper figures params
 
 lab: $(READY) ## open JupyterLab on the notebooks
-	jupyter lab --notebook-dir=$(CURDIR) $(LABFLAGS) notebooks/01_sample.ipynb
+	jupyter lab --notebook-dir="$(CURDIR)" $(LABFLAGS) notebooks/01_sample.ipynb
 
 test: $(READY) ## run all tests
 	OPENBLAS_NUM_THREADS=1 python -m pytest -q -n $(CORES) --dist loadscope

@@ -53,6 +53,11 @@ def held_out_metric(task: Task, samples: xr.Dataset, *, seeds: int) -> xr.DataAr
         with_assets = partial(one, assets=assets)
         return over_seeds_and_clients(with_assets, root, coupling, clients)(seeds, thetas)
 
+    if not samples.sizes["seed"]:
+        raise ValueError(
+            "samples: no finite seed is left to evaluate; lower the task's learning rate or clip "
+            "its gradients"
+        )
     samples = samples.isel(seed=slice(seeds))
     parts = []
     for first in range(0, samples.sizes["seed"], SEEDS_AT_ONCE):

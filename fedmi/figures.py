@@ -1,6 +1,6 @@
 """Copies a finished run's figures, tables and manifests to the folder that is published.
 
-python -m fedmi.figures results/paper figures
+python -m fedmi.figures results/paper figures params
 """
 
 import json
@@ -8,29 +8,36 @@ import shutil
 import sys
 from pathlib import Path
 
+from fedmi import plotting, tables
 
-def publish(run: Path, target: Path) -> list[Path]:
+
+def publish(run: Path, target: Path, params: Path) -> list[Path]:
     """Copies what a finished run drew, with the facts of the run beside it.
 
     Args:
         run: results/<scale>, with a folder for each study.
         target: where the files go.
+        params: the folder of all params files; its <scale> says which studies there must be.
 
     Returns:
         The copies.
 
     Raises:
-        FileNotFoundError: if a study of the run has not been drawn yet, or there is none.
+        FileNotFoundError: if a study that was sampled has not been drawn since, or none was.
     """
-    studies = sorted(folder.parent for folder in run.glob("*/manifest.json"))
+    asked = [run / path.stem for path in sorted((params / run.name).glob("*.yaml"))]
+    studies = [study for study in asked if (study / "manifest.json").exists()]
     if not studies:
         raise FileNotFoundError(f"{run} holds no studies; `make study SCALE={run.name}` makes them")
-    unfinished = [study.name for study in studies if not (study / "figures.json").exists()]
+    unfinished = [study.name for study in studies if not _is_drawn(study)]
     if unfinished:
         raise FileNotFoundError(
             f"{run} is not finished: no figures of {', '.join(unfinished)}; "
             f"`make study SCALE={run.name}` goes on with it"
         )
+    for study in asked:
+        if study not in studies:
+            print(f"{study.name} has not been run yet and is left out")
     target.mkdir(parents=True, exist_ok=True)
     copies = []
     for study in studies:
@@ -41,9 +48,53 @@ def publish(run: Path, target: Path) -> list[Path]:
     return copies
 
 
+def _is_drawn(study: Path) -> bool:
+    drawn, sampled = study / "figures.json", study / "manifest.json"
+    return drawn.exists() and drawn.stat().st_mtime >= sampled.stat().st_mtime
+
+
+def summary(published: Path) -> str:
+    """The paper's figures in numbers: a Markdown table of the first and the last checkpoint.
+
+    Values are means over client pairs; after ± stands 1.96 `perm_sd`, averaged over pairs, that is
+    the 95 % error of a single pair.
+
+    Args:
+        published: the folder that `publish` wrote to.
+    """
+    lines = [
+        "| task | iteration | plug-in Gaussian | its reading of re-paired seeds | net, Gaussian "
+        "| net, KSG | Euclidean distance | closer than other seeds |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for study in ("signal", "digits"):
+        names = plotting.figure_names(study)
+        mi, distances = (tables.read_csv(published / f"{name}.csv") for name in names)
+        for iteration in (mi.iteration.min(), mi.iteration.max()):
+            rows = mi[mi.iteration == iteration].groupby("estimator").mean(numeric_only=True)
+            gaussian, ksg = rows.loc["gaussian"], rows.loc["ksg"]
+            apart = distances[
+                (distances.iteration == iteration) & (distances.metric == "euclidean")
+            ].mean(numeric_only=True)
+            re_paired = gaussian.raw_bits - gaussian.net_bits
+            lines.append(
+                f"| {study} | {iteration} | {gaussian.raw_bits:.2f} | {re_paired:.2f} "
+                f"| {gaussian.net_bits:.2f} ± {1.96 * gaussian.perm_sd:.2f} "
+                f"| {ksg.net_bits:.2f} ± {1.96 * ksg.perm_sd:.2f} | {apart.distance:.3f} "
+                f"| {100 * (1 - apart.distance / apart.unmatched):.1f} % |"
+            )
+    return "\n".join(lines) + "\n"
+
+
+def main(run: Path, target: Path, params: Path) -> str:
+    """Publishes a run and its numbers; returns what was done, in words."""
+    copied = publish(run, target, params)
+    (target / "summary.md").write_text(summary(target))
+    return f"{len(copied)} files copied to {target}, and summary.md made from them"
+
+
 if __name__ == "__main__":
     try:
-        copied = publish(Path(sys.argv[1]), Path(sys.argv[2]))
+        print(main(*map(Path, sys.argv[1:4])))
     except FileNotFoundError as error:
         sys.exit(str(error))
-    print(f"{len(copied)} files copied to {sys.argv[2]}")

@@ -8,8 +8,10 @@ from typing import Any
 
 import xarray as xr
 
+from fedmi import params as study_params
 from fedmi import store
-from fedmi.sampling import finite
+from fedmi.sampling import describe, finite
+from fedmi.scopes import resolve
 from fedmi.tables import write_whole
 
 
@@ -51,11 +53,13 @@ def samples_of(folder: Path, params: str) -> xr.Dataset:
 
     Args:
         folder: the study's folder.
-        params: the study's params file, for the message.
+        params: the study's params file.
 
     Raises:
+        fedmi.params.ParamsError: if that cannot be used.
         FileNotFoundError: if there are none; the message says which command makes them.
-        fedmi.store.StoreError: if sampling has not finished.
+        fedmi.store.StoreError: if sampling has not finished, or the params file has been changed
+            since.
     """
     path = folder / "manifest.json"
     if not path.exists():
@@ -64,4 +68,12 @@ def samples_of(folder: Path, params: str) -> xr.Dataset:
             f'"{params}" first, or `make study SCALE={Path(params).parent.name}` for all studies'
         )
     seeds = json.loads(path.read_text())["seeds"]
-    return finite(store.open_existing(folder / "samples.zarr").dataset(seeds))
+    samples = store.open_existing(folder / "samples.zarr")
+    # Only what the params file says: the assets (images, weights) need not be had to estimate.
+    study = study_params.load(params)
+    task = study.make_task()
+    asked = describe(task, (), resolve(study.coupling, task.streams), study.root_seed)
+    asked |= dict(clients=study.clients, checkpoints=study.checkpoints, tile=study.tile)
+    asked["assets"] = samples.parameters["assets"]
+    store.check_parameters(samples, asked)
+    return finite(samples.dataset(seeds))

@@ -49,7 +49,7 @@ class Study(pydantic.BaseModel):
     clients: int = pydantic.Field(default=3, ge=2)
     seeds: pydantic.PositiveInt
     checkpoints: list[pydantic.PositiveInt] = pydantic.Field(min_length=1)
-    root_seed: pydantic.NonNegativeInt = 0
+    root_seed: int = pydantic.Field(default=0, ge=0, lt=2**32)
     tile: pydantic.PositiveInt = TILE
     estimators: list[Estimator] = pydantic.Field(default=["gaussian", "ksg"], min_length=1)
     permutations: int = pydantic.Field(default=FEWEST_PERMUTATIONS, ge=FEWEST_PERMUTATIONS)
@@ -92,6 +92,19 @@ def results_of(params: str | Path, results: str | Path = "results") -> Path:
     return find(results) / path.parent.name / path.stem
 
 
+class _UniqueKeys(yaml.SafeLoader):
+    """YAML's safe loader, but a key given twice is an error, not the second value in silence."""
+
+    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
+        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        for key in keys:
+            if keys.count(key) > 1:
+                raise yaml.constructor.ConstructorError(
+                    None, None, f"the key {key!r} is given twice; keep one", node.start_mark
+                )
+        return super().construct_mapping(node, deep)
+
+
 def load(path: str | Path) -> Study:
     """Reads and checks a params file.
 
@@ -100,7 +113,7 @@ def load(path: str | Path) -> Study:
     """
     path = find(path)
     try:
-        entries = yaml.safe_load(path.read_text())
+        entries = yaml.load(path.read_text(), Loader=_UniqueKeys)
     except FileNotFoundError:
         others = sorted(str(p.relative_to(PROJECT)) for p in (PROJECT / "params").rglob("*.yaml"))
         raise ParamsError(f"{path}: no such params file; there are: {', '.join(others)}") from None
@@ -135,13 +148,18 @@ def check(study: Study, task: Task) -> None:
     Raises:
         ValueError: naming the key, what was wrong, and what would be right.
     """
-    scopes.resolve(study.coupling, task.streams)
+    scopes.check_varies(scopes.resolve(study.coupling, task.streams))
     if study.checkpoints != sorted(set(study.checkpoints)):
         raise ValueError(f"checkpoints: {study.checkpoints} must be ascending, without repeats")
     if study.checkpoints[-1] > task.steps:
         raise ValueError(
             f"checkpoints: {study.checkpoints[-1]} is beyond the epoch, which has {task.steps} "
             f"iterations ({task.examples} examples in minibatches of {task.batch_size})"
+        )
+    if study.permutations >= study.seeds:
+        raise ValueError(
+            f"permutations: {study.permutations} re-pairings need more seeds than that, not "
+            f"{study.seeds}"
         )
     least = 2 * task.parameter_count + 2
     if "gaussian" in study.estimators and study.seeds < least:

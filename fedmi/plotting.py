@@ -100,10 +100,10 @@ def _raw_bits(axes: Axes, rows: pd.DataFrame) -> None:
     looks = _looks(list(rows.pair.unique()))
     for pair, line in rows.groupby("pair", sort=False):
         axes.plot(line.iteration, line.raw_bits, **looks[pair] | dict(markersize=3, linewidth=1))
-    # The corrected estimate is the raw one less its analytic bias (none for KSG), and re-pairing
-    # has a mean of its own beyond that bias.
+    # What the uncorrected estimate reads for re-paired seeds: its analytic bias, if it has one, and
+    # what re-pairing finds beyond that.
     first = rows[rows.pair == rows.pair.iloc[0]]
-    unpaired = first.raw_bits - first.bits.where(np.isfinite(first.bits), first.finite_bits)
+    unpaired = first.null_bits.fillna(0)
     axes.plot(
         first.iteration,
         unpaired + first.perm_bits,

@@ -5,6 +5,7 @@ seeds. Tiles have one fixed size, so that a seed's numbers do not depend on how 
 asked for, and each tile runs whole on one device, so that they do not depend on the devices.
 """
 
+import json
 import time
 import uuid
 from collections import deque
@@ -45,9 +46,15 @@ def train(task: Task, keys: Keys, assets: Assets) -> tuple[Array, Array, Array]:
     params = task.init(keys)
     optimizer = task.optimizer
     order = jax.random.permutation(keys[task.stream("order")], task.examples)
+    data = task.data(keys, assets)
+    for leaf in jax.tree.leaves(data):
+        if leaf.shape[:1] != (task.examples,):
+            raise ValueError(
+                f"data: an array of shape {leaf.shape}, whose first axis must count the "
+                f"{task.examples} examples of the task {task.name!r}"
+            )
     batches = jax.tree.map(
-        lambda a: a[order].reshape(task.steps, task.batch_size, *a.shape[1:]),
-        task.data(keys, assets),
+        lambda a: a[order].reshape(task.steps, task.batch_size, *a.shape[1:]), data
     )
     dropout = task.stream("dropout")
 
@@ -178,11 +185,7 @@ def sample(
     task = tasks.get(task)
     checkpoints = check_arguments(task, seeds, clients, checkpoints, root_seed, tile)
     coupling = scopes.resolve(coupling, task.streams)
-    if not any(scopes.differs_between_seeds(scope) for scope in coupling.values()):
-        raise ValueError(
-            "coupling: no stream differs between seeds, so that all seeds are one; make one "
-            "stream shared or independent"
-        )
+    scopes.check_varies(coupling)
     assets = task.assets()
     parameters = dict(
         describe(task, assets, coupling, root_seed),
@@ -221,6 +224,8 @@ def check_arguments(
             raise ValueError(f"{name}: {value!r} is not a whole number")
         if value < least:
             raise ValueError(f"{name}: {value} is below {least}")
+    if root_seed >= 2**32:
+        raise ValueError(f"root_seed: {root_seed} is not below 2**32")
     if checkpoints is None:
         return [task.steps]
     kept = list(checkpoints)
@@ -238,8 +243,12 @@ def check_arguments(
 def describe(
     task: Task, assets: Assets, coupling: Mapping[str, str], root_seed: int
 ) -> dict[str, Any]:
-    """What every seed's training depends on, in JSON's types."""
-    return dict(
+    """What every seed's training depends on, in JSON's types.
+
+    Raises:
+        ValueError: if the task's options cannot be written as JSON.
+    """
+    description = dict(
         task=task.name,
         options=dict(task.options),
         examples=task.examples,
@@ -253,6 +262,13 @@ def describe(
         scopes=dict(coupling),
         root_seed=int(root_seed),
     )
+    try:
+        return json.loads(json.dumps(description))
+    except TypeError as error:
+        raise ValueError(
+            f"options: {dict(task.options)!r} of the task {task.name!r} cannot be written as "
+            f"JSON ({error}); use plain numbers, strings, lists and mappings"
+        ) from None
 
 
 def _open_store(path: Path | None, parameters: Mapping[str, Any], task: Task) -> store.SampleStore:
@@ -287,6 +303,7 @@ def _run(
         seconds=None,
     )
     started = time.monotonic()
+    samples.clear_partial_files()
     samples.grow(seeds)
     samples.record(entry)
     results = _compute(jax.jit(sample_tile), root, assets, samples.tile, pending)

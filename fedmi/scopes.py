@@ -49,9 +49,6 @@ COUPLINGS: Mapping[str, Mapping[str, str]] = {
     ),
 }  # fmt: skip
 
-# In a later federated round these are drawn anew; everything else is the client's own for good.
-ROLES_OF_A_ROUND = ("order", "dropout")
-
 
 def resolve(coupling: str | Mapping[str, str], streams: Mapping[str, str]) -> dict[str, str]:
     """The scope of every stream of a task under a coupling.
@@ -97,6 +94,19 @@ def resolve(coupling: str | Mapping[str, str], streams: Mapping[str, str]) -> di
                 f"{', '.join(SCOPES)}"
             )
     return {stream: coupling[stream] for stream in streams}
+
+
+def check_varies(scopes: Mapping[str, str]) -> None:
+    """Refuses scopes under which all seeds are one.
+
+    Raises:
+        ValueError: if no stream differs between seeds.
+    """
+    if not any(differs_between_seeds(scope) for scope in scopes.values()):
+        raise ValueError(
+            "coupling: no stream differs between seeds, so that all seeds are one; make one "
+            "stream shared or independent"
+        )
 
 
 def name_of(scopes: Mapping[str, str], streams: Mapping[str, str]) -> str:

@@ -68,6 +68,12 @@ class SampleStore:
                 "before is whole: make room or mend the folder, and run the same command to go on",
             ) from error
 
+    def clear_partial_files(self) -> None:
+        """Removes what a killed run left of files that it had not finished writing."""
+        if self.path is not None:
+            for partial in self.path.rglob("*.partial"):
+                partial.unlink(missing_ok=True)
+
     def grow(self, seeds: int) -> None:
         """Makes room for at least so many seeds; what is stored stays as it is.
 
@@ -236,7 +242,7 @@ def open_existing(path: Path) -> SampleStore:
     try:
         group = zarr.open_group(path, mode="r+")
         record = group.attrs[ATTRIBUTE]
-    except (OSError, KeyError, ValueError) as error:
+    except (FileNotFoundError, FileExistsError, NotADirectoryError, KeyError, ValueError) as error:
         raise StoreError(
             f"{path} is not a store of fedmi's samples; name another folder, or remove it"
         ) from error
@@ -245,7 +251,10 @@ def open_existing(path: Path) -> SampleStore:
             f"the store {path} is of schema {record.get('schema')}, this fedmi writes schema "
             f"{SCHEMA}: name another folder, or remove it and sample again"
         )
-    return SampleStore(group, path)
+    samples = SampleStore(group, path)
+    # A run killed while it made room may have left one array larger than another.
+    samples.grow(max(group[name].shape[0] for name in PER_SEED))
+    return samples
 
 
 def check_parameters(store: SampleStore, parameters: Mapping[str, Any]) -> None:

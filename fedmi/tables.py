@@ -170,6 +170,11 @@ def write_whole(path: Path, write_to: Callable[[Path], object]) -> None:
     draft.replace(path)
 
 
+def read_csv(path: Path) -> pd.DataFrame:
+    """A table as it was written: a coupling is called null, which is no missing value."""
+    return pd.read_csv(path, keep_default_na=False, na_values=[""])
+
+
 def read(folder: Path, params: str) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
     """The tables mi, learning and distances of a study.
 
@@ -192,6 +197,5 @@ def read(folder: Path, params: str) -> tuple[pd.DataFrame, pd.DataFrame, pd.Data
                 f'there is no {path}: run the notebook {notebook} with params = "{params}" first, '
                 f"or `make study SCALE={Path(params).parent.name}` for all studies"
             )
-        # A coupling is called null, which pandas would take for a missing value.
-        found.append(pd.read_csv(path, keep_default_na=False, na_values=[""]))
+        found.append(read_csv(path))
     return found[0], found[1], found[2]

@@ -71,11 +71,24 @@ def test_there_are_four_studies_at_each_scale():
         (GOOD | dict(task="tests.tiny:task", options=dict(a=1)), "takes no options"),
         (GOOD | dict(estimators=["gausian"]), "estimators.0: Input should be 'gaussian' or 'ksg'"),
         (GOOD | dict(permutations=5), "permutations: Input should be greater than or equal to 20"),
-        (GOOD | dict(seeds=25), "seeds: 25 cannot carry .* 12 parameters; give at least 26"),
         (
-            GOOD | dict(seeds=3, estimators=["ksg"]),
-            "neighbours: 3 must be below the number of seeds less one, 2",
+            GOOD | dict(seeds=25, permutations=20),
+            "seeds: 25 cannot carry .* 12 parameters; give at least 26",
         ),
+        (
+            GOOD | dict(seeds=30, estimators=["ksg"], neighbours=29),
+            "neighbours: 29 must be below the number of seeds less one, 29",
+        ),
+        (GOOD | dict(permutations=100), "permutations: 100 re-pairings need more seeds"),
+        (GOOD | dict(root_seed=2**32), "root_seed: Input should be less than 4294967296"),
+        (
+            GOOD
+            | dict(
+                coupling=dict(init="fixed", source="client", variation="client", order="client")
+            ),
+            "coupling: no stream differs between seeds",
+        ),
+        ("task: signal\nseeds: 1000\nseeds: 2000\n", "the key 'seeds' is given twice"),
         ({"task": "signal"}, "seeds: Field required"),
         (["task", "signal"], "must be a mapping"),
         ("task: [", "not a YAML file"),
@@ -99,6 +112,8 @@ SIGNAL = "task: signal\nseeds: 1000\ncheckpoints: [20]\noptions:\n  {}\n"
         ("learning_rat: 0.1", "options.learning_rat: no such key; did you mean learning_rate"),
         ("batch_size: 7", "batch_size: 7 does not divide the 100 examples"),
         ("dropout: 1.0", "options.dropout: Input should be less than 1"),
+        ("dropout: 0.001", "dropout: 0.001 is not a multiple of 1/256"),
+        ("learning_rate: .inf", "options.learning_rate: Input should be a finite number"),
     ],
 )
 def test_a_tasks_own_options_are_checked_before_anything_runs(write, option, message):

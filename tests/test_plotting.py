@@ -1,4 +1,5 @@
 import json
+import os
 
 import numpy as np
 import pandas as pd
@@ -103,17 +104,25 @@ def test_the_papers_figures_have_the_papers_numbers():
     assert plotting.figure_names("mine") == ("mine-mi", "mine-distances")
 
 
-def test_only_a_finished_run_is_published(tmp_path):
-    run, target = tmp_path / "paper", tmp_path / "figures"
+def test_only_a_finished_run_is_published(tmp_path, capsys):
+    run, target, params = (tmp_path / name for name in ("paper", "figures", "params"))
+    (params / "paper").mkdir(parents=True)
+    for study in ("signal", "digits"):
+        (params / "paper" / f"{study}.yaml").touch()
     with pytest.raises(FileNotFoundError, match="make study SCALE=paper"):
-        figures.publish(run, target)
+        figures.publish(run, target, params)
     (run / "signal").mkdir(parents=True)
     (run / "signal" / "manifest.json").write_text("{}")
     with pytest.raises(FileNotFoundError, match="is not finished: no figures of signal"):
-        figures.publish(run, target)
+        figures.publish(run, target, params)
     (run / "figures").mkdir()
     (run / "figures" / "figure1.csv").write_text("a\n1\n")
-    (run / "signal" / "figures.json").write_text(json.dumps(["figure1.csv"]))
-    figures.publish(run, target)
+    drawn = run / "signal" / "figures.json"
+    drawn.write_text(json.dumps(["figure1.csv"]))
+    figures.publish(run, target, params)
     assert (target / "figure1.csv").read_text() == "a\n1\n"
     assert (target / "signal-manifest.json").exists()
+    assert "digits has not been run yet" in capsys.readouterr().out
+    os.utime(drawn, (0, 0))  # sampled anew since
+    with pytest.raises(FileNotFoundError, match="is not finished"):
+        figures.publish(run, target, params)

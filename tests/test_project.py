@@ -16,6 +16,8 @@ from pathlib import Path
 import pytest
 import yaml
 
+from fedmi import figures
+
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 README = (ROOT / "README.md").read_text()
@@ -164,3 +166,11 @@ def test_no_file_carries_a_registry_or_a_path_of_a_machine():
         text = path.read_text()
         assert "index-url" not in text.replace('"index-url"', ""), name
         assert here not in text, name
+
+
+def test_the_readmes_numbers_are_those_of_the_published_run():
+    table = figures.summary(ROOT / "figures")
+    assert (ROOT / "figures" / "summary.md").read_text() == table
+    assert table in README
+    for name in re.findall(r"figures/[\w.-]+", README):
+        assert (ROOT / name).is_file(), name

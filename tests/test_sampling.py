@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import signal
@@ -190,6 +191,7 @@ def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path):
         (dict(seeds=True), "seeds: True is not a whole number"),
         (dict(clients=1), "clients: 1 is below 2"),
         (dict(root_seed=-1), "root_seed: -1 is below 0"),
+        (dict(root_seed=2**32), "root_seed: .* is not below"),
         (dict(tile=0), "tile: 0 is below 1"),
         (dict(checkpoints=[5]), "checkpoints: 5 is not an iteration of the epoch.*1 to 4"),
         (dict(checkpoints=[0, 1]), "checkpoints: 0 is not an iteration"),
@@ -263,3 +265,13 @@ def test_progress_in_jupyter_is_a_bar(capsys, monkeypatch):
     shown = capsys.readouterr()
     assert "3/3" in shown.err
     assert not shown.out
+
+
+@pytest.mark.parametrize("examples", [15, 17])
+def test_data_of_another_length_are_refused(examples):
+    wrong = dataclasses.replace(
+        tiny.task,
+        data=lambda keys, assets: tiny.points(keys["source"], keys["variation"], examples),
+    )
+    with pytest.raises(ValueError, match="data: .*must count the 16 examples"):
+        fedmi.sample(wrong, seeds=4, tile=4)

@@ -1,3 +1,4 @@
+import dataclasses
 import json
 
 import numpy as np
@@ -128,3 +129,26 @@ def test_two_stores_of_the_same_parameters_have_the_same_hash(path):
     other = fedmi.sample(tiny.task, seeds=4, **SETTINGS).attrs["hash"]
     third = fedmi.sample(tiny.task, seeds=4, root_seed=1, **SETTINGS).attrs["hash"]
     assert mine == other != third
+
+
+def test_a_store_killed_while_it_made_room_is_mended(path):
+    group = store.open_existing(path)._group
+    group["theta"].resize((100, *group["theta"].shape[1:]))
+    assert store.open_existing(path).dataset(40).sizes["seed"] == 40
+
+
+def test_what_a_killed_write_left_is_cleared(path):
+    partial = path / "theta" / "c" / "0123.partial"
+    partial.write_bytes(b"half")
+    fedmi.sample(tiny.task, seeds=60, store=path, **SETTINGS)
+    assert not partial.exists()
+
+
+def test_options_are_compared_as_json_keeps_them(tmp_path):
+    task = dataclasses.replace(tiny.task, options={"range": (0, 1)})
+    for seeds in (4, 8):
+        fedmi.sample(task, seeds=seeds, store=tmp_path / "a.zarr", tile=4)
+    strange = dataclasses.replace(tiny.task, options={"range": {0, 1}})
+    with pytest.raises(ValueError, match="options: .* cannot be written as JSON"):
+        fedmi.sample(strange, seeds=4, store=tmp_path / "b.zarr")
+    assert not list(tmp_path.glob(".b*"))

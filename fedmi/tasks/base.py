@@ -2,7 +2,8 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from numbers import Real
+from math import inf
+from numbers import Integral, Real
 from typing import Any
 
 import jax
@@ -47,7 +48,12 @@ class Task:
         held_out: (keys, assets) -> data of the same kind that the client has not trained on;
             None where the task has none.
         assets: () -> arrays that all seeds read, fetched once before anything is compiled.
-        options: the arguments that the task was made with; they go into a store's provenance.
+        options: the arguments that the task was made with, in JSON's types. They go into a store's
+            provenance, and a store is extended only by a task of the same name, numbers and
+            options: give a task whose functions you change another name.
+
+    Raises:
+        ValueError: for impossible numbers or streams, naming the attribute.
     """
 
     name: str
@@ -71,8 +77,11 @@ class Task:
             value = getattr(self, name)
             if name == "clip_norm" and value is None:
                 continue
-            if not isinstance(value, Real) or not value > 0:
-                raise ValueError(f"{name}: {value!r} is not a number above 0")
+            if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value < inf:
+                raise ValueError(f"{name}: {value!r} is not a finite number above 0")
+        for name in ("examples", "batch_size"):
+            if not isinstance(getattr(self, name), Integral):
+                raise ValueError(f"{name}: {getattr(self, name)!r} is not a whole number")
         if self.examples % self.batch_size:
             raise ValueError(
                 f"batch_size: {self.batch_size} does not divide the {self.examples} examples "

@@ -25,7 +25,7 @@ SHIFT_RANGE: Range = (-0.25, 0.25)
 SCALE_RANGE: Range = (0.5, 1.5)
 
 
-@pydantic.validate_call(config=pydantic.ConfigDict(strict=True))
+@pydantic.validate_call(config=pydantic.ConfigDict(strict=True, allow_inf_nan=False))
 def signal(
     *,
     learning_rate: pydantic.PositiveFloat = 0.02,
@@ -61,6 +61,8 @@ def signal(
         noise: standard deviation of the normal noise on every point.
     """
     options = dict(locals())
+    if not round(256 * dropout) == 256 * dropout:
+        raise ValueError(f"dropout: {dropout} is not a multiple of 1/256, such as 0.0625")
     if not highest_frequency > lowest_frequency:
         raise ValueError(
             f"highest_frequency: {highest_frequency} is not above lowest_frequency, "

@@ -135,7 +135,7 @@ def test_a_failed_notebook_says_where_its_copy_is_and_spares_the_others(run):
         if output.output_type == "error"
     ]
     assert len(errors) == 1
-    assert "bad.yaml: learning_rate: '1e-3' is not a number" in errors[0]
+    assert "bad.yaml: learning_rate: '1e-3' is not a finite number" in errors[0]
     assert "YAML takes 1e-3 for text" in errors[0]
     assert not (folder / "results" / "tiny" / "bad" / "samples.zarr").exists()
 
