@@ -278,26 +278,25 @@ def _features(sizes: Sizes, cores: int) -> Group:
     return Group("LeNet features", (fedmi, flax, torch), 60)
 
 
-def _ksg_item(n: int, d: int, **more: Any) -> Item:
+def _estimate(estimator: str, n: int, d: int, **more: Any) -> Item:
     item = Item(
-        name=f"KSG d={d}/fedmi {n}",
+        name=f"{estimator} d={d}/fedmi {n}",
         rows=(6,),
-        what="KSG, three pairs",
+        what=f"{estimator}, three pairs",
         size=label(n, d),
         who="fedmi",
-        function="benchmarks.estimation:ksg",
+        function=f"benchmarks.estimation:{estimator.lower()}",
         arguments=dict(n=n, d=d),
         n=n,
     )
     return replace(item, **more)
 
 
-def _ksg_null(base: Item, m: int, **more: Any) -> Item:
-    n, d = base.arguments["n"], base.arguments["d"]
+def _with_null(base: Item, m: int, **more: Any) -> Item:
     item = replace(
         base,
-        name=f"KSG and null d={d}/fedmi {n}",
-        what=f"KSG, three pairs, {m} re-pairings",
+        name=base.name.replace(" d=", " and null d=", 1),
+        what=f"{base.what}, {m} re-pairings",
         arguments=base.arguments | dict(permutations=m),
         relation="repairing",
         base=base.name,
@@ -309,8 +308,8 @@ def _ksg_null(base: Item, m: int, **more: Any) -> Item:
 def _ksg(size: tuple[int, int], sizes: Sizes, cores: int, seconds: float) -> Group:
     n, d = size
     arguments = dict(n=n, d=d)
-    fedmi = _ksg_item(n, d, rows=(3, 5, 6))
-    null = _ksg_null(fedmi, sizes.ksg_m, rows=(5, 6))
+    fedmi = _estimate("KSG", n, d, rows=(3, 5, 6))
+    null = _with_null(fedmi, sizes.ksg_m, rows=(5, 6))
     products = replace(
         fedmi,
         name=f"KSG d={d}/products",
@@ -335,38 +334,10 @@ def _ksg(size: tuple[int, int], sizes: Sizes, cores: int, seconds: float) -> Gro
     return Group(f"KSG, {fedmi.size}", (products, fedmi, null, trees), seconds)
 
 
-def _gaussian_item(n: int, d: int, **more: Any) -> Item:
-    item = Item(
-        name=f"Gaussian d={d}/fedmi {n}",
-        rows=(6,),
-        what="Gaussian, three pairs",
-        size=label(n, d),
-        who="fedmi",
-        function="benchmarks.estimation:gaussian",
-        arguments=dict(n=n, d=d),
-        n=n,
-    )
-    return replace(item, **more)
-
-
-def _gaussian_null(base: Item, m: int, **more: Any) -> Item:
-    n, d = base.arguments["n"], base.arguments["d"]
-    item = replace(
-        base,
-        name=f"Gaussian and null d={d}/fedmi {n}",
-        what=f"Gaussian, three pairs, {m} re-pairings",
-        arguments=base.arguments | dict(permutations=m),
-        relation="repairing",
-        base=base.name,
-        m=m,
-    )
-    return replace(item, **more)
-
-
 def _gaussian(size: tuple[int, int], sizes: Sizes) -> Group:
     n, d = size
-    fedmi = _gaussian_item(n, d, rows=(4, 5, 6), repeats=5)
-    null = _gaussian_null(fedmi, sizes.gaussian_m, rows=(5, 6), repeats=3)
+    fedmi = _estimate("Gaussian", n, d, rows=(4, 5, 6), repeats=5)
+    null = _with_null(fedmi, sizes.gaussian_m, rows=(5, 6), repeats=3)
     product = replace(
         fedmi,
         name=f"Gaussian d={d}/covariance",
@@ -416,9 +387,9 @@ def _growth(sizes: Sizes, cores: int) -> list[Group]:
     for n, d in (sizes.signal, sizes.digits):
         items = []
         for part in (n // 4, n // 2):
-            ksg, gaussian = _ksg_item(part, d, repeats=1), _gaussian_item(part, d)
-            items += [ksg, _ksg_null(ksg, sizes.ksg_m)]
-            items += [gaussian, _gaussian_null(gaussian, sizes.gaussian_m)]
+            ksg, gaussian = _estimate("KSG", part, d, repeats=1), _estimate("Gaussian", part, d)
+            items += [ksg, _with_null(ksg, sizes.ksg_m)]
+            items += [gaussian, _with_null(gaussian, sizes.gaussian_m)]
         groups.append(Group(f"growth of estimation, d = {d}", tuple(items), 60))
     return groups
 
@@ -429,8 +400,8 @@ def _gpu(sizes: Sizes, cores: int) -> Group:
     for row, task, (n, d) in ((1, "signal", sizes.signal), (2, "digits", sizes.digits)):
         bases += [
             _sampling(task, 2 * sizes.tile * cores, sizes, cores, rows=(row,)),
-            _ksg_item(n, d, rows=(3,)),
-            _gaussian_item(n, d, rows=(4,)),
+            _estimate("KSG", n, d, rows=(3,)),
+            _estimate("Gaussian", n, d, rows=(4,)),
         ]
         items += [_sampling(task, n, replace(sizes, tile=sizes.gpu_tile), 1), *bases[-2:]]
     on_gpu = [
