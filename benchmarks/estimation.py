@@ -33,7 +33,7 @@ def ksg(*, n: int, d: int, permutations: int = 0) -> Work:
     clients, key = samples(n, d), jax.random.key(0)
     for dtype, m in ((np.float32, permutations), (np.float64, 0)):  # compiles; one tile each
         points = [x.astype(dtype) for x in clients]
-        local_terms(points, repairing(n, m, key), k=3, metric="euclidean", queries=1)
+        local_terms(points, repairing(n, m, key), ks=(3,), metric="euclidean", queries=1)
     del points
 
     def run() -> None:

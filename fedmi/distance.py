@@ -8,16 +8,20 @@ from collections.abc import Callable
 
 import jax
 import numpy as np
+from numpy.typing import ArrayLike
 
 from fedmi.mi.null import repairing
-from fedmi.mi.samples import Samples, as_samples, check_lengths
+from fedmi.mi.samples import as_samples, check_lengths
 
 ROWS = 2048
 """Seeds taken together: float64 differences of a whole client would be large for no use."""
 
 
-def euclidean(x: Samples, y: Samples) -> float:
+def euclidean(x: ArrayLike, y: ArrayLike) -> float:
     """Eq. 7: mean over seeds of the root of the summed squared differences.
+
+    Args:
+        x, y: (N, p).
 
     Raises:
         ValueError: unequal shapes, or arrays that are not samples.
@@ -25,8 +29,11 @@ def euclidean(x: Samples, y: Samples) -> float:
     return _mean(x, y, lambda d: np.sqrt(np.einsum("np,np->n", d, d)))
 
 
-def manhattan(x: Samples, y: Samples) -> float:
+def manhattan(x: ArrayLike, y: ArrayLike) -> float:
     """Eq. 8: mean over seeds of the summed absolute differences.
+
+    Args:
+        x, y: (N, p).
 
     Raises:
         ValueError: unequal shapes, or arrays that are not samples.
@@ -34,8 +41,11 @@ def manhattan(x: Samples, y: Samples) -> float:
     return _mean(x, y, lambda d: np.abs(d).sum(axis=1))
 
 
-def chebyshev(x: Samples, y: Samples) -> float:
+def chebyshev(x: ArrayLike, y: ArrayLike) -> float:
     """Eq. 9: mean over seeds of the largest absolute difference.
+
+    Args:
+        x, y: (N, p).
 
     Raises:
         ValueError: unequal shapes, or arrays that are not samples.
@@ -47,7 +57,7 @@ METRICS = {"euclidean": euclidean, "manhattan": manhattan, "chebyshev": chebyshe
 
 
 def unmatched(
-    x: Samples, y: Samples, *, metric: str = "euclidean", m: int = 20, key: jax.Array
+    x: ArrayLike, y: ArrayLike, *, metric: str = "euclidean", m: int = 20, key: jax.Array
 ) -> float:
     """The same distance between clients of different seeds: the mean over m re-pairings.
 
@@ -72,7 +82,7 @@ def unmatched(
     return float(np.mean(distances))
 
 
-def _mean(x: Samples, y: Samples, norm: Callable[[np.ndarray], np.ndarray]) -> float:
+def _mean(x: ArrayLike, y: ArrayLike, norm: Callable[[np.ndarray], np.ndarray]) -> float:
     x, y = _checked(x, y)
     total = 0.0
     for start in range(0, len(x), ROWS):
@@ -81,7 +91,7 @@ def _mean(x: Samples, y: Samples, norm: Callable[[np.ndarray], np.ndarray]) -> f
     return float(total / len(x))
 
 
-def _checked(x: Samples, y: Samples) -> tuple[np.ndarray, np.ndarray]:
+def _checked(x: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     x, y = as_samples(x, "x"), as_samples(y, "y")
     check_lengths([x, y], ["x", "y"])
     if x.shape[1] != y.shape[1]:

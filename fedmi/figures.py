@@ -70,6 +70,7 @@ def summary(published: Path) -> str:
     for study in ("signal", "digits"):
         names = plotting.figure_names(study)
         mi, distances = (tables.read_csv(published / f"{name}.csv") for name in names)
+        mi = tables.first_k(mi)
         for iteration in (mi.iteration.min(), mi.iteration.max()):
             rows = mi[mi.iteration == iteration].groupby("estimator").mean(numeric_only=True)
             gaussian, ksg = rows.loc["gaussian"], rows.loc["ksg"]

@@ -15,17 +15,17 @@ from fedmi.scopes import resolve
 from fedmi.tables import write_whole
 
 
-def write(folder: Path, samples: xr.Dataset) -> dict[str, Any]:
+def write(folder: Path, samples: xr.Dataset, *, excluded: int) -> dict[str, Any]:
     """Writes `manifest.json` beside `samples.zarr`: what the samples are, and how they were made.
 
     Args:
         folder: the study's folder, with the finished store in it.
         samples: all of the study's samples, non-finite seeds included.
+        excluded: how many of the seeds are not finite.
 
     Returns:
         What was written.
     """
-    excluded = finite(samples).attrs["excluded"]
     parameters = dict(samples.attrs)
     manifest = dict(
         seeds=samples.sizes["seed"],
@@ -72,8 +72,14 @@ def samples_of(folder: Path, params: str) -> xr.Dataset:
     # Only what the params file says: the assets (images, weights) need not be had to estimate.
     study = study_params.load(params)
     task = study.make_task()
-    asked = describe(task, (), resolve(study.coupling, task.streams), study.root_seed)
-    asked |= dict(clients=study.clients, checkpoints=study.checkpoints, tile=study.tile)
-    asked["assets"] = samples.parameters["assets"]
-    store.check_parameters(samples, asked)
+    asked = describe(
+        task,
+        (),
+        resolve(study.coupling, task.streams),
+        clients=study.clients,
+        checkpoints=study.checkpoints,
+        root_seed=study.root_seed,
+        tile=study.tile or samples.tile,
+    )
+    store.check_parameters(samples, asked | dict(assets=samples.parameters["assets"]))
     return finite(samples.dataset(seeds))

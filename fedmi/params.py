@@ -6,11 +6,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 import pydantic
 import yaml
 
 from fedmi import scopes, tasks
-from fedmi.sampling import TILE
 from fedmi.tasks.base import Task
 
 PROJECT = Path(__file__).resolve().parents[1]  # the clone, as the package is installed editable
@@ -34,10 +34,11 @@ class Study(pydantic.BaseModel):
         seeds: number of repetitions N.
         checkpoints: the iterations whose parameters are kept.
         root_seed: the seed of all randomness.
-        tile: seeds computed at once; memory grows with it.
+        tile: seeds computed at once (see `fedmi.sample`); memory grows with it.
         estimators: of mutual information.
         permutations: re-pairings of seeds behind every null.
-        neighbours: k of the k-nearest-neighbour estimator.
+        neighbours: k of the k-nearest-neighbour estimator, or several, of which figures show the
+            first.
         norm: its norm within each client.
     """
 
@@ -50,10 +51,10 @@ class Study(pydantic.BaseModel):
     seeds: pydantic.PositiveInt
     checkpoints: list[pydantic.PositiveInt] = pydantic.Field(min_length=1)
     root_seed: int = pydantic.Field(default=0, ge=0, lt=2**32)
-    tile: pydantic.PositiveInt = TILE
+    tile: pydantic.PositiveInt | None = None
     estimators: list[Estimator] = pydantic.Field(default=["gaussian", "ksg"], min_length=1)
     permutations: int = pydantic.Field(default=FEWEST_PERMUTATIONS, ge=FEWEST_PERMUTATIONS)
-    neighbours: pydantic.PositiveInt = 3
+    neighbours: pydantic.PositiveInt | list[pydantic.PositiveInt] = 3
     norm: Literal["euclidean", "chebyshev"] = "euclidean"
 
     @pydantic.field_validator("coupling", mode="before")
@@ -62,6 +63,13 @@ class Study(pydantic.BaseModel):
         # YAML reads `coupling: null`, without quotes, as no value at all; only one thing can be
         # meant.
         return "null" if value is None else value
+
+    @pydantic.field_validator("estimators")
+    @classmethod
+    def _each_once(cls, value: list[str]) -> list[str]:
+        if len(set(value)) < len(value):
+            raise ValueError("each estimator may be named once")
+        return value
 
     def make_task(self) -> Task:
         """The task with its options."""
@@ -168,9 +176,12 @@ def check(study: Study, task: Task) -> None:
             f"{task.parameter_count} parameters; give at least {least}, or leave `gaussian` out "
             "of the estimators"
         )
-    if "ksg" in study.estimators and study.neighbours >= study.seeds - 1:
+    neighbours = np.atleast_1d(study.neighbours)
+    if not len(neighbours) or len(set(neighbours)) < len(neighbours):
+        raise ValueError(f"neighbours: {study.neighbours} must be one number or several different")
+    if "ksg" in study.estimators and max(neighbours) >= study.seeds - 1:
         raise ValueError(
-            f"neighbours: {study.neighbours} must be below the number of seeds less one, "
+            f"neighbours: {max(neighbours)} must be below the number of seeds less one, "
             f"{study.seeds - 1}"
         )
 

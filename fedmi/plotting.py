@@ -15,7 +15,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fedmi.tables import HELD_OUT, write_whole
+from fedmi.tables import HELD_OUT, first_k, write_whole
 
 STYLE = Path(__file__).with_name("fedmi.mplstyle")
 MARKERS = "osD^vPX"
@@ -50,10 +50,11 @@ def mutual_information(
     the paper draws it, above what the same formula reads for re-paired (independent) clients.
 
     Args:
-        mi: the table mi.csv of one study.
+        mi: the table mi.csv of one study; of several k the first is drawn.
         learning: the table learning.csv of the same study.
         baseline: the metric of the best constant prediction, drawn in (c) if it is known.
     """
+    mi = first_k(mi)
     with mpl.style.context(STYLE):
         figure = plt.figure(figsize=(10.5, 3.9), layout="constrained")
         grid = figure.add_gridspec(2, 3, height_ratios=(2.2, 1))

@@ -11,6 +11,7 @@ import uuid
 from collections import deque
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -22,11 +23,12 @@ import xarray as xr
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
-from fedmi import provenance, scopes, store, tasks
+from fedmi import devices, provenance, scopes, store, tasks
 from fedmi.progress import track
 from fedmi.tasks.base import Assets, Keys, Task
 
 TILE = 256
+LARGEST_TILE = 4096
 NETWORKS_IN_CACHE = 128
 
 
@@ -142,6 +144,29 @@ def block_size(tile: int, clients: int) -> int:
     return max(size for size in range(1, min(most, tile) + 1) if tile % size == 0)
 
 
+def fitting_tile(
+    sampler: Callable[[int], Callable[..., dict[str, Array]]],
+    arguments: tuple[Any, ...],
+    memory: int | None,
+) -> int:
+    """How many seeds a tile may have: `TILE` on a CPU, on a GPU what half of its memory holds.
+
+    Args:
+        sampler: tile -> the function that samples such a tile.
+        arguments: of that function.
+        memory: of the device in bytes; None for a CPU.
+
+    Returns:
+        A power of two, at most `LARGEST_TILE`.
+    """
+    if memory is None:
+        return TILE
+    needs = jax.jit(sampler(TILE)).lower(*arguments).compile().memory_analysis()
+    a_seed = (needs.temp_size_in_bytes + needs.output_size_in_bytes) / TILE
+    fitting = max(int(memory / 2 / a_seed), 1)
+    return min(2 ** (fitting.bit_length() - 1), LARGEST_TILE)
+
+
 def sample(
     task: Task | str,
     *,
@@ -151,7 +176,7 @@ def sample(
     checkpoints: Sequence[int] | None = None,
     root_seed: int = 0,
     store: str | Path | None = None,
-    tile: int = TILE,
+    tile: int | None = None,
 ) -> xr.Dataset:
     """Samples client-computed parameters: one epoch of local SGD for every client of every seed.
 
@@ -169,7 +194,8 @@ def sample(
         root_seed: the seed of all randomness.
         store: folder of the zarr store; None keeps the samples in memory.
         tile: seeds a tile: what is computed at once, and a shard of the store. Memory grows with
-            it.
+            it. By default that of the store if it is there already, else 256 on a CPU, and on a
+            GPU as many as half of its memory holds.
 
     Returns:
         A dataset, opened lazily, of theta (seed, client, iteration, parameter) float32, metric
@@ -187,17 +213,20 @@ def sample(
     coupling = scopes.resolve(coupling, task.streams)
     scopes.check_varies(coupling)
     assets = task.assets()
-    parameters = dict(
-        describe(task, assets, coupling, root_seed),
-        clients=int(clients),
-        checkpoints=checkpoints,
-        tile=int(tile),
-    )
-    samples = _open_store(None if store is None else Path(store), parameters, task)
+    root = jax.random.key(root_seed)
+    sampler = partial(tile_sampler, task, coupling, clients, checkpoints)
+    samples = _existing(store)
+    if tile is None:
+        fitting = partial(fitting_tile, sampler, (root, np.int32(0), assets), devices.memory())
+        tile = fitting() if samples is None else samples.tile
+    parameters = describe(
+        task, assets, coupling, clients=clients, checkpoints=checkpoints, root_seed=root_seed,
+        tile=tile,
+    )  # fmt: skip
+    samples = _matching(samples, store, parameters, task)
     pending = samples.pending(seeds)
     if pending:
-        sample_tile = tile_sampler(task, coupling, clients, checkpoints, tile)
-        _run(samples, sample_tile, jax.random.key(root_seed), assets, seeds, pending)
+        _run(samples, sampler(tile), root, assets, seeds, pending)
     return samples.dataset(seeds)
 
 
@@ -207,7 +236,7 @@ def check_arguments(
     clients: int,
     checkpoints: Sequence[int] | None,
     root_seed: int,
-    tile: int,
+    tile: int | None,
 ) -> list[int]:
     """Refuses impossible arguments of `sample`; returns the checkpoints as a list of int.
 
@@ -218,7 +247,7 @@ def check_arguments(
         ("seeds", seeds, 1),
         ("clients", clients, 2),
         ("root_seed", root_seed, 0),
-        ("tile", tile, 1),
+        ("tile", TILE if tile is None else tile, 1),
     ):
         if isinstance(value, bool) or not isinstance(value, int | np.integer):
             raise ValueError(f"{name}: {value!r} is not a whole number")
@@ -232,7 +261,8 @@ def check_arguments(
     if not kept or kept != sorted(set(kept)):
         raise ValueError(f"checkpoints: {kept} must be ascending, without repeats, at least one")
     for iteration in kept:
-        if not isinstance(iteration, int | np.integer) or not 1 <= iteration <= task.steps:
+        whole = isinstance(iteration, int | np.integer) and not isinstance(iteration, bool)
+        if not (whole and 1 <= iteration <= task.steps):
             raise ValueError(
                 f"checkpoints: {iteration!r} is not an iteration of the epoch, which are 1 to "
                 f"{task.steps}"
@@ -241,9 +271,16 @@ def check_arguments(
 
 
 def describe(
-    task: Task, assets: Assets, coupling: Mapping[str, str], root_seed: int
+    task: Task,
+    assets: Assets,
+    coupling: Mapping[str, str],
+    *,
+    clients: int,
+    checkpoints: Sequence[int],
+    root_seed: int,
+    tile: int,
 ) -> dict[str, Any]:
-    """What every seed's training depends on, in JSON's types.
+    """What samples depend on, in JSON's types.
 
     Raises:
         ValueError: if the task's options cannot be written as JSON.
@@ -261,6 +298,9 @@ def describe(
         coupling=scopes.name_of(coupling, task.streams),
         scopes=dict(coupling),
         root_seed=int(root_seed),
+        clients=int(clients),
+        checkpoints=list(checkpoints),
+        tile=int(tile),
     )
     try:
         return json.loads(json.dumps(description))
@@ -271,10 +311,20 @@ def describe(
         ) from None
 
 
-def _open_store(path: Path | None, parameters: Mapping[str, Any], task: Task) -> store.SampleStore:
-    if path is None or not path.exists():
+def _existing(path: str | Path | None) -> store.SampleStore | None:
+    return store.open_existing(Path(path)) if path is not None and Path(path).exists() else None
+
+
+def _matching(
+    samples: store.SampleStore | None,
+    path: str | Path | None,
+    parameters: Mapping[str, Any],
+    task: Task,
+) -> store.SampleStore:
+    """The existing store, if its samples are those asked for, or a new one."""
+    if samples is None:
+        path = None if path is None else Path(path)
         return store.create(path, parameters, steps=task.steps, size=task.parameter_count)
-    samples = store.open_existing(path)
     store.check_parameters(samples, parameters)
     return samples
 

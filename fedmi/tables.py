@@ -38,6 +38,10 @@ def mi_rows(
         permutations: re-pairings of seeds behind the null.
         **options: of the estimator.
 
+    Returns:
+        The columns of `MI_COLUMNS`, and beside them `rounding_bits`: by how much the precision of
+        the computation moves the estimate (`fedmi.mi.result.PairEstimate`).
+
     Raises:
         ValueError: if the samples are not what the estimator can take.
     """
@@ -54,9 +58,17 @@ def mi_rows(
         **options,
     )
     return [
-        dict(_study(samples), iteration=iteration, excluded=samples.attrs["excluded"]) | pair.row()
+        dict(_study(samples), iteration=iteration, excluded=samples.attrs["excluded"])
+        | pair.row()
+        | dict(rounding_bits=pair.rounding_bits)
         for pair in pairs
     ]
+
+
+def first_k(mi: pd.DataFrame) -> pd.DataFrame:
+    """The table mi.csv without the rows of any but the first k, where KSG was asked for several."""
+    ks = mi.k[mi.estimator == "ksg"]
+    return mi.drop(ks.index[ks != ks.iloc[0]]) if len(ks) else mi
 
 
 def distance_rows(samples: xr.Dataset, iteration: int) -> list[dict]:

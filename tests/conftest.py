@@ -18,3 +18,6 @@ os.environ["JAX_COMPILATION_CACHE_DIR"] = str(CACHE / "jax")
 os.environ["JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS"] = "0.1"
 os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "0"
 os.environ.setdefault("MPLBACKEND", "Agg")
+
+# The workers share the cores already, and every device compiles a program of its own.
+os.environ["JAX_NUM_CPU_DEVICES"] = "1"

@@ -11,11 +11,11 @@ from tests import tiny
 
 @pytest.mark.parametrize("coupling", ["shared-source", "null"])
 def test_the_held_out_metric_is_the_loss_on_fresh_data(coupling):
-    samples = fedmi.sample(tiny.task, seeds=40, coupling=coupling, checkpoints=[1, 4], tile=64)
+    samples = fedmi.sample(tiny.task, seeds=40, coupling=coupling, checkpoints=[1, 2, 4], tile=64)
     found = fedmi.held_out_metric(tiny.task, samples, seeds=35)
     assert found.dims == ("seed", "client", "iteration")
-    assert found.shape == (35, 3, 3)
-    assert found.iteration.values.tolist() == [0, 1, 4]
+    assert found.shape == (35, 3, 4)
+    assert found.iteration.values.tolist() == [0, 1, 2, 4]
     for seed, client in ((0, 0), (34, 2)):
         keys = scopes.client_keys(
             jax.random.key(0), samples.attrs["scopes"], seed=seed, client=client
@@ -27,7 +27,7 @@ def test_the_held_out_metric_is_the_loss_on_fresh_data(coupling):
 
 
 def test_seeds_keep_their_keys_when_others_are_dropped():
-    samples = fedmi.sample(tiny.task, seeds=40, checkpoints=[1, 4], tile=64).load()
+    samples = fedmi.sample(tiny.task, seeds=40, checkpoints=[1, 2, 4], tile=64).load()
     whole = fedmi.held_out_metric(tiny.task, samples, seeds=40)
     samples.theta[5] = np.nan
     some = fedmi.held_out_metric(tiny.task, fedmi.finite(samples), seeds=40)
@@ -35,7 +35,7 @@ def test_seeds_keep_their_keys_when_others_are_dropped():
 
 
 def test_a_task_without_held_out_data_is_refused():
-    samples = fedmi.sample(tiny.task, seeds=40, checkpoints=[1, 4], tile=64)
+    samples = fedmi.sample(tiny.task, seeds=40, checkpoints=[1, 2, 4], tile=64)
     without = dataclasses.replace(tiny.task, held_out=None)
     with pytest.raises(ValueError, match="'tiny' has no held-out data"):
         fedmi.held_out_metric(without, samples, seeds=4)

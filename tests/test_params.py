@@ -70,6 +70,11 @@ def test_there_are_four_studies_at_each_scale():
         (GOOD | dict(task="tests.tiny:SIZE"), "is a int, neither a fedmi.Task nor a function"),
         (GOOD | dict(task="tests.tiny:task", options=dict(a=1)), "takes no options"),
         (GOOD | dict(estimators=["gausian"]), "estimators.0: Input should be 'gaussian' or 'ksg'"),
+        (GOOD | dict(estimators=["ksg", "ksg"]), "estimators: .* each estimator may be named once"),
+        (GOOD | dict(neighbours=[3, 3]), "neighbours: .* several different"),
+        (GOOD | dict(neighbours=[]), "neighbours: .* several different"),
+        (GOOD | dict(neighbours=0), "neighbours.*greater than 0"),
+        (GOOD | dict(task=".tiny:task"), "module '.tiny' cannot be imported"),
         (GOOD | dict(permutations=5), "permutations: Input should be greater than or equal to 20"),
         (
             GOOD | dict(seeds=25, permutations=20),

@@ -52,6 +52,13 @@ def lines(axes):
     return {line.get_label(): line.get_xydata() for line in axes.get_lines()}
 
 
+def test_of_several_k_the_first_is_drawn(mi, learning):
+    more = pd.concat([mi, mi[mi.estimator == "ksg"].assign(k=5.0, net_bits=9.0)])
+    assert tables.first_k(more.reset_index(drop=True)).equals(mi)
+    gaussian = mi[mi.estimator == "gaussian"]
+    assert tables.first_k(gaussian) is gaussian
+
+
 def test_figure_of_mutual_information_has_the_papers_panels(mi, learning):
     figure = plotting.mutual_information(mi, learning, baseline=1.0)
     titled = {axes.get_title(loc="left"): axes for axes in figure.axes}

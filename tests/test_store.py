@@ -9,7 +9,7 @@ import fedmi
 from fedmi import provenance, store
 from tests import tiny
 
-SETTINGS = dict(checkpoints=[1, 4], tile=16)
+SETTINGS = dict(checkpoints=[1, 2, 4], tile=16)
 
 
 @pytest.fixture
@@ -22,7 +22,7 @@ def path(tmp_path):
 def test_a_dataset_has_the_dimensions_of_the_contract(path):
     samples = store.open_existing(path).dataset(40)
     assert samples.theta.dims == ("seed", "client", "iteration", "parameter")
-    assert samples.theta.shape == (40, 3, 2, 12)
+    assert samples.theta.shape == (40, 3, 3, 12)
     assert samples.metric.dims == ("seed", "client", "step")
     assert samples.theta.dtype == samples.metric.dtype == np.float32
     assert samples.iteration.values.tolist() == [1, 4]
@@ -40,7 +40,7 @@ def test_the_store_is_plain_zarr_for_xarray(path):
         (dict(coupling="null"), "scopes.source: shared in the store, client asked for"),
         (dict(root_seed=1), "root_seed: 0 in the store, 1 asked for"),
         (dict(clients=2), "clients: 3 in the store, 2 asked for"),
-        (dict(checkpoints=[4]), r"checkpoints: \[1, 4\] in the store, \[4\] asked for"),
+        (dict(checkpoints=[4]), r"checkpoints: \[1, 2, 4\] in the store, \[4\] asked for"),
         (dict(tile=8), "tile: 16 in the store, 8 asked for"),
         (dict(task=tiny.make(learning_rate=0.5)), "learning_rate: 0.25 in the store, 0.5"),
     ],
@@ -110,7 +110,7 @@ def test_a_tail_of_a_tile_is_whole_for_its_own_seeds_only(path):
 def test_drafts_that_a_crash_left_are_cleared(tmp_path):
     draft = tmp_path / ".samples.zarr.0123.draft"
     draft.mkdir()
-    fedmi.sample(tiny.task, seeds=4, store=tmp_path / "samples.zarr")
+    fedmi.sample(tiny.task, seeds=4, store=tmp_path / "samples.zarr", **SETTINGS)
     assert [p.name for p in tmp_path.iterdir()] == ["samples.zarr"]
 
 
@@ -147,7 +147,7 @@ def test_what_a_killed_write_left_is_cleared(path):
 def test_options_are_compared_as_json_keeps_them(tmp_path):
     task = dataclasses.replace(tiny.task, options={"range": (0, 1)})
     for seeds in (4, 8):
-        fedmi.sample(task, seeds=seeds, store=tmp_path / "a.zarr", tile=4)
+        fedmi.sample(task, seeds=seeds, store=tmp_path / "a.zarr", **SETTINGS)
     strange = dataclasses.replace(tiny.task, options={"range": {0, 1}})
     with pytest.raises(ValueError, match="options: .* cannot be written as JSON"):
         fedmi.sample(strange, seeds=4, store=tmp_path / "b.zarr")

@@ -68,9 +68,11 @@ def whiten(samples: np.ndarray, name: str, rtol: float | None = None) -> Whitene
             follows a number's size, not its spread). Default 8 eps of the samples' precision.
 
     Raises:
-        ValueError: nothing in the samples exceeds rounding.
+        ValueError: nothing in the samples exceeds rounding, or an impossible rtol.
     """
     n = len(samples)
+    if rtol is not None and not 0 <= rtol < 1:
+        raise ValueError(f"rtol is {rtol!r}; it must be a number from 0 up to 1")
     if rtol is None:
         rtol = 8 * float(np.finfo(samples.dtype).eps)
     centred = samples.astype(np.float64)
@@ -208,7 +210,13 @@ def _shifted_product(x: jax.Array, y: jax.Array, shift: jax.Array, *, n: int) ->
 def _half_log_determinant(cross: np.ndarray) -> float:
     """Eq. 5 in nats from cross-correlations of orthonormal bases: -1/2 log det(1 - C C')."""
     square = _square(cross.astype(np.float64))
-    factor = linalg.cholesky(np.eye(len(square)) - square, lower=True, check_finite=False)
+    try:
+        factor = linalg.cholesky(np.eye(len(square)) - square, lower=True, check_finite=False)
+    except linalg.LinAlgError:
+        raise ValueError(
+            "re-paired samples share a direction, so that their null is infinite: the samples take "
+            "too few different values; take more of them, or ask for no re-pairings"
+        ) from None
     return float(-np.log(np.diag(factor)).sum())
 
 

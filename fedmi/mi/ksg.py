@@ -14,6 +14,7 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.special import psi
 
+from fedmi.devices import memory as device_memory
 from fedmi.mi.neighbours import tile_counts
 from fedmi.mi.null import Repairing
 from fedmi.mi.result import Estimate, PairEstimate, client_pairs
@@ -23,7 +24,7 @@ METRICS = ("euclidean", "chebyshev")
 FEW = 8
 """Up to this many components, Euclidean distances come from differences, not from a product."""
 
-CPU_TILE, GPU_TILE = 64, 1024
+CPU_TILE, LARGEST_TILE = 64, 4096
 """Query points a tile: on a CPU few enough that three clients' distances stay in its cache."""
 
 ROUNDING = 1e-3
@@ -35,13 +36,21 @@ def ceiling_bits(n: int, k: int) -> float:
     return float((psi(n) - psi(k + 1)) / log(2))
 
 
-def check(clients: Sequence[np.ndarray], names: Sequence[str], k: int, metric: str) -> None:
+def check(
+    clients: Sequence[np.ndarray], names: Sequence[str], ks: Sequence[int], metric: str
+) -> None:
     """Raise ValueError if the neighbours of these samples are not well defined."""
     n = len(clients[0])
     if metric not in METRICS:
         raise ValueError(f"metric {metric!r} is not one of {', '.join(METRICS)}")
-    if not (isinstance(k, (int, np.integer)) and 1 <= k < n):
-        raise ValueError(f"k is {k!r}; with {n} samples it must be a whole number, 1 to {n - 1}")
+    if not ks:
+        raise ValueError("k is empty; name at least one number of neighbours")
+    for k in ks:
+        whole = isinstance(k, int | np.integer) and not isinstance(k, bool)
+        if not (whole and 1 <= k < n):
+            raise ValueError(
+                f"k is {k!r}; with {n} samples it must be a whole number, 1 to {n - 1}"
+            )
     for x, name in zip(clients, names, strict=True):
         # Adding zero turns -0.0 into 0.0, which is the same number in other bytes.
         duplicates = n - len({row.tobytes() for row in x + x.dtype.type(0)})
@@ -59,44 +68,47 @@ def pairs(
     names: Sequence[str],
     repairing: Repairing,
     *,
-    k: int = 3,
+    k: int | Sequence[int] = 3,
     metric: str = "euclidean",
 ) -> list[PairEstimate]:
-    """Estimate every pair of clients; each tile of distances serves all pairs and re-pairings.
+    """Estimate every pair of clients; a tile of distances serves all pairs, k and re-pairings.
 
     Args:
         clients: Q arrays (N, p_q).
         names: of the clients in messages.
         repairing: of the seeds, for the null.
         k, metric: see `fedmi.mi.ksg`.
+
+    Returns:
+        For every pair in turn an estimate for each k.
     """
-    check(clients, names, k, metric)
+    ks = (k,) if np.ndim(k) == 0 else tuple(k)
+    check(clients, names, ks, metric)
     n = repairing.n
-    ceiling = ceiling_bits(n, k)
     points = [centre(x) for x in clients]
-    terms = local_terms(points, repairing, k=k, metric=metric)
-    change = np.full(len(terms), np.nan)
+    terms = local_terms(points, repairing, ks=ks, metric=metric)
+    change = np.full(terms.shape[:2], np.nan)
     if points[0].dtype == np.float32:
-        change = rounding_change(clients, repairing, terms[:, 0], k=k, metric=metric)
+        change = rounding_change(clients, repairing, terms[:, :, 0], ks=ks, metric=metric)
         if change.max() > ROUNDING:
             points = [centre(x.astype(np.float64)) for x in clients]
-            terms = local_terms(points, repairing, k=k, metric=metric)
+            terms = local_terms(points, repairing, ks=ks, metric=metric)
             change[:] = np.nan
     results = []
-    for pair, values, rounding in zip(
-        client_pairs(len(clients)), terms.mean(axis=2), change, strict=True
-    ):
-        estimate = Estimate(
-            bits=float(values[0]),
-            raw_bits=float(values[0]),
-            finite_bits=float(values[0]),
-            ceiling_bits=ceiling,
-            n=n,
-            estimator="ksg",
-            metric=metric,
-            k=int(k),
-        )
-        results.append(PairEstimate(pair, estimate, values[1:], float(rounding)))
+    for p, pair in enumerate(client_pairs(len(clients))):
+        for i, neighbours in enumerate(ks):
+            bits = terms[p, i].mean(axis=1)
+            estimate = Estimate(
+                bits=float(bits[0]),
+                raw_bits=float(bits[0]),
+                finite_bits=float(bits[0]),
+                ceiling_bits=ceiling_bits(n, neighbours),
+                n=n,
+                estimator="ksg",
+                metric=metric,
+                k=int(neighbours),
+            )
+            results.append(PairEstimate(pair, estimate, bits[1:], float(change[p, i])))
     return results
 
 
@@ -106,11 +118,26 @@ def centre(x: np.ndarray) -> np.ndarray:
     return (x - x.mean(axis=0, dtype=np.float64)).astype(dtype)
 
 
+def queries_a_tile(n: int, clients: int, memory: int | None) -> int:
+    """How many query points are taken together; no count depends on it.
+
+    Args:
+        n: number of points.
+        clients: whose distances are held at once.
+        memory: of the device in bytes, of which at most a quarter is taken; None for a CPU.
+    """
+    if memory is None:
+        return min(CPU_TILE, n)
+    a_query = 8 * n * (clients + 2)  # every client's distances, and what a pair makes of them
+    fitting = max(memory // 4 // a_query, 1)
+    return min(2 ** (fitting.bit_length() - 1), LARGEST_TILE, n)
+
+
 def local_terms(
     points: Sequence[np.ndarray],
     repairing: Repairing,
     *,
-    k: int,
+    ks: Sequence[int],
     metric: str,
     queries: int | None = None,
 ) -> np.ndarray:
@@ -119,23 +146,24 @@ def local_terms(
     Args:
         points: Q arrays (N, p_q); distances are computed in the wider of their precisions.
         repairing: of the seeds.
-        k, metric: see `fedmi.mi.ksg`.
+        ks: numbers of neighbours.
+        metric: see `fedmi.mi.ksg`.
         queries: how many query points to take, from the start of the re-pairing's order; by
             default all N.
 
     Returns:
-        (pairs, 1 + m, queries); index 0 of the second axis is the pairing as it is, index s
-        re-pairing s.
+        (pairs, len(ks), 1 + m, queries); index 0 of the third axis is the pairing as it is, index
+        s re-pairing s.
     """
     n, m = repairing.n, repairing.m
     queries = queries or n
     double = any(x.dtype == np.float64 for x in points)
-    tile = min(CPU_TILE if jax.default_backend() == "cpu" else GPU_TILE, n)
+    tile = queries_a_tile(n, len(points), device_memory())
     compute = partial(
         tile_counts,
         pairs=tuple(client_pairs(len(points))),
         m=m,
-        k=int(k),
+        ks=tuple(int(k) for k in ks),
         tile=tile,
         metric=metric,
         product=metric == "euclidean" and max(x.shape[1] for x in points) > FEW,
@@ -147,7 +175,8 @@ def local_terms(
         counts = np.concatenate([np.asarray(t) for t in tiles], axis=-1)[..., :queries]
     # psi(count + 1) is looked up: counts are small integers, and there are many of them.
     table = psi(np.arange(1, n + 1))
-    return (psi(k) + psi(n) - table[counts].sum(axis=2)) / log(2)
+    local = psi(np.array(ks))[:, None] + psi(n) - table[counts].sum(axis=3)
+    return local.swapaxes(1, 2) / log(2)
 
 
 def rounding_change(
@@ -155,16 +184,16 @@ def rounding_change(
     repairing: Repairing,
     terms: np.ndarray,
     *,
-    k: int,
+    ks: Sequence[int],
     metric: str,
     queries: int = 128,
 ) -> np.ndarray:
-    """By how much float32 moves the estimate of each pair, (pairs,) bits.
+    """By how much float32 moves the estimate of each pair and k, (pairs, len(ks)) bits.
 
     Args:
-        clients, k, metric: as estimated.
+        clients, ks, metric: as estimated.
         repairing: in whose order the terms are.
-        terms: (pairs, N) terms of Eq. 6 from float32 distances.
+        terms: (pairs, len(ks), N) terms of Eq. 6 from float32 distances.
         queries: the first so many query points are computed again in float64.
 
     Returns:
@@ -173,8 +202,8 @@ def rounding_change(
     exact = local_terms(
         [centre(x.astype(np.float64)) for x in clients],
         Repairing(repairing.order, 0),
-        k=k,
+        ks=ks,
         metric=metric,
         queries=min(queries, repairing.n),
-    )[:, 0]
-    return np.abs(terms[:, : exact.shape[1]] - exact).mean(axis=1)
+    )[:, :, 0]
+    return np.abs(terms[:, :, : exact.shape[2]] - exact).mean(axis=2)

@@ -65,8 +65,8 @@ def direct_distances(points: jax.Array, queries: jax.Array, *, metric: str) -> j
     return lax.fori_loop(0, (d + padding) // CHUNK, add, start)
 
 
-def joint_kth(x: jax.Array, y: jax.Array, s: jax.Array, k: int) -> jax.Array:
-    """The k-th smallest joint distance of each query, (B,).
+def joint_kth(x: jax.Array, y: jax.Array, s: jax.Array, ks: tuple[int, ...]) -> jax.Array:
+    """The k-th smallest joint distance of each query for every k, (len(ks), B).
 
     The points are cut into R blocks of size S, block r holding points r, r + R, r + 2R, ..., so
     that the minima of all blocks are the elementwise minimum of S contiguous slices. The k
@@ -77,13 +77,14 @@ def joint_kth(x: jax.Array, y: jax.Array, s: jax.Array, k: int) -> jax.Array:
         x: (N, B) distances to x.
         y: (N + m, B + m) distances to y, of which rows s..s+N and columns s..s+B are meant.
         s: the re-pairing.
-        k: the number of neighbours.
+        ks: numbers of neighbours.
     """
     n, width = x.shape
     size = block_size(n)
     blocks = n // size
-    if blocks < k:
-        return kth_smallest(_joint(x, y, s, 0, n), k)
+    if blocks < max(ks):
+        everything = _joint(x, y, s, 0, n)
+        return jnp.stack([kth_smallest(everything, k) for k in ks])
     minima = _joint(x, y, s, 0, blocks)
     for i in range(1, size):
         minima = jnp.minimum(minima, _joint(x, y, s, i * blocks, blocks))
@@ -91,12 +92,13 @@ def joint_kth(x: jax.Array, y: jax.Array, s: jax.Array, k: int) -> jax.Array:
     minima = lax.optimization_barrier(minima)
     lanes = jnp.arange(width)
     candidates = [_joint(x, y, s, size * blocks, n - size * blocks)]
-    for _ in range(k):
+    for _ in range(max(ks)):
         block = minima.argmin(axis=0)
         minima = minima.at[block, lanes].set(jnp.inf)
         rows = blocks * jnp.arange(size)[:, None] + block
         candidates.append(jnp.maximum(x[rows, lanes], y[rows + s, lanes + s]))
-    return kth_smallest(lax.optimization_barrier(jnp.concatenate(candidates)), k)
+    nearest = lax.optimization_barrier(jnp.concatenate(candidates))
+    return jnp.stack([kth_smallest(nearest, k) for k in ks])
 
 
 def kth_smallest(values: jax.Array, k: int) -> jax.Array:
@@ -134,14 +136,14 @@ def _joint(x: jax.Array, y: jax.Array, s: jax.Array, first: int, rows: int) -> j
     return jnp.maximum(x[first : first + rows], part)
 
 
-@partial(jax.jit, static_argnames=("pairs", "m", "k", "tile", "metric", "product"))
+@partial(jax.jit, static_argnames=("pairs", "m", "ks", "tile", "metric", "product"))
 def tile_counts(
     clients: tuple[jax.Array, ...],
     start: jax.Array,
     *,
     pairs: tuple[tuple[int, int], ...],
     m: int,
-    k: int,
+    ks: tuple[int, ...],
     tile: int,
     metric: str,
     product: bool,
@@ -151,13 +153,13 @@ def tile_counts(
     Args:
         clients: each (N + m, p_q), the first m points again at the end.
         start: the first query.
-        pairs, m, k, metric: what is asked for.
+        pairs, m, ks, metric: what is asked for.
         tile: B, the number of queries; those beyond the last point begin again at the first.
         product: whether Euclidean distances come from a matrix product.
 
     Returns:
-        (pairs, 1 + m, 2, B) counts n_x and n_y; index 0 of the second axis is the pairing as it
-        is, index s re-pairing s.
+        (pairs, 1 + m, len(ks), 2, B) counts n_x and n_y; index 0 of the second axis is the pairing
+        as it is, index s re-pairing s.
     """
     n = clients[0].shape[0] - m
     queries = (start + jnp.arange(tile + m)) % n
@@ -174,8 +176,10 @@ def tile_counts(
 
     def count(a: int, b: int, s: jax.Array) -> jax.Array:
         x, y = distances[a], distances[b]
-        nearest = joint_kth(x[:n, :tile], y, s, k)
-        return jnp.stack([count_below(x, 0, n, nearest), count_below(y, s, n, nearest)])
+        nearest = joint_kth(x[:n, :tile], y, s, ks)
+        return jnp.stack(
+            [jnp.stack([count_below(x, 0, n, far), count_below(y, s, n, far)]) for far in nearest]
+        )
 
     shifts = jnp.arange(1 + m)
     return jnp.stack([lax.map(partial(count, a, b), shifts) for a, b in pairs])

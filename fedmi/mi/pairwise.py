@@ -4,18 +4,19 @@ from collections.abc import Sequence
 
 import jax
 import numpy as np
+from numpy.typing import ArrayLike
 
 from fedmi.mi.gaussian import pairs as gaussian_pairs
 from fedmi.mi.ksg import pairs as ksg_pairs
 from fedmi.mi.null import repairing
 from fedmi.mi.result import Estimate, PairEstimate
-from fedmi.mi.samples import Samples, as_samples, check_lengths, check_varies
+from fedmi.mi.samples import as_samples, check_lengths, check_varies
 
 ESTIMATORS = {"gaussian": gaussian_pairs, "ksg": ksg_pairs}
 
 
 def pairwise(
-    clients: Sequence[Samples],
+    clients: Sequence[ArrayLike],
     *,
     estimator: str = "gaussian",
     permutations: int = 20,
@@ -27,14 +28,15 @@ def pairwise(
     What belongs to one client (its whitening, its distances) is computed once.
 
     Args:
-        clients: Q >= 2 arrays (N, p_q), or functions that load them; row i of each is seed i.
+        clients: Q >= 2 arrays (N, p_q); row i of each is seed i.
         estimator: "gaussian" or "ksg".
         permutations: m, the number of re-pairings; 0 for none.
         key: a JAX random key for the re-pairings.
         **options: of the estimator (`rtol`; `k`, `metric`).
 
     Returns:
-        One `PairEstimate` for each pair (0, 1), (0, 2), ..., (1, 2), ...
+        One `PairEstimate` for each pair (0, 1), (0, 2), ..., (1, 2), ...; for several `k`, one for
+        each k of each pair.
 
     Raises:
         ValueError: input that the estimator cannot take, naming the client.
@@ -43,7 +45,7 @@ def pairwise(
     return _pairwise(clients, names, estimator, permutations, key, options)
 
 
-def gaussian(x: Samples, y: Samples, *, rtol: float | None = None) -> Estimate:
+def gaussian(x: ArrayLike, y: ArrayLike, *, rtol: float | None = None) -> Estimate:
     """Mutual information of x and y by the Gaussian formula (Eqs 1-5), its bias removed.
 
     Computed in float64 on the support of the samples. Mean and variance of `raw_bits` under
@@ -67,7 +69,9 @@ def gaussian(x: Samples, y: Samples, *, rtol: float | None = None) -> Estimate:
     return _pairwise([x, y], ["x", "y"], "gaussian", 0, None, {"rtol": rtol})[0].estimate
 
 
-def ksg(x: Samples, y: Samples, *, k: int = 3, metric: str = "euclidean") -> Estimate:
+def ksg(
+    x: ArrayLike, y: ArrayLike, *, k: int | Sequence[int] = 3, metric: str = "euclidean"
+) -> Estimate | list[Estimate]:
     """Mutual information of x and y by nearest neighbours (Eq. 6).
 
     I = psi(k) - <psi(n_x + 1) + psi(n_y + 1)> + psi(N) nats: the first estimator of Kraskov,
@@ -80,22 +84,23 @@ def ksg(x: Samples, y: Samples, *, k: int = 3, metric: str = "euclidean") -> Est
     Args:
         x, y: (N, p) and (N, q), row i of each from the same seed; one dimension is one column.
             Computed in float64 if either is float64, else in float32.
-        k: the number of neighbours.
+        k: the number of neighbours, or several, for which the distances are computed once.
         metric: the distance within x and within y, "euclidean" or "chebyshev".
 
     Returns:
         An `Estimate` whose `ceiling_bits` is psi(N) - psi(k + 1) in bits, beyond which the
-        estimator cannot read.
+        estimator cannot read; for several k a list of them.
 
     Raises:
         ValueError: duplicate samples, k out of range, or arrays that are not samples.
     """
-    return _pairwise([x, y], ["x", "y"], "ksg", 0, None, {"k": k, "metric": metric})[0].estimate
+    found = _pairwise([x, y], ["x", "y"], "ksg", 0, None, {"k": k, "metric": metric})
+    return found[0].estimate if np.ndim(k) == 0 else [pair.estimate for pair in found]
 
 
 def permutation_null(
-    x: Samples,
-    y: Samples,
+    x: ArrayLike,
+    y: ArrayLike,
     *,
     estimator: str = "gaussian",
     m: int = 20,
@@ -112,16 +117,17 @@ def permutation_null(
         **options: of the estimator.
 
     Returns:
-        (m,) values of `bits`.
+        (m,) values of `bits`; for several `k`, (len(k), m).
 
     Raises:
         ValueError: what the estimator refuses, and m out of range.
     """
-    return _pairwise([x, y], ["x", "y"], estimator, m, key, options)[0].permuted
+    values = [pair.permuted for pair in _pairwise([x, y], ["x", "y"], estimator, m, key, options)]
+    return values[0] if np.ndim(options.get("k", 0)) == 0 else np.stack(values)
 
 
 def _pairwise(
-    clients: Sequence[Samples],
+    clients: Sequence[ArrayLike],
     names: Sequence[str],
     estimator: str,
     permutations: int,

@@ -1,27 +1,25 @@
 """What every estimator and distance accepts as samples."""
 
-from collections.abc import Callable
-from typing import Any
-
 import numpy as np
-
-Samples = np.ndarray | Callable[[], Any]
-"""An (N, p) array, anything `numpy.asarray` takes, or a function that loads one."""
+from numpy.typing import ArrayLike
 
 
-def as_samples(value: Any, name: str) -> np.ndarray:
+def as_samples(value: ArrayLike, name: str) -> np.ndarray:
     """Return `value` as a finite (N, p) floating-point array, or say what is wrong with it.
 
     Args:
-        value: (N, p) or (N,) numbers, one row a sample; or a function without arguments that
-            returns them. One dimension is read as one column; integers become float64. Floating
-            point keeps its precision, from which the Gaussian estimator takes its tolerance.
+        value: (N, p) or (N,) numbers, one row a sample. One dimension is read as one column;
+            integers become float64. Floating point keeps its precision, from which the Gaussian
+            estimator takes its tolerance.
         name: what the caller calls this argument, for the messages.
 
     Raises:
         ValueError: not one or two dimensions, empty, not numbers, not finite, or constant.
     """
-    array = np.asarray(value() if callable(value) else value)
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise ValueError(f"{name} has rows of unequal length; pass (N, p) numbers") from None
     if array.ndim == 1:
         array = array[:, None]
     if array.ndim != 2:

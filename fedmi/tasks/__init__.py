@@ -56,7 +56,7 @@ def _attribute(path: str) -> Any:
         )
     try:
         module = importlib.import_module(module_name)
-    except ImportError as error:
+    except (ImportError, TypeError, ValueError) as error:  # `.x:y`, for one, is a TypeError
         raise ValueError(
             f"task: {path!r}: the module {module_name!r} cannot be imported ({error}); it must lie "
             "on the import path (PYTHONPATH), which `make` extends by the project's folder"

@@ -262,3 +262,16 @@ def test_more_components_never_lower_the_plug_in(seed):
     x, y = np.random.default_rng(seed).standard_normal((2, 40, 5))
     values = [mi.gaussian(x[:, :p], y).raw_bits for p in range(1, 6)]
     assert (np.diff(values) >= -1e-12).all()
+
+
+def test_re_paired_samples_that_share_a_direction_are_refused():
+    x = np.arange(12) % 2
+    with pytest.raises(ValueError, match="too few different values"):
+        mi.permutation_null(x, x, m=11, key=jax.random.key(0))
+
+
+@pytest.mark.parametrize("rtol", [-1.0, 1.0, np.nan])
+def test_an_impossible_tolerance_is_refused(rtol):
+    x = np.random.default_rng(0).standard_normal((40, 2))
+    with pytest.raises(ValueError, match="rtol is .*from 0 up to 1"):
+        mi.gaussian(x, x + 1, rtol=rtol)

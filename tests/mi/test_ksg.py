@@ -9,6 +9,7 @@ from scipy.special import psi
 
 from fedmi import mi
 from fedmi.mi import neighbours
+from fedmi.mi.ksg import queries_a_tile
 from fedmi.mi.laws import Normal, StudentT, paired
 
 METRICS = ["euclidean", "chebyshev"]
@@ -100,7 +101,31 @@ def test_heavy_tailed_dependence_beyond_correlation_is_seen():
     assert np.mean(draws) == pytest.approx(law.mi_bits, abs=0.04)
 
 
+def test_several_k_are_each_ones_own_estimate():
+    x, y = correlated(3, 300, 12, 20)
+    together = mi.ksg(x, y, k=[3, 1])
+    assert together == [mi.ksg(x, y, k=k) for k in (3, 1)]
+    key = jax.random.key(0)
+    pairs = mi.pairwise([x, y], estimator="ksg", k=[1, 3], permutations=4, key=key)
+    assert [(p.pair, p.estimate.k) for p in pairs] == [((0, 1), 1), ((0, 1), 3)]
+    nulls = mi.permutation_null(x, y, estimator="ksg", k=[1, 3], m=4, key=key)
+    np.testing.assert_array_equal(nulls, [p.permuted for p in pairs])
+    one = mi.permutation_null(x, y, estimator="ksg", k=3, m=4, key=key)
+    np.testing.assert_array_equal(nulls[1], one)
+
+
 # ---- parts ----
+
+
+def test_a_tile_of_queries_fills_a_quarter_of_a_devices_memory():
+    n, clients = 22_000, 3
+    for memory in (2**30, 2**36):
+        tile = queries_a_tile(n, clients, memory)
+        assert tile * 8 * n * (clients + 2) <= memory / 4
+        assert tile == 4096 or 2 * tile * 8 * n * (clients + 2) > memory / 4
+    assert queries_a_tile(n, clients, None) == 64
+    assert queries_a_tile(10, clients, 2**36) == 10
+    assert queries_a_tile(10**9, clients, 2**20) == 1
 
 
 @pytest.mark.parametrize("k", [1, 3, 8])
@@ -113,7 +138,7 @@ def test_kth_joint_distance_counts_ties(n, k):
     x = rng.integers(0, 40, (n, 9)).astype(np.float32)
     y = rng.integers(0, 40, (n + 2, 11)).astype(np.float32)
     joint = np.maximum(x, y[2 : n + 2, 2:11])
-    got = neighbours.joint_kth(x, y, jax.numpy.int32(2), k)
+    got = neighbours.joint_kth(x, y, jax.numpy.int32(2), (k,))[0]
     np.testing.assert_array_equal(got, np.sort(joint, axis=0)[k - 1])
     bound = np.asarray(got)
     got = neighbours.count_below(jax.numpy.asarray(y), 2, n, bound)
@@ -170,11 +195,15 @@ def test_duplicates_are_counted_and_refused():
 
 def test_impossible_options_are_refused():
     x, y = correlated(0, 10, 1, 1)
-    for k in (0, 10, 2.5, -1):
+    for k in (0, 10, 2.5, -1, True):
         with pytest.raises(ValueError, match=f"k is {k}; with 10 samples"):
             mi.ksg(x, y, k=k)
     with pytest.raises(ValueError, match="'manhattan' is not one of euclidean, chebyshev"):
         mi.ksg(x, y, metric="manhattan")
+    with pytest.raises(ValueError, match="k is empty"):
+        mi.ksg(x, y, k=[])
+    with pytest.raises(ValueError, match="k is 10; with 10 samples"):
+        mi.ksg(x, y, k=[3, 10])
     assert np.isfinite(mi.ksg(x, y, k=9).bits)
 
 

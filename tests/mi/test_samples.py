@@ -25,6 +25,7 @@ BAD = [
     (GOOD.astype(complex), "real numbers"),
     (np.array(["a"] * 40), "real numbers"),
     (np.array([None] * 40), "real numbers"),
+    ([[1.0, 2.0], [3.0]], "rows of unequal length"),
 ]
 
 
