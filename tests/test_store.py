@@ -25,7 +25,7 @@ def test_a_dataset_has_the_dimensions_of_the_contract(path):
     assert samples.theta.shape == (40, 3, 3, 12)
     assert samples.metric.dims == ("seed", "client", "step")
     assert samples.theta.dtype == samples.metric.dtype == np.float32
-    assert samples.iteration.values.tolist() == [1, 4]
+    assert samples.iteration.values.tolist() == [1, 2, 4]
     assert samples.step.values.tolist() == [1, 2, 3, 4]
 
 

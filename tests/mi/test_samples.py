@@ -61,10 +61,6 @@ def test_one_dimension_is_one_column_and_integers_count():
         assert estimator(list(x), y) == want
 
 
-def test_clients_may_be_functions():
-    assert mi.gaussian(lambda: GOOD[:, 0], lambda: GOOD[:, 1]) == mi.gaussian(*GOOD.T)
-
-
 def test_low_precision_is_taken_as_numbers():
     half = jax.numpy.asarray(GOOD, jax.numpy.bfloat16)
     assert np.isfinite(mi.gaussian(half[:, 0], half[:, 1]).bits)
