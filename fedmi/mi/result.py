@@ -26,7 +26,7 @@ class Estimate:
         ceiling_bits: the largest value that the estimator can take at this N.
         n: number of samples.
         rank_x, rank_y: number of directions in which the samples vary.
-        estimator: "gaussian" or "ksg".
+        estimator: its name, "ksg2" for Kraskov's second.
         metric, k: distance within each of x and y, and number of neighbours.
     """
 
@@ -115,7 +115,9 @@ class PairEstimate:
     def row(self) -> dict[str, object]:
         """The columns of `mi.csv` that belong to the estimate (the caller adds those of the study).
 
-        `low` and `high` bound `bits`; `p_value` is by re-pairing, `p_wilks` the analytic one.
+        `low` and `high` bound `bits` (with the Gaussian formula as much wider than for normal
+        samples as re-pairings spread more than those); `p_value` is by re-pairing, `p_wilks` the
+        analytic one.
         """
         e = self.estimate
         return {
