@@ -23,7 +23,7 @@ export XLA_PYTHON_CLIENT_PREALLOCATE ?= false
 LOCK := $(if $(shell command -v flock),flock --nonblock --verbose .venv/study.lock)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study figures lab test bench lint clean
+.PHONY: help setup study figures lab test bench coverage lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
@@ -57,6 +57,9 @@ bench: $(READY) ## measure fedmi beside other libraries (half an hour; installs 
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check \
 		--constraint requirements.lock --editable ".[bench]"
 	python -m benchmarks
+
+coverage: $(READY) ## count how often intervals hold the truth (some minutes)
+	JAX_NUM_CPU_DEVICES=1 OPENBLAS_NUM_THREADS=1 python -m benchmarks.coverage --workers $(CORES)
 
 lint: $(READY) ## check the code's style
 	ruff check . && ruff format --check .

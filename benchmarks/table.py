@@ -205,6 +205,41 @@ def markdown(table: Sequence[Line], facts: Mapping[str, Any], method: str) -> st
     )
 
 
+EXCERPT = (
+    ("signal sampling", "", "PyTorch loop"),
+    ("LeNet features", "", "PyTorch"),
+    ("KSG, three pairs", "d = 850", "SciPy's k-d trees"),
+)
+"""What, part of the size, and against whom: the rows that the README shows."""
+
+
+def excerpt(path: Path) -> str:
+    """Three rows of a written table, as Markdown: fedmi's rate, and a peer's.
+
+    Args:
+        path: performance.csv.
+    """
+    with path.open(newline="") as file:
+        table = list(csv.DictReader(file))
+    text = ["| what | fedmi | against | ratio |", "|---|---|---|---|"]
+    for what, size, who in EXCERPT:
+        rows = [line for line in table if line["what"] == what and size in line["size"]]
+        own = next(line for line in rows if line["who"] == "fedmi")
+        peer = next(line for line in rows if line["who"] == who)
+        part = f", {own['size']}" if size else ""
+        rates = [
+            f"{significant(float(line['rate']))} {line['unit']}/s"
+            if float(line["rate"]) >= 1
+            else f"{significant(float(line['seconds']))} s"
+            for line in (own, peer)
+        ]
+        text.append(
+            f"| {what}{part} | {rates[0]} | {who}: {rates[1]} "
+            f"| {significant(float(peer['ratio']), 2)} times |"
+        )
+    return "\n".join(text) + "\n"
+
+
 def _time(line: Line) -> str:
     if line["seconds"] == "":
         return ""

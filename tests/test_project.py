@@ -16,6 +16,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from benchmarks import table
 from fedmi import figures
 
 ROOT = Path(__file__).parents[1]
@@ -168,9 +169,14 @@ def test_no_file_carries_a_registry_or_a_path_of_a_machine():
         assert here not in text, name
 
 
+def test_the_readmes_rates_are_those_of_the_published_benchmark():
+    assert table.excerpt(ROOT / "figures" / "performance.csv") in README
+    assert "figures/performance.md" in README
+
+
 def test_the_readmes_numbers_are_those_of_the_published_run():
-    table = figures.summary(ROOT / "figures")
-    assert (ROOT / "figures" / "summary.md").read_text() == table
-    assert table in README
+    summary = figures.summary(ROOT / "figures")
+    assert (ROOT / "figures" / "summary.md").read_text() == summary
+    assert summary in README
     for name in re.findall(r"figures/[\w.-]+", README):
         assert (ROOT / name).is_file(), name

@@ -1,7 +1,7 @@
 """Mutual information by nearest neighbours (Eq. 6), after Kraskov, Stögbauer and Grassberger.
 
-Phys. Rev. E 69, 066138 (2004), the first of their two estimators, exactly: every distance is
-computed, and no N x N array is held. Distances follow the precision of the samples; float32 ones
+Phys. Rev. E 69, 066138 (2004), both of their estimators, exactly: every distance is computed, and
+no N x N array is held. Distances follow the precision of the samples; float32 ones
 are checked against float64 on some query points, and where that shows, all are computed again.
 """
 
@@ -20,6 +20,8 @@ from fedmi.mi.null import Repairing
 from fedmi.mi.result import Estimate, PairEstimate, client_pairs
 
 METRICS = ("euclidean", "chebyshev")
+VARIANTS = {1: "ksg", 2: "ksg2"}
+"""Kraskov's first and second estimator, and what they are called."""
 
 FEW = 8
 """Up to this many components, Euclidean distances come from differences, not from a product."""
@@ -37,10 +39,16 @@ def ceiling_bits(n: int, k: int) -> float:
 
 
 def check(
-    clients: Sequence[np.ndarray], names: Sequence[str], ks: Sequence[int], metric: str
+    clients: Sequence[np.ndarray],
+    names: Sequence[str],
+    ks: Sequence[int],
+    metric: str,
+    variant: int,
 ) -> None:
     """Raise ValueError if the neighbours of these samples are not well defined."""
     n = len(clients[0])
+    if variant not in VARIANTS:
+        raise ValueError(f"variant is {variant!r}; Kraskov's estimators are 1 and 2")
     if metric not in METRICS:
         raise ValueError(f"metric {metric!r} is not one of {', '.join(METRICS)}")
     if not ks:
@@ -70,6 +78,8 @@ def pairs(
     *,
     k: int | Sequence[int] = 3,
     metric: str = "euclidean",
+    variant: int = 1,
+    standardise: bool = False,
 ) -> list[PairEstimate]:
     """Estimate every pair of clients; a tile of distances serves all pairs, k and re-pairings.
 
@@ -77,22 +87,25 @@ def pairs(
         clients: Q arrays (N, p_q).
         names: of the clients in messages.
         repairing: of the seeds, for the null.
-        k, metric: see `fedmi.mi.ksg`.
+        k, metric, variant, standardise: see `fedmi.mi.ksg`.
 
     Returns:
         For every pair in turn an estimate for each k.
     """
     ks = (k,) if np.ndim(k) == 0 else tuple(k)
-    check(clients, names, ks, metric)
+    check(clients, names, ks, metric, variant)
     n = repairing.n
+    if standardise:
+        clients = [standardised(x, name) for x, name in zip(clients, names, strict=True)]
+    options = dict(ks=ks, metric=metric, variant=variant)
     points = [centre(x) for x in clients]
-    terms = local_terms(points, repairing, ks=ks, metric=metric)
+    terms = local_terms(points, repairing, **options)
     change = np.full(terms.shape[:2], np.nan)
     if points[0].dtype == np.float32:
-        change = rounding_change(clients, repairing, terms[:, :, 0], ks=ks, metric=metric)
+        change = rounding_change(clients, repairing, terms[:, :, 0], **options)
         if change.max() > ROUNDING:
             points = [centre(x.astype(np.float64)) for x in clients]
-            terms = local_terms(points, repairing, ks=ks, metric=metric)
+            terms = local_terms(points, repairing, **options)
             change[:] = np.nan
     results = []
     for p, pair in enumerate(client_pairs(len(clients))):
@@ -104,12 +117,28 @@ def pairs(
                 finite_bits=float(bits[0]),
                 ceiling_bits=ceiling_bits(n, neighbours),
                 n=n,
-                estimator="ksg",
+                estimator=VARIANTS[variant],
                 metric=metric,
                 k=int(neighbours),
             )
             results.append(PairEstimate(pair, estimate, bits[1:], float(change[p, i])))
     return results
+
+
+def standardised(x: np.ndarray, name: str) -> np.ndarray:
+    """x with every component at unit standard deviation.
+
+    Raises:
+        ValueError: components that do not vary.
+    """
+    spread = x.std(axis=0, dtype=np.float64)
+    constant = np.flatnonzero((x == x[0]).all(axis=0))
+    if len(constant):
+        raise ValueError(
+            f"{name} has {len(constant)} constant components (the first: {constant[0]}), which "
+            "cannot be standardised; drop them, or do not standardise"
+        )
+    return (x / spread).astype(x.dtype)
 
 
 def centre(x: np.ndarray) -> np.ndarray:
@@ -139,6 +168,7 @@ def local_terms(
     *,
     ks: Sequence[int],
     metric: str,
+    variant: int = 1,
     queries: int | None = None,
 ) -> np.ndarray:
     """What each query point adds to Eq. 6, in bits: the estimate is the mean of its terms.
@@ -147,7 +177,7 @@ def local_terms(
         points: Q arrays (N, p_q); distances are computed in the wider of their precisions.
         repairing: of the seeds.
         ks: numbers of neighbours.
-        metric: see `fedmi.mi.ksg`.
+        metric, variant: see `fedmi.mi.ksg`.
         queries: how many query points to take, from the start of the re-pairing's order; by
             default all N.
 
@@ -166,6 +196,7 @@ def local_terms(
         ks=tuple(int(k) for k in ks),
         tile=tile,
         metric=metric,
+        variant=variant,
         product=metric == "euclidean" and max(x.shape[1] for x in points) > FEW,
     )
     with jax.enable_x64(double):
@@ -173,9 +204,11 @@ def local_terms(
         clients = tuple(jnp.asarray(repairing.extended(x), dtype) for x in points)
         tiles = [compute(clients, start) for start in range(0, queries, tile)]
         counts = np.concatenate([np.asarray(t) for t in tiles], axis=-1)[..., :queries]
-    # psi(count + 1) is looked up: counts are small integers, and there are many of them.
+    # psi of counts is looked up: they are small integers, and there are many of them. The first
+    # estimator counts one point fewer than lie within the ball, the second all of them.
     table = psi(np.arange(1, n + 1))
-    local = psi(np.array(ks))[:, None] + psi(n) - table[counts].sum(axis=3)
+    shift, k = variant - 1, np.array(ks)[:, None]
+    local = psi(k) - shift / k + psi(n) - table[counts - shift].sum(axis=3)
     return local.swapaxes(1, 2) / log(2)
 
 
@@ -186,12 +219,13 @@ def rounding_change(
     *,
     ks: Sequence[int],
     metric: str,
+    variant: int = 1,
     queries: int = 128,
 ) -> np.ndarray:
     """By how much float32 moves the estimate of each pair and k, (pairs, len(ks)) bits.
 
     Args:
-        clients, ks, metric: as estimated.
+        clients, ks, metric, variant: as estimated.
         repairing: in whose order the terms are.
         terms: (pairs, len(ks), N) terms of Eq. 6 from float32 distances.
         queries: the first so many query points are computed again in float64.
@@ -204,6 +238,7 @@ def rounding_change(
         Repairing(repairing.order, 0),
         ks=ks,
         metric=metric,
+        variant=variant,
         queries=min(queries, repairing.n),
     )[:, :, 0]
     return np.abs(terms[:, :, : exact.shape[2]] - exact).mean(axis=2)

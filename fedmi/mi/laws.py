@@ -1,11 +1,36 @@
-"""Laws whose mutual information is known exactly, to hold estimators against."""
+"""Laws whose mutual information is known exactly, to hold estimators against.
 
+Each has `sample(key, n) -> (x, y)`, float64 arrays of n rows, and `mi_bits`. The choice of laws
+follows Czyż, Grabowski, Vogt, Beerenwinkel and Marx, "Beyond Normal: On the Evaluation of Mutual
+Information Estimators", NeurIPS 2023, where the formulas are proved; formulas are in nats there.
+"""
+
+from collections.abc import Callable
 from dataclasses import dataclass
 from math import log
+from typing import Protocol
 
 import jax
 import numpy as np
+from scipy import linalg
+from scipy.optimize import brentq
 from scipy.special import gammaln, psi
+
+Pair = tuple[np.ndarray, np.ndarray]
+
+MOST_BITS = 12.0
+"""What one direction may carry: beyond, rounding of its correlation takes the rest."""
+
+
+class Law(Protocol):
+    """A joint law of x and y."""
+
+    @property
+    def mi_bits(self) -> float:
+        """I(X, Y), exactly."""
+
+    def sample(self, key: jax.Array, n: int) -> Pair:
+        """Draws n samples: x (n, p) and y (n, q), float64."""
 
 
 @dataclass(frozen=True)
@@ -20,6 +45,9 @@ class Normal:
     covariance: np.ndarray
     p: int
 
+    def __post_init__(self) -> None:
+        check_dispersion(self.covariance, self.p, "covariance")
+
     @property
     def mi_bits(self) -> float:
         """The determinant formula, Eqs 2-5."""
@@ -27,11 +55,9 @@ class Normal:
         halves = [np.linalg.slogdet(c)[1] / 2 for c in (x, y, self.covariance)]
         return float((halves[0] + halves[1] - halves[2]) / log(2))
 
-    def sample(self, key: jax.Array, n: int) -> tuple[np.ndarray, np.ndarray]:
-        """Draw n samples: x (n, p) and y (n, q), float64."""
-        with jax.enable_x64(True):
-            white = np.asarray(jax.random.normal(key, (n, len(self.covariance)), float))
-        z = white @ np.linalg.cholesky(self.covariance).T
+    def sample(self, key: jax.Array, n: int) -> Pair:
+        """Draws n samples: x (n, p) and y (n, q), float64."""
+        z = normals(key, (n, len(self.covariance))) @ np.linalg.cholesky(self.covariance).T
         return z[:, : self.p], z[:, self.p :]
 
 
@@ -43,7 +69,7 @@ class StudentT:
     dependent through their size even where `scale` is diagonal.
 
     Attributes:
-        scale: (p + q, p + q), positive definite.
+        scale: (p + q, p + q), positive definite, the dispersion.
         p: the number of components of x.
         df: degrees of freedom, > 0; the fewer the heavier the tails.
     """
@@ -52,9 +78,18 @@ class StudentT:
     p: int
     df: float
 
+    def __post_init__(self) -> None:
+        check_dispersion(self.scale, self.p, "scale")
+        if not 0 < self.df < np.inf:
+            raise ValueError(f"df: {self.df} is not a positive number")
+
     @property
     def mi_bits(self) -> float:
-        """The normal's value plus the entropies' excess, which does not depend on `scale`."""
+        """The normal's value plus what the shared size adds, which does not depend on `scale`.
+
+        Arellano-Valle, Contreras-Reyes and Genton, Scandinavian Journal of Statistics 40 (2013),
+        42-62. Log-gamma functions keep it finite in any dimension.
+        """
         p, q = self.p, len(self.scale) - self.p
         excess = self._entropy_excess(p) + self._entropy_excess(q) - self._entropy_excess(p + q)
         return Normal(self.scale, p).mi_bits + excess / log(2)
@@ -64,14 +99,86 @@ class StudentT:
         a, b = self.df / 2, (self.df + d) / 2
         return float(gammaln(a) - gammaln(b) + b * (psi(b) - psi(a)))
 
-    def sample(self, key: jax.Array, n: int) -> tuple[np.ndarray, np.ndarray]:
-        """Draw n samples: x (n, p) and y (n, q), float64."""
+    def sample(self, key: jax.Array, n: int) -> Pair:
+        """Draws n samples: x (n, p) and y (n, q), float64."""
         normal_key, size_key = jax.random.split(key)
         x, y = Normal(self.scale, self.p).sample(normal_key, n)
         with jax.enable_x64(True):
-            chi2 = 2 * np.asarray(jax.random.gamma(size_key, self.df / 2, (n, 1), float))
-        shrink = np.sqrt(self.df / chi2)
-        return x * shrink, y * shrink
+            # A gamma variable of a small shape can underflow; its logarithm cannot.
+            log_half_chi2 = np.asarray(jax.random.loggamma(size_key, self.df / 2, (n, 1), float))
+        grow = np.exp((np.log(self.df / 2) - log_half_chi2) / 2)
+        return x * grow, y * grow
+
+
+@dataclass(frozen=True)
+class UniformNoise:
+    """x uniform on (0, 1) and y = x + a uniform variable on (-width, width), in d components.
+
+    Components are independent, so that their mutual informations add up.
+
+    Attributes:
+        width: half of the noise's range, > 0.
+        d: the number of components.
+    """
+
+    width: float
+    d: int = 1
+
+    def __post_init__(self) -> None:
+        if not 0 < self.width < np.inf:
+            raise ValueError(f"width: {self.width} is not a positive number")
+
+    @property
+    def mi_bits(self) -> float:
+        """h(Y) - log(2 width), where Y is trapezoidal (Czyż et al. 2023, Appendix A)."""
+        w = self.width
+        nats = w - log(2 * w) if w <= 0.5 else 1 / (4 * w)
+        return self.d * nats / log(2)
+
+    def sample(self, key: jax.Array, n: int) -> Pair:
+        """Draws n samples: x (n, d) and y (n, d), float64."""
+        with jax.enable_x64(True):
+            u = np.array(jax.random.uniform(key, (2, n, self.d), float))
+        return u[0], u[0] + self.width * (2 * u[1] - 1)
+
+
+@dataclass(frozen=True)
+class Mapped:
+    """A law seen through invertible maps of x and of y, which leave its MI as it is.
+
+    Attributes:
+        law: the law.
+        of_x, of_y: maps of (n, p) and (n, q) arrays, invertible row by row, such as `numpy.arcsinh`
+            or `linear(matrix)`.
+    """
+
+    law: Law
+    of_x: Callable[[np.ndarray], np.ndarray]
+    of_y: Callable[[np.ndarray], np.ndarray]
+
+    @property
+    def mi_bits(self) -> float:
+        """That of the law (Kraskov et al. 2004, Eq. 2 and the appendix)."""
+        return self.law.mi_bits
+
+    def sample(self, key: jax.Array, n: int) -> Pair:
+        """Draws n samples of the law and maps them."""
+        x, y = self.law.sample(key, n)
+        return self.of_x(x), self.of_y(y)
+
+
+def linear(matrix: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
+    """The map x -> matrix x of every row.
+
+    Raises:
+        ValueError: if the matrix cannot be inverted in float64.
+    """
+    matrix = np.asarray(matrix, float)
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+        raise ValueError(f"matrix: shape {matrix.shape} is not that of a square matrix")
+    if not np.linalg.cond(matrix) < 1e12:
+        raise ValueError("matrix: cannot be inverted in float64; it would not preserve MI")
+    return lambda x: x @ matrix.T
 
 
 def paired(correlations: np.ndarray) -> np.ndarray:
@@ -79,3 +186,129 @@ def paired(correlations: np.ndarray) -> np.ndarray:
     correlations = np.asarray(correlations, float)
     cross = np.diag(correlations)
     return np.block([[np.eye(len(cross)), cross], [cross, np.eye(len(cross))]])
+
+
+def sparse(d: int, pairs: int, mi_bits: float) -> np.ndarray:
+    """A covariance (2 d, 2 d) in which only `pairs` components of x have a partner in y.
+
+    All with one correlation r, so that the MI is -pairs / 2 log2(1 - r^2).
+
+    Raises:
+        ValueError: pairs out of 1..d, or negative MI.
+    """
+    if not 1 <= pairs <= d:
+        raise ValueError(f"pairs: {pairs} is not one of 1 to {d}")
+    correlations = np.zeros(d)
+    correlations[:pairs] = correlation(mi_bits / pairs)
+    return paired(correlations)
+
+
+def dense(d: int, mi_bits: float) -> np.ndarray:
+    """A covariance (2 d, 2 d) in which every component correlates alike with every other, by r.
+
+    Within x, within y and between them. With equicorrelation x and y depend on each other through
+    their sums alone, whose correlation is d r / (1 + (d - 1) r).
+
+    Raises:
+        ValueError: negative MI.
+    """
+    # The sums' correlation rises from 0 to 1 with r.
+    sums, gap = correlation(mi_bits), correlation_gap(mi_bits)
+    r = sums / (1 + (d - 1) * gap)
+    return np.full((2 * d, 2 * d), r) + (1 - r) * np.eye(2 * d)
+
+
+def shared_latent(d: int, mi_bits: float) -> np.ndarray:
+    """The correlations (2 d, 2 d) of x_i = a_i s + noise and y_i = a_i s + noise, s one latent.
+
+    The loadings a_i rise from 1/2 to 3/2, the noises are independent, of unit variance, and s has
+    the variance v that gives the MI: what x says of s is in a' x, and the correlation of a' x and
+    a' y is v / (v + 1 / a'a).
+
+    Raises:
+        ValueError: negative MI.
+    """
+    loadings = np.linspace(0.5, 1.5, d) if d > 1 else np.ones(1)
+    v = correlation(mi_bits) / (correlation_gap(mi_bits) * (loadings @ loadings))
+    both = np.tile(loadings, 2)
+    spread = np.sqrt(1 + v * both**2)
+    covariance = v * np.outer(both / spread, both / spread)
+    np.fill_diagonal(covariance, 1)
+    return covariance
+
+
+def correlation(mi_bits: float) -> float:
+    """The correlation at which a binormal law has this MI.
+
+    Raises:
+        ValueError: negative MI.
+    """
+    if not 0 <= mi_bits < np.inf:
+        raise ValueError(f"mi_bits: {mi_bits} is not a number from 0 on")
+    return float(np.sqrt(-np.expm1(-2 * log(2) * mi_bits)))
+
+
+def correlation_gap(mi_bits: float) -> float:
+    """1 - `correlation(mi_bits)`, without the cancellation."""
+    return 2.0 ** (-2 * mi_bits) / (1 + correlation(mi_bits))
+
+
+def scale_to(squares: np.ndarray, mi_bits: float) -> np.ndarray:
+    """Canonical correlations of another MI: odds r^2 / (1 - r^2), all times one factor.
+
+    Odds have no upper end, so that large MI can be reached while the order of the correlations
+    stays; but no direction is given more than `MOST_BITS`.
+
+    Args:
+        squares: (d,) squared canonical correlations below 1, at least one above 0.
+        mi_bits: the MI that the result has.
+
+    Returns:
+        (d,) squared canonical correlations.
+
+    Raises:
+        ValueError: no correlation to scale, too few of them, or negative MI.
+    """
+    squares = np.asarray(squares, float)
+    if not ((0 <= squares) & (squares < 1)).all() or not squares.any():
+        raise ValueError("squares: must lie in [0, 1), at least one above 0")
+    correlation(mi_bits)  # refuses a negative one
+    if mi_bits == 0:
+        return np.zeros_like(squares)
+    if mi_bits > 0.999 * MOST_BITS * np.count_nonzero(squares):
+        raise ValueError(
+            f"mi_bits: {mi_bits} is more than {np.count_nonzero(squares)} directions can carry, "
+            f"{MOST_BITS} each"
+        )
+    odds = squares / (1 - squares)
+    most = 2.0 ** (2 * MOST_BITS) - 1
+
+    def scaled(log_factor: float) -> np.ndarray:
+        return np.minimum(np.exp(log_factor) * odds, most)
+
+    def excess(log_factor: float) -> float:
+        return np.log1p(scaled(log_factor)).sum() / (2 * log(2)) - mi_bits
+
+    found = scaled(brentq(excess, -600, 600, xtol=1e-12))
+    return found / (1 + found)
+
+
+def normals(key: jax.Array, shape: tuple[int, ...]) -> np.ndarray:
+    """Independent standard normal variables, float64."""
+    with jax.enable_x64(True):
+        return np.array(jax.random.normal(key, shape, float))
+
+
+def check_dispersion(matrix: np.ndarray, p: int, name: str) -> None:
+    """Raises ValueError unless the matrix is a covariance of x (p components) and y."""
+    matrix = np.asarray(matrix)
+    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
+        raise ValueError(f"{name}: shape {matrix.shape} is not that of a square matrix")
+    if not 0 < p < len(matrix):
+        raise ValueError(f"p: {p} is not one of 1 to {len(matrix) - 1}, which leave y something")
+    if not np.allclose(matrix, matrix.T):
+        raise ValueError(f"{name}: is not symmetric")
+    try:
+        linalg.cholesky(matrix, lower=True)
+    except (linalg.LinAlgError, ValueError):
+        raise ValueError(f"{name}: is not positive definite") from None

@@ -113,6 +113,32 @@ def kth_smallest(values: jax.Array, k: int) -> jax.Array:
     return smallest
 
 
+def reaches(x: jax.Array, y: jax.Array, s: jax.Array, bounds: jax.Array) -> jax.Array:
+    """How far the points within each joint distance reach in x and in y.
+
+    Args:
+        x, y, s: as `joint_kth` takes them.
+        bounds: joint distances, (len(ks), B).
+
+    Returns:
+        (len(ks), 2, B): the largest distance to x, and to y, among the points whose joint distance
+        is at most the bound.
+    """
+    n, width = x.shape
+    rows = block_size(n)
+
+    def widen(found: jax.Array, first: jax.Array | int, count: int) -> jax.Array:
+        in_x = lax.dynamic_slice(x, (first, 0), (count, width))
+        in_y = lax.dynamic_slice(y, (s + first, s), (count, width))
+        inside = jnp.maximum(in_x, in_y) <= bounds[:, None]
+        here = [jnp.where(inside, part, -jnp.inf).max(axis=1) for part in (in_x, in_y)]
+        return jnp.maximum(found, jnp.stack(here, axis=1))
+
+    nothing = jnp.full((len(bounds), 2, width), -jnp.inf, x.dtype)
+    found = lax.fori_loop(0, n // rows, lambda i, f: widen(f, i * rows, rows), nothing)
+    return widen(found, n - n % rows, n % rows) if n % rows else found
+
+
 def count_below(far: jax.Array, s: int | jax.Array, n: int, bound: jax.Array) -> jax.Array:
     """How many of rows s..s+n of each column of `far` from column s on are below bound, (B,)."""
     # Slices are added elementwise, as XLA on the CPU turns one long sum into slow code.
@@ -136,7 +162,7 @@ def _joint(x: jax.Array, y: jax.Array, s: jax.Array, first: int, rows: int) -> j
     return jnp.maximum(x[first : first + rows], part)
 
 
-@partial(jax.jit, static_argnames=("pairs", "m", "ks", "tile", "metric", "product"))
+@partial(jax.jit, static_argnames=("pairs", "m", "ks", "tile", "metric", "product", "variant"))
 def tile_counts(
     clients: tuple[jax.Array, ...],
     start: jax.Array,
@@ -147,8 +173,12 @@ def tile_counts(
     tile: int,
     metric: str,
     product: bool,
+    variant: int,
 ) -> jax.Array:
-    """Neighbours strictly nearer than the k-th joint one, for one tile of queries.
+    """Neighbours in x and in y alone, for one tile of queries.
+
+    Those strictly nearer than the k-th joint one, as Kraskov's first estimator counts them, or
+    those within reach of the k joint ones, as the second does.
 
     Args:
         clients: each (N + m, p_q), the first m points again at the end.
@@ -156,6 +186,7 @@ def tile_counts(
         pairs, m, ks, metric: what is asked for.
         tile: B, the number of queries; those beyond the last point begin again at the first.
         product: whether Euclidean distances come from a matrix product.
+        variant: 1 or 2.
 
     Returns:
         (pairs, 1 + m, len(ks), 2, B) counts n_x and n_y; index 0 of the second axis is the pairing
@@ -177,8 +208,12 @@ def tile_counts(
     def count(a: int, b: int, s: jax.Array) -> jax.Array:
         x, y = distances[a], distances[b]
         nearest = joint_kth(x[:n, :tile], y, s, ks)
+        bounds = jnp.stack([nearest, nearest], axis=1)
+        if variant == 2:
+            # What lies within reach is what lies below the next larger number.
+            bounds = jnp.nextafter(reaches(x[:n, :tile], y, s, nearest), jnp.inf)
         return jnp.stack(
-            [jnp.stack([count_below(x, 0, n, far), count_below(y, s, n, far)]) for far in nearest]
+            [jnp.stack([count_below(x, 0, n, a), count_below(y, s, n, b)]) for a, b in bounds]
         )
 
     shifts = jnp.arange(1 + m)

@@ -1,18 +1,29 @@
 """Mutual information of every pair of clients, and of two arrays as the case of two clients."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
+from typing import Any
 
 import jax
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fedmi.mi.copula import pairs as copula_pairs
 from fedmi.mi.gaussian import pairs as gaussian_pairs
 from fedmi.mi.ksg import pairs as ksg_pairs
+from fedmi.mi.neural import pairs as neural_pairs
 from fedmi.mi.null import repairing
 from fedmi.mi.result import Estimate, PairEstimate
 from fedmi.mi.samples import as_samples, check_lengths, check_varies
+from fedmi.mi.shrinkage import pairs as shrunk_pairs
 
-ESTIMATORS = {"gaussian": gaussian_pairs, "ksg": ksg_pairs}
+ESTIMATORS = {
+    "gaussian": gaussian_pairs,
+    "gaussian_copula": copula_pairs,
+    "ksg": ksg_pairs,
+    "gaussian_shrunk": shrunk_pairs,
+    "neural": neural_pairs,
+}
+RANDOMISED = {"gaussian_shrunk", "neural"}  # these draw at random themselves
 
 
 def pairwise(
@@ -29,10 +40,12 @@ def pairwise(
 
     Args:
         clients: Q >= 2 arrays (N, p_q); row i of each is seed i.
-        estimator: "gaussian" or "ksg".
+        estimator: "gaussian", "gaussian_copula", "gaussian_shrunk", "ksg" or
+            "neural".
         permutations: m, the number of re-pairings; 0 for none.
-        key: a JAX random key for the re-pairings.
-        **options: of the estimator (`rtol`; `k`, `metric`).
+        key: a JAX random key for the re-pairings, and for what the estimator itself draws.
+        **options: of the estimator (`rtol`; `ties`; `k`, `metric`, `variant`, `standardise`; see
+            the functions of their names).
 
     Returns:
         One `PairEstimate` for each pair (0, 1), (0, 2), ..., (1, 2), ...; for several `k`, one for
@@ -45,7 +58,14 @@ def pairwise(
     return _pairwise(clients, names, estimator, permutations, key, options)
 
 
-def gaussian(x: ArrayLike, y: ArrayLike, *, rtol: float | None = None) -> Estimate:
+def gaussian(
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    rtol: float | None = None,
+    shrinkage: str | None = None,
+    key: jax.Array | None = None,
+) -> Estimate:
     """Mutual information of x and y by the Gaussian formula (Eqs 1-5), its bias removed.
 
     Computed in float64 on the support of the samples. Mean and variance of `raw_bits` under
@@ -58,6 +78,10 @@ def gaussian(x: ArrayLike, y: ArrayLike, *, rtol: float | None = None) -> Estima
         rtol: singular values of the centred samples up to `rtol * rms * sqrt(N)` count as
             rounding (rms: root mean square of the samples). By default 8 eps of the precision of
             the array passed; pass it if the samples were computed in a lower precision.
+        shrinkage: "ledoit-wolf" or "oas" to shrink the correlation matrix first, which works for
+            fewer samples than dimensions too. `null_bits` and `null_sd` are then simulated; there
+            is no interval, and dependence is underestimated (see `fedmi.mi.shrinkage`).
+        key: a JAX random key for these simulations.
 
     Returns:
         An `Estimate`; `interval` is bits +- 1.96 sqrt(null variance + R / (N - 1)), where R
@@ -66,11 +90,45 @@ def gaussian(x: ArrayLike, y: ArrayLike, *, rtol: float | None = None) -> Estima
     Raises:
         ValueError: fewer samples than rank_x + rank_y + 1, or arrays that are not samples.
     """
-    return _pairwise([x, y], ["x", "y"], "gaussian", 0, None, {"rtol": rtol})[0].estimate
+    if shrinkage is None:
+        return _pairwise([x, y], ["x", "y"], "gaussian", 0, None, {"rtol": rtol})[0].estimate
+    options = {"shrinkage": shrinkage}
+    return _pairwise([x, y], ["x", "y"], "gaussian_shrunk", 0, key, options)[0].estimate
+
+
+def gaussian_copula(
+    x: ArrayLike, y: ArrayLike, *, ties: str = "refuse", rtol: float | None = None
+) -> Estimate:
+    """Mutual information of x and y by the Gaussian formula on normal scores.
+
+    Every component's ranks are mapped to normal quantiles, which leaves the MI as it is, and
+    `gaussian` is taken of these: exact on average for a Gaussian copula with any margins. The null
+    is that of `gaussian`, nearly: scores have a fixed spread, which normal samples have not.
+
+    Args:
+        x, y: (N, p) and (N, q), row i of each from the same seed; one dimension is one column.
+        ties: "refuse" more than 1 % of tied samples in a component, or "average" to take any;
+            they get their mean rank.
+        rtol: see `gaussian`.
+
+    Returns:
+        An `Estimate`.
+
+    Raises:
+        ValueError: too many ties (as in a constant component), or what `gaussian` refuses.
+    """
+    options = {"ties": ties, "rtol": rtol}
+    return _pairwise([x, y], ["x", "y"], "gaussian_copula", 0, None, options)[0].estimate
 
 
 def ksg(
-    x: ArrayLike, y: ArrayLike, *, k: int | Sequence[int] = 3, metric: str = "euclidean"
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    k: int | Sequence[int] = 3,
+    metric: str = "euclidean",
+    variant: int = 1,
+    standardise: bool = False,
 ) -> Estimate | list[Estimate]:
     """Mutual information of x and y by nearest neighbours (Eq. 6).
 
@@ -86,6 +144,11 @@ def ksg(
             Computed in float64 if either is float64, else in float32.
         k: the number of neighbours, or several, for which the distances are computed once.
         metric: the distance within x and within y, "euclidean" or "chebyshev".
+        variant: 1 for Kraskov's first estimator, which the paper uses; 2 for the second,
+            I = psi(k) - 1/k - <psi(n_x) + psi(n_y)> + psi(N), where n_x(i) counts the points at
+            most as far from x_i as the farthest, in x, of the k joint neighbours.
+        standardise: whether each component is divided by its standard deviation before distances
+            are taken. The MI is the same, the neighbours and so the estimate are not.
 
     Returns:
         An `Estimate` whose `ceiling_bits` is psi(N) - psi(k + 1) in bits, beyond which the
@@ -94,8 +157,29 @@ def ksg(
     Raises:
         ValueError: duplicate samples, k out of range, or arrays that are not samples.
     """
-    found = _pairwise([x, y], ["x", "y"], "ksg", 0, None, {"k": k, "metric": metric})
+    options = dict(k=k, metric=metric, variant=variant, standardise=standardise)
+    found = _pairwise([x, y], ["x", "y"], "ksg", 0, None, options)
     return found[0].estimate if np.ndim(k) == 0 else [pair.estimate for pair in found]
+
+
+def neural(x: ArrayLike, y: ArrayLike, *, key: jax.Array, **options) -> Estimate:
+    """A lower bound of the mutual information of x and y by a trained critic (InfoNCE).
+
+    Args:
+        x, y: (N, p) and (N, q), row i of each from the same seed; one dimension is one column.
+        key: a JAX random key for the parts of the seeds, the critics and their batches.
+        **options: of `fedmi.mi.neural.Training`: objective ("infonce" or "nwj"), batch_size,
+            epochs, patience, restarts, learning_rate, width, embedding.
+
+    Returns:
+        An `Estimate` whose `ceiling_bits` is the logarithm of the batch size for InfoNCE. A bound
+        on average, not for every data set; below zero where the critic has learnt noise.
+
+    Raises:
+        ValueError: constant components, too few samples for a batch, impossible options, or
+            training that fails.
+    """
+    return _pairwise([x, y], ["x", "y"], "neural", 0, key, options)[0].estimate
 
 
 def permutation_null(
@@ -111,7 +195,8 @@ def permutation_null(
 
     Args:
         x, y: (N, p) and (N, q).
-        estimator: "gaussian" or "ksg".
+        estimator: "gaussian", "gaussian_copula", "gaussian_shrunk", "ksg" or
+            "neural".
         m: the number of re-pairings, fewer than N.
         key: a JAX random key.
         **options: of the estimator.
@@ -124,6 +209,25 @@ def permutation_null(
     """
     values = [pair.permuted for pair in _pairwise([x, y], ["x", "y"], estimator, m, key, options)]
     return values[0] if np.ndim(options.get("k", 0)) == 0 else np.stack(values)
+
+
+def one_estimate(
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    estimator: str,
+    permutations: int,
+    key: jax.Array | None,
+    options: Mapping[str, Any],
+) -> PairEstimate:
+    """The estimate of two clients, where there can be only one.
+
+    Raises:
+        ValueError: several k, or what the estimator refuses.
+    """
+    if np.ndim(options.get("k", 0)):
+        raise ValueError(f"k is {options['k']!r}; name a single number of neighbours here")
+    return _pairwise([x, y], ["x", "y"], estimator, permutations, key, dict(options))[0]
 
 
 def _pairwise(
@@ -143,4 +247,8 @@ def _pairwise(
     for array, name in zip(arrays, names, strict=True):
         check_varies(array, name)
     repairs = repairing(len(arrays[0]), permutations, key)
+    if estimator in RANDOMISED:
+        if key is None:
+            raise ValueError(f"{estimator} needs key=, for example jax.random.key(0)")
+        options = options | {"key": key}
     return ESTIMATORS[estimator](arrays, names, repairs, **options)

@@ -26,6 +26,21 @@ def reference_bits(x, y, k, metric):
     return (psi(k) - terms.mean() + psi(len(x))) / np.log(2)
 
 
+def second_reference_bits(x, y, k, metric):
+    """Kraskov's second estimator likewise: rectangles around the k nearest."""
+    x, y = x.astype(float), y.astype(float)
+    dx, dy = cdist(x, x, metric), cdist(y, y, metric)
+    np.fill_diagonal(dx, np.inf)
+    np.fill_diagonal(dy, np.inf)
+    total = 0.0
+    for i in range(len(x)):
+        nearest = np.argsort(np.maximum(dx[i], dy[i]))[:k]
+        nx = (dx[i] <= dx[i, nearest].max()).sum()
+        ny = (dy[i] <= dy[i, nearest].max()).sum()
+        total += psi(nx) + psi(ny)
+    return (psi(k) - 1 / k - total / len(x) + psi(len(x))) / np.log(2)
+
+
 def tree_bits(x, y, k):
     """The same in the max norm by SciPy's trees, as it is usually done."""
     n = len(x)
@@ -60,6 +75,36 @@ def test_agrees_with_the_plain_reference(metric, n, p, q, k, dtype):
     assert e.bits == pytest.approx(reference_bits(x, y, k, metric), abs=tolerance)
     assert (e.n, e.k, e.metric, e.estimator) == (n, k, metric, "ksg")
     assert np.isnan(e.interval).all() and np.isnan(e.null_sd)
+
+
+@pytest.mark.parametrize("metric", METRICS)
+@pytest.mark.parametrize(("n", "p", "q", "k"), [(30, 1, 1, 1), (130, 2, 5, 3), (500, 3, 20, 4)])
+def test_the_second_estimator_agrees_with_the_plain_reference(metric, n, p, q, k):
+    x, y = correlated(0, n, p, q)
+    e = mi.ksg(x, y, k=k, metric=metric, variant=2)
+    assert e.bits == pytest.approx(second_reference_bits(x, y, k, metric), abs=1e-12)
+    assert e.estimator == "ksg2"
+
+
+def test_the_second_estimator_finds_known_values():
+    law = Normal(paired([0.75]), 1)
+    keys = jax.random.split(jax.random.key(1), 10)
+    draws = [mi.ksg(*law.sample(key, 2000), variant=2).bits for key in keys]
+    assert np.mean(draws) == pytest.approx(0.5963, abs=0.04)
+    x = np.random.default_rng(0).standard_normal((300, 1))
+    e = mi.ksg(x, 2 * x, variant=2)
+    assert e.bits == pytest.approx(e.ceiling_bits, abs=1e-9)
+
+
+def test_standardisation_is_a_choice_that_changes_the_answer():
+    x, y = correlated(2, 400, 3, 3)
+    stretched = x * np.array([1.0, 1.0, 1e3])
+    assert mi.ksg(x, y).bits - mi.ksg(stretched, y).bits > 0.02
+    kept = [mi.ksg(a, y, standardise=True).bits for a in (x, stretched)]
+    assert kept[0] == pytest.approx(kept[1], abs=1e-9)
+    x[:, 1] = 3.0
+    with pytest.raises(ValueError, match=r"x has 1 constant components \(the first: 1\)"):
+        mi.ksg(x, y, standardise=True)
 
 
 def test_agrees_with_trees():
@@ -200,6 +245,8 @@ def test_impossible_options_are_refused():
             mi.ksg(x, y, k=k)
     with pytest.raises(ValueError, match="'manhattan' is not one of euclidean, chebyshev"):
         mi.ksg(x, y, metric="manhattan")
+    with pytest.raises(ValueError, match="variant is 3; Kraskov's estimators are 1 and 2"):
+        mi.ksg(x, y, variant=3)
     with pytest.raises(ValueError, match="k is empty"):
         mi.ksg(x, y, k=[])
     with pytest.raises(ValueError, match="k is 10; with 10 samples"):

@@ -1,0 +1,189 @@
+"""`make coverage`: do 95 % intervals hold the truth 95 % of the time, and are p-values uniform?
+
+Draws many data sets from laws whose MI is known, and counts. Writes figures/coverage.csv.
+"""
+
+import argparse
+import sys
+from collections.abc import Callable, Iterator
+from concurrent.futures import ProcessPoolExecutor
+from dataclasses import dataclass
+from functools import partial
+from multiprocessing import get_context
+from pathlib import Path
+
+import jax
+import numpy as np
+import pandas as pd
+from scipy import stats
+
+from fedmi import mi, tables
+from fedmi.mi import laws
+from fedmi.progress import track
+
+FIGURES = Path(__file__).parents[1] / "figures"
+SUBSAMPLING = dict(parts=(2, 4, 8, 16), repeats=6)
+REPAIRINGS = 99
+
+
+@dataclass(frozen=True)
+class Experiment:
+    """Data sets of one law and size, and what is asked of one estimator on each.
+
+    Attributes:
+        name: the law in words.
+        estimator: "gaussian" or "ksg".
+        law: made where it is needed, as it need not be small.
+        n: seeds a data set.
+        promised: whether the interval is promised to hold the truth on this law; where it is not,
+            the bias is what is reported.
+    """
+
+    name: str
+    estimator: str
+    law: Callable[[], laws.Law]
+    n: int
+    promised: bool = True
+
+
+def _mapped(law: Callable[[], laws.Law], function: Callable) -> laws.Law:
+    return laws.Mapped(law(), function, function)
+
+
+def _normal(covariance: Callable[..., np.ndarray], d: int, *arguments: float) -> laws.Law:
+    return laws.Normal(covariance(d, *arguments), d)
+
+
+def _binormal(correlation: float) -> laws.Law:
+    return laws.Normal(laws.paired([correlation]), 1)
+
+
+def _student(d: int, correlation: float, df: float) -> laws.Law:
+    return laws.StudentT(laws.paired(np.full(d, correlation)), d, df)
+
+
+EXPERIMENTS = (
+    Experiment("binormal, r = 0.75", "gaussian", partial(_binormal, 0.75), 500),
+    Experiment("dense, d = 10", "gaussian", partial(_normal, laws.dense, 10, 2.0), 500),
+    Experiment("3 pairs of 20", "gaussian", partial(_normal, laws.sparse, 20, 3, 4.0), 1000),
+    # d / N = 0.15
+    Experiment("5 pairs of 60", "gaussian", partial(_normal, laws.sparse, 60, 5, 6.0), 400),
+    Experiment("Student, df = 5, d = 10", "gaussian", partial(_student, 10, 0.3, 5.0), 500, False),
+    Experiment("binormal, r = 0.75", "ksg", partial(_binormal, 0.75), 800),
+    Experiment("binormal, r = 0.3", "ksg", partial(_binormal, 0.3), 800),
+    Experiment("binormal, r = 0.9", "ksg", partial(_binormal, 0.9), 800),
+    Experiment("independent, d = 3", "ksg", partial(_normal, laws.dense, 3, 0.0), 800),
+    Experiment(
+        "asinh of Student, df = 2",
+        "ksg",
+        partial(_mapped, partial(_student, 1, 0.5, 2.0), np.arcsinh),
+        800,
+    ),
+    # Where the density has edges, or in more dimensions, KSG's bias is as large as its spread.
+    Experiment("uniform noise, 0.3", "ksg", partial(laws.UniformNoise, 0.3), 800, False),
+    Experiment("dense, d = 3", "ksg", partial(_normal, laws.dense, 3, 0.8), 800, False),
+    Experiment("5 pairs of 10", "ksg", partial(_normal, laws.sparse, 10, 5, 4.0), 800, False),
+)
+
+
+def read(experiment: Experiment, i: int) -> tuple[float, float, float]:
+    """The estimate of data set i and its interval."""
+    key = jax.random.fold_in(jax.random.key(0), i)
+    x, y = experiment.law().sample(key, experiment.n)
+    if experiment.estimator == "gaussian":
+        e = mi.gaussian(x, y)
+        return e.bits, *e.interval
+    found = mi.subsample(x, y, key=key, **SUBSAMPLING)
+    return found.bits, *found.interval
+
+
+def p_value(estimator: str, n: int, i: int) -> float:
+    """By re-pairing, of independent samples; made continuous at random within its steps."""
+    key = jax.random.fold_in(jax.random.key(1), i)
+    draw = np.random.default_rng([1, i])
+    x, y = draw.standard_t(3, (2, n, 2))
+    (pair,) = mi.pairwise([x, y], estimator=estimator, permutations=REPAIRINGS, key=key)
+    return pair.p_value - draw.uniform() / (REPAIRINGS + 1)
+
+
+def coverage(experiment: Experiment, sets: int, each: Callable[..., Iterator]) -> dict:
+    """The row of an experiment."""
+    found = np.array(list(each(partial(read, experiment), sets)))
+    truth = experiment.law().mi_bits
+    bits, low, high = found.T
+    inside = int(((low <= truth) & (truth <= high)).sum())
+    bound = stats.binomtest(inside, sets).proportion_ci(method="wilson")
+    return dict(
+        kind="interval" if experiment.promised else "bias",
+        law=experiment.name,
+        estimator=experiment.estimator,
+        n=experiment.n,
+        sets=sets,
+        true_bits=truth,
+        mean_bits=bits.mean(),
+        bias=bits.mean() - truth,
+        bias_error=1.96 * bits.std(ddof=1) / np.sqrt(sets),
+        coverage=inside / sets,
+        coverage_low=bound.low,
+        coverage_high=bound.high,
+        mean_half_width=(high - low).mean() / 2,
+        sd=bits.std(ddof=1),
+    )
+
+
+def uniformity(estimator: str, n: int, sets: int, each: Callable[..., Iterator]) -> dict:
+    """The row that says whether p-values by re-pairing are uniform without dependence."""
+    values = np.array(list(each(partial(p_value, estimator, n), sets)))
+    return dict(
+        kind="p-values",
+        law="independent Student, df = 3, d = 2",
+        estimator=estimator,
+        n=n,
+        sets=sets,
+        true_bits=0.0,
+        coverage=float((values > 0.05).mean()),
+        ks_p_value=stats.kstest(values, "uniform").pvalue,
+    )
+
+
+def measure(sets: int, null_sets: int, workers: int) -> pd.DataFrame:
+    """The whole table.
+
+    Args:
+        sets: data sets of each law.
+        null_sets: data sets behind the p-values.
+        workers: processes.
+    """
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+
+        def each(function: Callable[[int], object], count: int) -> Iterator:
+            found = pool.map(function, range(count), chunksize=max(count // (8 * workers), 1))
+            return track(found, total=count, what="measuring", unit="data set")
+
+        rows = []
+        for experiment in EXPERIMENTS:
+            print(f"{experiment.estimator}: {experiment.name}", file=sys.stderr, flush=True)
+            rows.append(coverage(experiment, sets, each))
+        for estimator in ("gaussian", "gaussian_copula", "ksg"):
+            print(f"{estimator}: p-values", file=sys.stderr, flush=True)
+            rows.append(uniformity(estimator, 200, null_sets, each))
+    return pd.DataFrame(rows)
+
+
+def main() -> None:
+    """Measures and writes the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.coverage", description=__doc__)
+    parser.add_argument("--sets", type=int, default=200, help="data sets of each law")
+    parser.add_argument("--null-sets", type=int, default=500, help="data sets behind p-values")
+    parser.add_argument("--workers", type=int, default=2, help="processes")
+    arguments = parser.parse_args()
+    table = measure(arguments.sets, arguments.null_sets, arguments.workers)
+    tables.write_whole(
+        FIGURES / "coverage.csv",
+        lambda draft: table.to_csv(draft, index=False, float_format="%.4g"),
+    )
+    print(table.to_string(index=False))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,100 @@
+"""Few directions in place of many, chosen on other seeds than those that are then estimated on.
+
+Dependence between clients is often low-dimensional, and estimators that compare neighbours see it
+only there. A map of x alone and of y alone cannot raise MI, so that the MI of the reduced samples
+is at most that of the whole (data processing). Directions chosen on the samples themselves would
+break that: among hundreds, some correlate by chance. So they are fitted on the first half of the
+seeds in random order and used on the second.
+"""
+
+from dataclasses import dataclass
+
+import jax
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import linalg
+
+from fedmi.mi.gaussian import whiten
+from fedmi.mi.samples import as_samples, check_lengths
+
+KINDS = ("canonical", "principal")
+
+
+@dataclass(frozen=True)
+class Reduced:
+    """Samples in few directions.
+
+    Attributes:
+        x, y: (n, c) the seeds that the directions were not fitted on, in units of one standard
+            deviation of those that they were.
+        fitted_on, kept: indices of the seeds of both halves.
+        kind: "canonical" or "principal".
+        strength: (c,) correlations of the canonical pairs on the fitting seeds, or (2, c) shares of
+            the variance of x and of y that the principal components carry there.
+    """
+
+    x: np.ndarray
+    y: np.ndarray
+    fitted_on: np.ndarray
+    kept: np.ndarray
+    kind: str
+    strength: np.ndarray
+
+
+def reduce(
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    kind: str = "canonical",
+    components: int = 2,
+    key: jax.Array,
+) -> Reduced:
+    """The most correlated pairs of directions, or the directions of largest variance.
+
+    Args:
+        x, y: (N, p) and (N, q), row i of each from the same seed.
+        kind: "canonical" (Hotelling, Biometrika 28 (1936), 321-377) or "principal".
+        components: how many directions c of each, at most the smaller rank.
+        key: a JAX random key, which parts the seeds.
+
+    Raises:
+        ValueError: an unknown kind, too many components, or, for canonical ones, too few seeds:
+            half of them must exceed rank_x + rank_y.
+    """
+    if kind not in KINDS:
+        raise ValueError(f"kind {kind!r} is not one of {', '.join(KINDS)}")
+    x, y = as_samples(x, "x"), as_samples(y, "y")
+    check_lengths([x, y], ["x", "y"])
+    n = len(x)
+    order = np.asarray(jax.random.permutation(key, n))
+    fitted_on, kept = np.sort(order[: n // 2]), np.sort(order[n // 2 :])
+    sides = [whiten(a[fitted_on], name) for a, name in ((x, "x"), (y, "y"))]
+    ranks = [side.rank for side in sides]
+    if not 1 <= components <= min(ranks):
+        raise ValueError(
+            f"components: {components} is not one of 1 to {min(ranks)}, the smaller rank"
+        )
+    if kind == "canonical":
+        if len(fitted_on) < sum(ranks) + 1:
+            raise ValueError(
+                f"{n} samples: half of them must be at least {sum(ranks) + 1} (rank_x + rank_y + "
+                "1), or every direction has a partner by chance; take more samples, or "
+                'kind="principal"'
+            )
+        cross = sides[0].basis.T @ sides[1].basis
+        left, strength, right = linalg.svd(cross, full_matrices=False)
+        rotations = left[:, :components], right[:components].T
+        strength = strength[:components]
+    else:
+        largest = [np.argsort(np.linalg.norm(side.to_basis, axis=0))[:components] for side in sides]
+        rotations = [np.eye(r)[:, chosen] for r, chosen in zip(ranks, largest, strict=True)]
+        # The columns of to_basis are directions over singular values.
+        variances = [np.linalg.norm(side.to_basis, axis=0) ** -2 for side in sides]
+        strength = np.array([v[c] / v.sum() for v, c in zip(variances, largest, strict=True)])
+    reduced = [
+        (a[kept] - a[fitted_on].mean(axis=0, dtype=np.float64))
+        @ (side.to_basis @ rotation)
+        * np.sqrt(len(fitted_on) - 1)
+        for a, side, rotation in zip((x, y), sides, rotations, strict=True)
+    ]
+    return Reduced(*reduced, fitted_on, kept, kind, strength)

@@ -1,0 +1,206 @@
+"""What an estimate would read from fewer samples: its standard error, and its limit.
+
+A sample is never used twice in one estimate. (A bootstrap repeats rows; a repeated row is its own
+nearest neighbour, and k-NN estimates break.) Disjoint parts of the samples are independent data
+sets, so that the variance of the estimates over parts is that of an estimate of their size. Holmes
+and Nemenman, Phys. Rev. E 100, 022404 (2019), extrapolate it to all samples as 1/N; here the
+exponent is fitted, as in many dimensions 1/N does not hold.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+
+import jax
+import numpy as np
+from numpy.typing import ArrayLike
+from scipy import stats
+from scipy.optimize import brentq
+from scipy.special import polygamma, psi
+
+from fedmi.mi.gaussian import whiten
+from fedmi.mi.pairwise import ESTIMATORS, one_estimate
+from fedmi.mi.samples import as_samples, check_lengths
+
+PARTS = (2, 4, 8, 16, 32)
+REPEATS = 10
+
+
+@dataclass(frozen=True)
+class Subsamples:
+    """Estimates from disjoint parts of the samples.
+
+    Attributes:
+        bits: the estimate from all n samples.
+        n: number of samples.
+        sizes: (S,) samples a part, descending.
+        estimates: for each size the estimates, (repeats, parts) bits; the parts of one repeat are
+            disjoint.
+    """
+
+    bits: float
+    n: int
+    sizes: np.ndarray
+    estimates: tuple[np.ndarray, ...]
+
+    @cached_property
+    def means(self) -> np.ndarray:
+        """(S,) mean estimate of each size."""
+        return np.array([e.mean() for e in self.estimates])
+
+    @cached_property
+    def variances(self) -> np.ndarray:
+        """(S,) variance of an estimate of each size: within repeats, averaged over them."""
+        return np.array([e.var(axis=1, ddof=1).mean() for e in self.estimates])
+
+    @cached_property
+    def exponent(self) -> float:
+        """b of the fitted law of the variance, a / N^b."""
+        return self._variance_law[0]
+
+    @cached_property
+    def sd(self) -> float:
+        """The standard error of `bits`: the root of the fitted variance at n."""
+        return float(np.exp(self._variance_law[1] / 2))
+
+    @cached_property
+    def interval(self) -> tuple[float, float]:
+        """The sampling error of `bits` with 95 % confidence; bias is none of it.
+
+        Student's t for as many degrees of freedom f as make the logarithm of a variance as
+        uncertain as that of the fitted one, and the root of a variance that is unbiased itself,
+        not, as `sd` is, in its logarithm.
+        """
+        uncertainty = self._variance_law[2]
+        half_f = np.exp(brentq(lambda z: polygamma(1, np.exp(z)) - uncertainty, -5, 20))
+        shift = np.exp((psi(half_f) - np.log(half_f)) / 2)
+        half = float(stats.t.ppf(0.975, 2 * half_f) * self.sd * shift)
+        return self.bits - half, self.bits + half
+
+    @cached_property
+    def _variance_law(self) -> tuple[float, float, float]:
+        """The exponent, the logarithm of the variance at n, and the variance of that.
+
+        Least squares of log variance over log size, weighted by degrees of freedom. The logarithm
+        of a variance of f degrees of freedom falls short of the truth by log(f/2) - psi(f/2) on
+        average and has the variance psi'(f/2). Repeats cut the same samples anew: they are taken
+        for independent.
+        """
+        freedom = np.array([len(e) * (e.shape[1] - 1) for e in self.estimates])
+        x = np.log(self.sizes / self.n)
+        y = np.log(self.variances) + np.log(freedom / 2) - psi(freedom / 2)
+        slope, at_n = _line(x, y, freedom)
+        # at_n is a weighted sum of the y.
+        mean = np.average(x, weights=freedom)
+        spread = np.sum(freedom * (x - mean) ** 2)
+        shares = freedom * (1 / freedom.sum() - mean * (x - mean) / spread)
+        return -slope, at_n, float(np.sum(shares**2 * polygamma(1, freedom / 2)))
+
+    @cached_property
+    def extrapolated(self) -> "Extrapolation":
+        """The limit of the estimate as N grows: its means against 1/N, on a straight line."""
+        sizes = np.append(self.sizes, self.n)
+        means = np.append(self.means, self.bits)
+        flat = np.ones(len(sizes))  # a mean over all samples varies alike whatever their parts
+        slope, limit = _line(1 / sizes, means, flat)
+        singly = [
+            _line(1 / sizes, np.append([e[r].mean() for e in self.estimates], self.bits), flat)[1]
+            for r in range(len(self.estimates[0]))
+        ]
+        # Repeats share their samples: their spread shows the parts' luck, `sd` that of the samples.
+        sd = float(np.hypot(np.std(singly, ddof=1), self.sd))
+        return Extrapolation(limit, sd, slope, sizes, means, limit + slope / sizes)
+
+
+@dataclass(frozen=True)
+class Extrapolation:
+    """A straight line through estimates against 1/N.
+
+    Attributes:
+        bits: its limit for infinitely many samples.
+        sd: the standard error of that.
+        slope: bits times samples; the bias at N is about slope / N.
+        sizes, means, fitted: of each size, all samples last: the mean estimate, and the line.
+    """
+
+    bits: float
+    sd: float
+    slope: float
+    sizes: np.ndarray
+    means: np.ndarray
+    fitted: np.ndarray
+
+
+def _line(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
+    """Slope and intercept of the weighted least-squares line."""
+    slope, intercept = np.polyfit(x, y, 1, w=np.sqrt(weights))
+    return float(slope), float(intercept)
+
+
+def subsample(
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    estimator: str = "ksg",
+    parts: Sequence[int] | None = None,
+    repeats: int = REPEATS,
+    key: jax.Array,
+    **options,
+) -> Subsamples:
+    """Estimates from all samples and from disjoint parts of them.
+
+    Args:
+        x, y: (N, p) and (N, q).
+        estimator: "gaussian", "gaussian_copula", "ksg" or "neural".
+        parts: into how many parts the samples are cut, at least two numbers, each at least 2; by
+            default those of 2, 4, 8, 16 and 32 that leave 2 (rank_x + rank_y) samples a part, and
+            32.
+        repeats: how often for each, at random; at least 2.
+        key: a JAX random key.
+        **options: of the estimator.
+
+    Raises:
+        ValueError: what the estimator refuses of the smallest part, or impossible arguments.
+    """
+    if estimator not in ESTIMATORS:
+        raise ValueError(f"estimator {estimator!r} is not one of {', '.join(ESTIMATORS)}")
+    x, y = as_samples(x, "x"), as_samples(y, "y")
+    check_lengths([x, y], ["x", "y"])
+    n = len(x)
+    if parts is None:
+        least = max(2 * (whiten(x, "x").rank + whiten(y, "y").rank), 32)
+        parts = [m for m in PARTS if n // m >= least]
+        if len(parts) < 2:
+            raise ValueError(
+                f"{n} samples: a quarter of them must be at least {least}, twice the ranks of x "
+                f"and y, or 32; take {4 * least} samples, or fewer components, or name the parts"
+            )
+    parts = sorted(set(parts))
+    if len(parts) < 2 or parts[0] < 2:
+        raise ValueError(f"parts: {parts} must be at least two different numbers from 2 on")
+    if repeats < 2:
+        raise ValueError(f"repeats: {repeats} is below 2")
+    if n < 4 * parts[-1]:
+        raise ValueError(f"{n} samples cannot be cut into {parts[-1]} parts; ask for fewer parts")
+
+    def bits(rows: np.ndarray | slice) -> float:
+        pair = one_estimate(
+            x[rows], y[rows], estimator=estimator, permutations=0, key=key, options=options
+        )
+        return pair.estimate.bits
+
+    draw = np.random.default_rng(np.asarray(jax.random.key_data(key)))
+    orders = [draw.permutation(n) for _ in range(repeats)]
+    estimates = tuple(
+        np.array([[bits(part) for part in order[: n - n % m].reshape(m, -1)] for order in orders])
+        for m in parts
+    )
+    sizes = np.array([n // m for m in parts])
+    for size, found in zip(sizes, estimates, strict=True):
+        if not np.isfinite(found).all() or (found == found.flat[0]).all():
+            raise ValueError(
+                f"parts of {size} samples read {found.flat[0]} bits or infinity throughout: x and "
+                "y share directions, or the estimator is at its ceiling, and no spread can be had. "
+                "Estimate on directions that are not shared, or from more samples"
+            )
+    return Subsamples(bits(slice(None)), n, sizes, estimates)

@@ -1,0 +1,71 @@
+import jax
+import numpy as np
+import pytest
+
+from fedmi import mi
+from fedmi.mi import laws
+
+D, N = 30, 2000
+KEY = jax.random.key(0)
+
+
+@pytest.fixture(scope="module")
+def samples():
+    """One strong pair of directions among thirty, hidden by mixing maps."""
+    rng = np.random.default_rng(0)
+    maps = [laws.linear(rng.standard_normal((D, D))) for _ in range(2)]
+    law = laws.Mapped(laws.Normal(laws.sparse(D, 1, 1.5), D), *maps)
+    return law, *law.sample(KEY, N)
+
+
+def test_canonical_directions_bring_dependence_within_reach_of_neighbours(samples):
+    law, x, y = samples
+    assert mi.ksg(x, y).bits < 0.5
+    few = mi.reduce(x, y, components=1, key=KEY)
+    assert few.x.shape == few.y.shape == (N // 2, 1)
+    assert mi.ksg(few.x, few.y).bits == pytest.approx(law.mi_bits, abs=0.15)
+    assert few.strength[0] == pytest.approx(laws.correlation(1.5), abs=0.02)
+    np.testing.assert_allclose(few.x.std(), 1, rtol=0.1)
+
+
+def test_directions_are_fitted_on_other_seeds(samples):
+    _, x, y = samples
+    few = mi.reduce(x, y, components=5, key=KEY)
+    assert set(few.fitted_on) | set(few.kept) == set(range(N))
+    assert not set(few.fitted_on) & set(few.kept)
+    changed = x.copy()
+    changed[few.kept] = 0.0
+    again = mi.reduce(changed, y, components=5, key=KEY)
+    np.testing.assert_allclose(again.strength, few.strength)
+    assert not np.allclose(again.x, few.x)
+
+
+def test_no_dependence_is_made_up(samples):
+    _, x, y = samples
+    y = y[np.roll(np.arange(N), 7)]
+    few = mi.reduce(x, y, components=3, key=KEY)
+    assert few.strength[0] > 0.1  # by chance, where they were fitted
+    e = mi.gaussian(few.x, few.y)
+    assert abs(e.bits) < 4 * e.null_sd
+
+
+def test_principal_components_are_those_of_largest_variance():
+    rng = np.random.default_rng(0)
+    scales = np.array([1.0, 10.0, 3.0])
+    x, y = rng.standard_normal((2, 4000, 3)) * scales
+    few = mi.reduce(x, y, kind="principal", components=2, key=KEY)
+    for kept, own in ((few.x, x), (few.y, y)):
+        correlations = np.corrcoef(kept.T, own[few.kept].T)[:2, 2:]
+        assert abs(correlations[0, 1]) > 0.99 and abs(correlations[1, 2]) > 0.99
+    np.testing.assert_allclose(few.strength[0], scales[[1, 2]] ** 2 / 110, rtol=0.1)
+
+
+def test_impossible_arguments_are_refused(samples):
+    _, x, y = samples
+    with pytest.raises(ValueError, match="kind 'random' is not one of canonical, principal"):
+        mi.reduce(x, y, kind="random", key=KEY)
+    with pytest.raises(ValueError, match="components: 31 is not one of 1 to 30"):
+        mi.reduce(x, y, components=31, key=KEY)
+    with pytest.raises(ValueError, match="half of them must be at least 61.*principal"):
+        mi.reduce(x[:100], y[:100], key=KEY)
+    assert mi.reduce(x[:100], y[:100], kind="principal", key=KEY).x.shape == (50, 2)
