@@ -265,20 +265,19 @@ def calibrate(
         truths = [0.0, *(top / 2.0**i for i in range(5, -1, -1))]
     rows = []
     for i, (truth, family, draw) in enumerate(product(truths, FAMILIES, range(draws))):
-        if truth or family == FAMILIES[0]:  # both families are one at 0
-            pair = laws_of.draw(jax.random.fold_in(draw_key, i), family, truth)
-            # Neighbours are found in the samples' own precision, for speed; everything else keeps
-            # float64, where no direction is lost to rounding.
-            coarse = [a.astype(b.dtype) for a, b in zip(pair, (x, y), strict=True)]
-            for name in estimators:
-                e = estimate(*(coarse if name == "ksg" else pair), name, 0).estimate
-                rows.append(
-                    dict(family=family, true_bits=truth, draw=draw, estimator=name, bits=e.bits)
-                )
+        pair = laws_of.draw(jax.random.fold_in(draw_key, i), family, truth)
+        # Neighbours are found in the samples' own precision, for speed; everything else keeps
+        # float64, where no direction is lost to rounding.
+        coarse = [a.astype(b.dtype) for a, b in zip(pair, (x, y), strict=True)]
+        for name in estimators:
+            e = estimate(*(coarse if name == "ksg" else pair), name, 0).estimate
+            rows.append(
+                dict(family=family, true_bits=truth, draw=draw, estimator=name, bits=e.bits)
+            )
     table = pd.DataFrame(rows)
-    unrelated = table[table.true_bits == 0]
-    table = pd.concat([table, unrelated.assign(family=FAMILIES[1])], ignore_index=True)
-    table["net_bits"] = table.bits - table.estimator.map(unrelated.groupby("estimator").bits.mean())
+    # At 0 both families are the same law.
+    unrelated = table[table.true_bits == 0].groupby("estimator").bits.mean()
+    table["net_bits"] = table.bits - table.estimator.map(unrelated)
     return Calibration(
         table,
         {name: pair.net_bits for name, pair in own.items()},

@@ -87,8 +87,8 @@ def test_ranges_hold_the_truth_and_a_blind_estimator_says_so(samples):
     assert ranges.low["ksg"] < law.mi_bits < ranges.high["ksg"]
     bands = found.bands()
     assert len(bands) == 2 * 2 * 4
-    zero = bands[bands.true_bits == 0]
-    np.testing.assert_allclose(zero["mean"], 0, atol=1e-12)
+    zero = bands[bands.true_bits == 0].groupby("estimator")["mean"].mean()
+    np.testing.assert_allclose(zero, 0, atol=1e-12)
     # Spread over twenty directions, most of 4 bits escape the neighbours.
     ksg = bands[(bands.estimator == "ksg") & (bands.true_bits == 4)].set_index("family")["mean"]
     assert ksg["dense"] < 2
