@@ -56,6 +56,8 @@ def _is_drawn(study: Path) -> bool:
 def summary(published: Path) -> str:
     """The paper's figures in numbers: a Markdown table of the first and the last checkpoint.
 
+    Below it, what the same estimates read where clients share nothing, if that was run.
+
     Values are means over client pairs; after ± stands 1.96 `perm_sd`, averaged over pairs, that is
     the 95 % error of a single pair.
 
@@ -83,6 +85,21 @@ def summary(published: Path) -> str:
                 f"| {gaussian.net_bits:.2f} ± {1.96 * gaussian.perm_sd:.2f} "
                 f"| {ksg.net_bits:.2f} ± {1.96 * ksg.perm_sd:.2f} | {apart.distance:.3f} "
                 f"| {100 * (1 - apart.distance / apart.unmatched):.1f} % |"
+            )
+    for study in ("signal", "digits"):
+        path = published / f"{plotting.figure_names(study + '-null')[0]}.csv"
+        if path.exists():
+            net = tables.first_k(tables.read_csv(path)).groupby("estimator").net_bits
+            ranges = [
+                f"{low:.2f} to {high:.2f} ({name})"
+                for low, high, name in (
+                    (net.min()["gaussian"], net.max()["gaussian"], "Gaussian"),
+                    (net.min()["ksg"], net.max()["ksg"], "KSG"),
+                )
+            ]
+            lines.append(
+                f"\nNothing shared (`{study}-null`), all pairs and checkpoints: net "
+                f"{' and '.join(ranges)} bits."
             )
     return "\n".join(lines) + "\n"
 
