@@ -69,33 +69,55 @@ def estimates(study: Study, task: fedmi.Task) -> pd.DataFrame:
                 **study.options_of(estimator),
             )
             rows += [
-                dict(what=f"{name}, {estimator}", value=row[name], error=row["perm_sd"], n=row["n"])
+                dict(
+                    what=f"{name}, {estimator}",
+                    iteration=iteration,
+                    value=row[name],
+                    error=row["perm_sd"],
+                    n=row["n"],
+                )
                 for row in found
                 for name in ("raw_bits", "net_bits")
             ]
         rows += [
-            dict(what=f"distance, {row['metric']}", value=row["distance"], error=np.nan)
+            dict(
+                what=f"distance, {row['metric']}",
+                iteration=iteration,
+                value=row["distance"],
+                error=np.nan,
+            )
             for row in tables.distance_rows(samples, iteration)
         ]
     return pd.DataFrame(rows)
 
 
 def compare(name: str) -> pd.DataFrame:
-    """The largest differences between both ways of a study, one row a quantity."""
+    """By how much both ways of a study differ over its pairs, by quantity and checkpoint."""
     study = params.load(f"params/quick/{name}.yaml")
     fast, plain = (estimates(study, task) for task in (study.make_task(), plain_task(study)))
     if not (fast.n.dropna() == plain.n.dropna()).all():
         raise ValueError(f"{name}: not the same seeds are finite in both ways")
-    change = (fast.value - plain.value).abs()
+    change = fast.value - plain.value
     table = pd.DataFrame(
         dict(
             what=fast.what,
-            largest_value=plain.value.abs(),
-            largest_change=change,
-            largest_change_in_perm_sd=change / plain.error,
+            iteration=fast.iteration,
+            mean_value=plain.value,
+            largest_change=change.abs(),
+            mean_change=change,
+            largest_change_in_perm_sd=(change / plain.error).abs(),
+            mean_change_in_perm_sd=change / plain.error,
         )
     )
-    return table.groupby("what", sort=False).max().reset_index().assign(study=name)
+    columns = {
+        column: column.split("_")[0].replace("largest", "max") for column in table.columns[2:]
+    }
+    return (
+        table.groupby(["what", "iteration"], sort=False)
+        .agg(columns)
+        .reset_index()
+        .assign(study=name)
+    )
 
 
 def main() -> None:
@@ -107,6 +129,8 @@ def main() -> None:
         lambda draft: table.to_csv(draft, index=False, float_format="%.3g"),
     )
     print(table.to_string(index=False))
+    net = table[table.what == "net_bits, gaussian"].groupby("study").mean_change_in_perm_sd
+    print("Mean signed change of net_bits (Gaussian), in perm_sd:", net.mean().to_dict())
 
 
 if __name__ == "__main__":

@@ -4,15 +4,17 @@ import csv
 import io
 import json
 
+import jax
 import numpy as np
+import pandas as pd
 import pytest
 
-from benchmarks import table, worker
+from benchmarks import table, unchanged, worker
 from benchmarks.__main__ import METHOD
 from benchmarks.peers_scipy import ksg_bits
 from benchmarks.runner import Measurement, environment, measure
 from benchmarks.suite import ROWS, TINY, Group, Item, Sizes, suite
-from fedmi import mi
+from fedmi import mi, params
 
 
 def item(name, **more):
@@ -143,3 +145,30 @@ def test_the_trees_estimate_what_fedmi_does():
     x = rng.standard_normal((200, 3))
     y = x + rng.standard_normal((200, 3))
     assert ksg_bits(x, y) == pytest.approx(mi.ksg(x, y, metric="chebyshev").bits, abs=1e-9)
+
+
+def test_unchanged_finds_changes_and_their_sign(monkeypatch):
+    values = iter([1.0, 2.0, 3.0, 1.0, 2.5, 2.0])  # three pairs, the fast way first
+
+    def three_pairs(study, task):
+        return pd.DataFrame(
+            dict(what="net_bits, ksg", iteration=1, value=next(values), error=0.5, n=10)
+            for _ in range(3)
+        )
+
+    monkeypatch.setattr(unchanged, "estimates", three_pairs)
+    (row,) = unchanged.compare("digits").to_dict("records")
+    assert row["largest_change"] == 1.0
+    assert row["largest_change_in_perm_sd"] == 2.0
+    assert row["mean_change"] == pytest.approx(0.5 / 3)
+    assert row["study"] == "digits"
+
+
+def test_the_plain_digits_have_the_same_labels_and_nearly_the_same_features():
+    study = params.load("params/quick/digits.yaml")
+    fast, plain = study.make_task(), unchanged.plain_task(study)
+    keys = dict(zip(fast.streams, jax.random.split(jax.random.key(0), 4), strict=True))
+    assets = fast.assets()
+    one, other = (jax.jit(task.data)(keys, assets) for task in (fast, plain))
+    np.testing.assert_array_equal(one["labels"], other["labels"])
+    np.testing.assert_allclose(one["features"], other["features"], rtol=1e-4, atol=1e-4)
