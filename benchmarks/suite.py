@@ -305,21 +305,22 @@ def _with_null(base: Item, m: int, **more: Any) -> Item:
     return replace(item, **more)
 
 
+def _limit(base: Item, **more: Any) -> Item:
+    """The bare products beneath an item."""
+    return replace(base, who="limit", relation="limit", base=base.name, n=0, **more)
+
+
 def _ksg(size: tuple[int, int], sizes: Sizes, cores: int, seconds: float) -> Group:
     n, d = size
     arguments = dict(n=n, d=d)
     fedmi = _estimate("KSG", n, d, rows=(3, 5, 6))
     null = _with_null(fedmi, sizes.ksg_m, rows=(5, 6))
-    products = replace(
+    products = _limit(
         fedmi,
         name=f"KSG d={d}/products",
         rows=(3,),
         what="matrix products of all distances",
-        who="limit",
         function="benchmarks.estimation:distance_products",
-        relation="limit",
-        base=fedmi.name,
-        n=0,
     )
     trees = replace(
         products,
@@ -338,16 +339,12 @@ def _gaussian(size: tuple[int, int], sizes: Sizes) -> Group:
     n, d = size
     fedmi = _estimate("Gaussian", n, d, rows=(4, 5, 6), repeats=5)
     null = _with_null(fedmi, sizes.gaussian_m, rows=(5, 6), repeats=3)
-    product = replace(
+    product = _limit(
         fedmi,
         name=f"Gaussian d={d}/covariance",
         rows=(4,),
         what="covariance product of all samples",
-        who="limit",
         function="benchmarks.estimation:covariance",
-        relation="limit",
-        base=fedmi.name,
-        n=0,
     )
     singular = replace(
         fedmi,

@@ -22,6 +22,8 @@ from fedmi.tasks.digits import select
 
 FIGURES = Path(__file__).parents[1] / "figures"
 STUDIES = ("signal", "digits")
+LARGEST = dict.fromkeys(("largest_change", "largest_change_in_perm_sd"), "max")
+"""Columns of which the largest is taken over pairs; of the others the mean."""
 
 
 def plain_task(study: Study) -> fedmi.Task:
@@ -109,12 +111,9 @@ def compare(name: str) -> pd.DataFrame:
             mean_change_in_perm_sd=change / plain.error,
         )
     )
-    columns = {
-        column: column.split("_")[0].replace("largest", "max") for column in table.columns[2:]
-    }
+    grouped = table.groupby(["what", "iteration"], sort=False)
     return (
-        table.groupby(["what", "iteration"], sort=False)
-        .agg(columns)
+        grouped.agg(dict.fromkeys(table.columns[2:], "mean") | LARGEST)
         .reset_index()
         .assign(study=name)
     )

@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fedmi.mi.null import repairing
-from fedmi.mi.samples import as_samples, check_lengths
+from fedmi.mi.samples import as_pair
 
 ROWS = 2048
 """Seeds taken together: float64 differences of a whole client would be large for no use."""
@@ -92,8 +92,7 @@ def _mean(x: ArrayLike, y: ArrayLike, norm: Callable[[np.ndarray], np.ndarray]) 
 
 
 def _checked(x: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
-    x, y = as_samples(x, "x"), as_samples(y, "y")
-    check_lengths([x, y], ["x", "y"])
+    x, y = as_pair(x, y)
     if x.shape[1] != y.shape[1]:
         raise ValueError(
             f"x has {x.shape[1]} components and y {y.shape[1]}; a distance needs the same "

@@ -163,8 +163,7 @@ def fitting_tile(
         return TILE
     needs = jax.jit(sampler(TILE)).lower(*arguments).compile().memory_analysis()
     a_seed = (needs.temp_size_in_bytes + needs.output_size_in_bytes) / TILE
-    fitting = max(int(memory / 2 / a_seed), 1)
-    return min(2 ** (fitting.bit_length() - 1), LARGEST_TILE)
+    return min(devices.power_of_two(int(memory / 2 / a_seed)), LARGEST_TILE)
 
 
 def sample(

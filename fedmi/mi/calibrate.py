@@ -22,7 +22,7 @@ from fedmi.mi.gaussian import Whitened, squared_correlations, whiten
 from fedmi.mi.null import Repairing, repairing
 from fedmi.mi.pairwise import ESTIMATORS, one_estimate
 from fedmi.mi.result import PairEstimate
-from fedmi.mi.samples import as_samples, check_lengths, check_varies
+from fedmi.mi.samples import as_pair, check_varies
 
 FAMILIES = ("concentrated", "dense")
 QUANTILE = 0.99
@@ -109,8 +109,7 @@ def _rows(whitened: Whitened, order: np.ndarray) -> Whitened:
 
 def _colour(whitened: Whitened) -> np.ndarray:
     """(r, p): standard normal vectors times this have the samples' covariance."""
-    # to_basis is the principal axes over the singular values.
-    values = 1 / np.linalg.norm(whitened.to_basis, axis=0)
+    values = whitened.singular_values
     axes = whitened.to_basis * values
     return values[:, None] * axes.T / np.sqrt(len(whitened.centred) - 1)
 
@@ -240,8 +239,7 @@ def calibrate(
         raise ValueError(f"estimators: {list(estimators)} must be among {', '.join(ESTIMATORS)}")
     if draws < 2:
         raise ValueError(f"draws: {draws} is below 2, which leave no spread")
-    x, y = as_samples(x, "x"), as_samples(y, "y")
-    check_lengths([x, y], ["x", "y"])
+    x, y = as_pair(x, y)
     for array, name in ((x, "x"), (y, "y")):
         check_varies(array, name)
     if permutations < 2:

@@ -14,9 +14,9 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from fedmi.mi.pairwise import ESTIMATORS, one_estimate
+from fedmi.mi.pairwise import check_estimator, one_estimate
 from fedmi.mi.result import PairEstimate
-from fedmi.mi.samples import as_samples, check_lengths
+from fedmi.mi.samples import as_pair
 
 COLUMNS = ["law", "says", "left_bits", "right_bits", "error", "promised", "holds"]
 
@@ -102,12 +102,10 @@ def self_consistency(
     Raises:
         ValueError: what the estimator refuses; additivity needs room for twice the dimensions.
     """
-    if estimator not in ESTIMATORS:
-        raise ValueError(f"estimator {estimator!r} is not one of {', '.join(ESTIMATORS)}")
+    check_estimator(estimator)
     if permutations < 2:
         raise ValueError(f"permutations: {permutations} is below 2, which leave no error")
-    x, y = as_samples(x, "x"), as_samples(y, "y")
-    check_lengths([x, y], ["x", "y"])
+    x, y = as_pair(x, y)
     if x.shape[1] < 2:
         raise ValueError("x has one component; data processing needs two, to drop one of them")
     repair_key, draw_key = jax.random.split(key)

@@ -47,6 +47,11 @@ class Whitened:
         """r, the number of directions in which the samples vary."""
         return self.to_basis.shape[1]
 
+    @property
+    def singular_values(self) -> np.ndarray:
+        """(r,) of the centred samples, by which the columns of `to_basis` are divided."""
+        return 1 / linalg.norm(self.to_basis, axis=0)
+
     @cached_property
     def basis(self) -> np.ndarray:
         """(N, r) the orthonormal basis to full float64 precision.

@@ -14,10 +14,11 @@ import jax.numpy as jnp
 import numpy as np
 from scipy.special import psi
 
-from fedmi.devices import memory as device_memory
+from fedmi import devices
 from fedmi.mi.neighbours import tile_counts
 from fedmi.mi.null import Repairing
 from fedmi.mi.result import Estimate, PairEstimate, client_pairs
+from fedmi.mi.samples import standardised
 
 METRICS = ("euclidean", "chebyshev")
 VARIANTS = {1: "ksg", 2: "ksg2"}
@@ -125,22 +126,6 @@ def pairs(
     return results
 
 
-def standardised(x: np.ndarray, name: str) -> np.ndarray:
-    """x with every component at unit standard deviation.
-
-    Raises:
-        ValueError: components that do not vary.
-    """
-    spread = x.std(axis=0, dtype=np.float64)
-    constant = np.flatnonzero((x == x[0]).all(axis=0))
-    if len(constant):
-        raise ValueError(
-            f"{name} has {len(constant)} constant components (the first: {constant[0]}), which "
-            "cannot be standardised; drop them, or do not standardise"
-        )
-    return (x / spread).astype(x.dtype)
-
-
 def centre(x: np.ndarray) -> np.ndarray:
     """x less its mean, in float64 if it came so, else in float32."""
     dtype = np.float64 if x.dtype == np.float64 else np.float32
@@ -158,8 +143,7 @@ def queries_a_tile(n: int, clients: int, memory: int | None) -> int:
     if memory is None:
         return min(CPU_TILE, n)
     a_query = 8 * n * (clients + 2)  # every client's distances, and what a pair makes of them
-    fitting = max(memory // 4 // a_query, 1)
-    return min(2 ** (fitting.bit_length() - 1), LARGEST_TILE, n)
+    return min(devices.power_of_two(memory // 4 // a_query), LARGEST_TILE, n)
 
 
 def local_terms(
@@ -188,7 +172,7 @@ def local_terms(
     n, m = repairing.n, repairing.m
     queries = queries or n
     double = any(x.dtype == np.float64 for x in points)
-    tile = queries_a_tile(n, len(points), device_memory())
+    tile = queries_a_tile(n, len(points), devices.memory())
     compute = partial(
         tile_counts,
         pairs=tuple(client_pairs(len(points))),

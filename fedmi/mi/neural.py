@@ -22,6 +22,7 @@ from jax import Array
 
 from fedmi.mi.null import Repairing
 from fedmi.mi.result import Estimate, PairEstimate, client_pairs
+from fedmi.mi.samples import check_components_vary
 from fedmi.progress import track
 
 Part = tuple[Array, Array]
@@ -144,12 +145,7 @@ def pairs(
             f"{least} samples, or a smaller batch_size"
         )
     for x, name in zip(clients, names, strict=True):
-        constant = np.flatnonzero((x == x[0]).all(axis=0))
-        if len(constant):
-            raise ValueError(
-                f"{name} has {len(constant)} constant components (the first: {constant[0]}), which "
-                "a critic cannot be trained on; drop them"
-            )
+        check_components_vary(x, name, "a critic cannot be trained on; drop them")
     combinations = client_pairs(len(clients))
     partners = [np.arange(n), *(repairing.partners(s) for s in repairing.shifts)]
     work = [(pair, rows) for pair in combinations for rows in partners]

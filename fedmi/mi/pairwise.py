@@ -26,6 +26,12 @@ ESTIMATORS = {
 RANDOMISED = {"gaussian_shrunk", "neural"}  # these draw at random themselves
 
 
+def check_estimator(estimator: str) -> None:
+    """Raise ValueError unless there is an estimator of this name."""
+    if estimator not in ESTIMATORS:
+        raise ValueError(f"estimator {estimator!r} is not one of {', '.join(ESTIMATORS)}")
+
+
 def pairwise(
     clients: Sequence[ArrayLike],
     *,
@@ -238,8 +244,7 @@ def _pairwise(
     key: jax.Array | None,
     options: dict,
 ) -> list[PairEstimate]:
-    if estimator not in ESTIMATORS:
-        raise ValueError(f"estimator {estimator!r} is not one of {', '.join(ESTIMATORS)}")
+    check_estimator(estimator)
     if len(clients) < 2:
         raise ValueError(f"{len(clients)} clients; mutual information needs at least two")
     arrays = [as_samples(x, name) for x, name in zip(clients, names, strict=True)]

@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from scipy import linalg
 
 from fedmi.mi.gaussian import whiten
-from fedmi.mi.samples import as_samples, check_lengths
+from fedmi.mi.samples import as_pair
 
 KINDS = ("canonical", "principal")
 
@@ -63,8 +63,7 @@ def reduce(
     """
     if kind not in KINDS:
         raise ValueError(f"kind {kind!r} is not one of {', '.join(KINDS)}")
-    x, y = as_samples(x, "x"), as_samples(y, "y")
-    check_lengths([x, y], ["x", "y"])
+    x, y = as_pair(x, y)
     n = len(x)
     order = np.asarray(jax.random.permutation(key, n))
     fitted_on, kept = np.sort(order[: n // 2]), np.sort(order[n // 2 :])
@@ -86,10 +85,9 @@ def reduce(
         rotations = left[:, :components], right[:components].T
         strength = strength[:components]
     else:
-        largest = [np.argsort(np.linalg.norm(side.to_basis, axis=0))[:components] for side in sides]
+        variances = [side.singular_values**2 for side in sides]
+        largest = [np.argsort(-v)[:components] for v in variances]
         rotations = [np.eye(r)[:, chosen] for r, chosen in zip(ranks, largest, strict=True)]
-        # The columns of to_basis are directions over singular values.
-        variances = [np.linalg.norm(side.to_basis, axis=0) ** -2 for side in sides]
         strength = np.array([v[c] / v.sum() for v, c in zip(variances, largest, strict=True)])
     reduced = [
         (a[kept] - a[fitted_on].mean(axis=0, dtype=np.float64))

@@ -65,3 +65,30 @@ def check_lengths(arrays: list[np.ndarray], names: list[str]) -> None:
                 f"{name} holds {len(array)} samples and {names[0]} {len(arrays[0])}; row i of each "
                 "must belong to the same seed, so pass arrays of equal length"
             )
+
+
+def as_pair(x: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
+    """Return x and y as samples of the same seeds, or raise ValueError naming the argument."""
+    x, y = as_samples(x, "x"), as_samples(y, "y")
+    check_lengths([x, y], ["x", "y"])
+    return x, y
+
+
+def check_components_vary(array: np.ndarray, name: str, remedy: str) -> None:
+    """Raise ValueError if a component is the same in all samples; the message ends in a remedy."""
+    constant = np.flatnonzero((array == array[0]).all(axis=0))
+    if len(constant):
+        raise ValueError(
+            f"{name} has {len(constant)} constant components (the first: {constant[0]}), which "
+            f"{remedy}"
+        )
+
+
+def standardised(array: np.ndarray, name: str) -> np.ndarray:
+    """The samples with every component at unit standard deviation.
+
+    Raises:
+        ValueError: components that do not vary.
+    """
+    check_components_vary(array, name, "cannot be standardised; drop them, or do not standardise")
+    return (array / array.std(axis=0, dtype=np.float64)).astype(array.dtype)

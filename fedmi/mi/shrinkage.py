@@ -19,9 +19,9 @@ import numpy as np
 from scipy import linalg
 from sklearn.covariance import ledoit_wolf, oas
 
-from fedmi.mi.ksg import standardised
 from fedmi.mi.null import Repairing
 from fedmi.mi.result import Estimate, PairEstimate, client_pairs
+from fedmi.mi.samples import standardised
 
 METHODS = {"ledoit-wolf": ledoit_wolf, "oas": oas}
 

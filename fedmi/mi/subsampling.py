@@ -19,8 +19,8 @@ from scipy.optimize import brentq
 from scipy.special import polygamma, psi
 
 from fedmi.mi.gaussian import whiten
-from fedmi.mi.pairwise import ESTIMATORS, one_estimate
-from fedmi.mi.samples import as_samples, check_lengths
+from fedmi.mi.pairwise import check_estimator, one_estimate
+from fedmi.mi.samples import as_pair
 
 PARTS = (2, 4, 8, 16, 32)
 REPEATS = 10
@@ -162,10 +162,8 @@ def subsample(
     Raises:
         ValueError: what the estimator refuses of the smallest part, or impossible arguments.
     """
-    if estimator not in ESTIMATORS:
-        raise ValueError(f"estimator {estimator!r} is not one of {', '.join(ESTIMATORS)}")
-    x, y = as_samples(x, "x"), as_samples(y, "y")
-    check_lengths([x, y], ["x", "y"])
+    check_estimator(estimator)
+    x, y = as_pair(x, y)
     n = len(x)
     if parts is None:
         least = max(2 * (whiten(x, "x").rank + whiten(y, "y").rank), 32)
