@@ -13,6 +13,13 @@ from numpy.typing import ArrayLike
 from fedmi.mi.null import repairing
 from fedmi.mi.samples import as_pair
 
+NORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
+    "euclidean": lambda d: np.sqrt(np.einsum("np,np->n", d, d)),
+    "manhattan": lambda d: np.abs(d).sum(axis=1),
+    "chebyshev": lambda d: np.abs(d).max(axis=1),
+}
+"""Name -> norms (n,) of differences (n, p)."""
+
 ROWS = 2048
 """Seeds taken together: float64 differences of a whole client would be large for no use."""
 
@@ -26,7 +33,7 @@ def euclidean(x: ArrayLike, y: ArrayLike) -> float:
     Raises:
         ValueError: unequal shapes, or arrays that are not samples.
     """
-    return _mean(x, y, lambda d: np.sqrt(np.einsum("np,np->n", d, d)))
+    return float(_of_seeds(x, y, NORMS["euclidean"]).mean())
 
 
 def manhattan(x: ArrayLike, y: ArrayLike) -> float:
@@ -38,7 +45,7 @@ def manhattan(x: ArrayLike, y: ArrayLike) -> float:
     Raises:
         ValueError: unequal shapes, or arrays that are not samples.
     """
-    return _mean(x, y, lambda d: np.abs(d).sum(axis=1))
+    return float(_of_seeds(x, y, NORMS["manhattan"]).mean())
 
 
 def chebyshev(x: ArrayLike, y: ArrayLike) -> float:
@@ -50,7 +57,22 @@ def chebyshev(x: ArrayLike, y: ArrayLike) -> float:
     Raises:
         ValueError: unequal shapes, or arrays that are not samples.
     """
-    return _mean(x, y, lambda d: np.abs(d).max(axis=1))
+    return float(_of_seeds(x, y, NORMS["chebyshev"]).mean())
+
+
+def standard_error(x: ArrayLike, y: ArrayLike, *, metric: str = "euclidean") -> float:
+    """The standard error over seeds of the mean distance; nan for a single seed.
+
+    Args:
+        x, y: (N, p).
+        metric: "euclidean", "manhattan" or "chebyshev".
+
+    Raises:
+        ValueError: an unknown metric, unequal shapes, or arrays that are not samples.
+    """
+    _check_metric(metric)
+    distances = _of_seeds(x, y, NORMS[metric])
+    return float(distances.std(ddof=1) / np.sqrt(len(distances))) if len(distances) > 1 else np.nan
 
 
 METRICS = {"euclidean": euclidean, "manhattan": manhattan, "chebyshev": chebyshev}
@@ -72,8 +94,7 @@ def unmatched(
     Raises:
         ValueError: an unknown metric, m out of range, or what the distance refuses.
     """
-    if metric not in METRICS:
-        raise ValueError(f"metric {metric!r} is not one of {', '.join(METRICS)}")
+    _check_metric(metric)
     if m < 1:
         raise ValueError(f"{m} re-pairings; the unmatched distance needs at least one")
     x, y = _checked(x, y)
@@ -82,13 +103,16 @@ def unmatched(
     return float(np.mean(distances))
 
 
-def _mean(x: ArrayLike, y: ArrayLike, norm: Callable[[np.ndarray], np.ndarray]) -> float:
+def _of_seeds(x: ArrayLike, y: ArrayLike, norm: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
+    """(N,) the distance in every seed."""
     x, y = _checked(x, y)
-    total = 0.0
-    for start in range(0, len(x), ROWS):
-        rows = slice(start, start + ROWS)
-        total += norm(np.subtract(x[rows], y[rows], dtype=np.float64)).sum()
-    return float(total / len(x))
+    parts = [slice(start, start + ROWS) for start in range(0, len(x), ROWS)]
+    return np.concatenate([norm(np.subtract(x[p], y[p], dtype=np.float64)) for p in parts])
+
+
+def _check_metric(metric: str) -> None:
+    if metric not in NORMS:
+        raise ValueError(f"metric {metric!r} is not one of {', '.join(NORMS)}")
 
 
 def _checked(x: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:

@@ -15,7 +15,7 @@ from fedmi.tasks.base import Task
 
 PROJECT = Path(__file__).resolve().parents[1]  # the clone, as the package is installed editable
 
-Estimator = Literal["gaussian", "ksg"]
+Estimator = Literal["gaussian", "gaussian_copula", "ksg"]
 FEWEST_PERMUTATIONS = 20
 
 
@@ -40,6 +40,9 @@ class Study(pydantic.BaseModel):
         neighbours: k of the k-nearest-neighbour estimator, or several, of which figures show the
             first.
         norm: its norm within each client.
+        ties: whether the copula's ranks may tie, "refuse" or "average".
+        calibration_draws: surrogates at each true value behind the calibration of one pair's
+            estimates at the last checkpoint, at least 2; 0 for none.
     """
 
     model_config = pydantic.ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -56,6 +59,8 @@ class Study(pydantic.BaseModel):
     permutations: int = pydantic.Field(default=FEWEST_PERMUTATIONS, ge=FEWEST_PERMUTATIONS)
     neighbours: pydantic.PositiveInt | list[pydantic.PositiveInt] = 3
     norm: Literal["euclidean", "chebyshev"] = "euclidean"
+    ties: Literal["refuse", "average"] = "refuse"
+    calibration_draws: int = pydantic.Field(default=0, ge=0)
 
     @pydantic.field_validator("coupling", mode="before")
     @classmethod
@@ -77,7 +82,16 @@ class Study(pydantic.BaseModel):
 
     def options_of(self, estimator: Estimator) -> dict[str, Any]:
         """The arguments that an estimator of mutual information takes from the study."""
-        return dict(k=self.neighbours, metric=self.norm) if estimator == "ksg" else {}
+        options: dict[str, dict[str, Any]] = {
+            "ksg": dict(k=self.neighbours, metric=self.norm),
+            "gaussian_copula": dict(ties=self.ties),
+        }
+        return options.get(estimator, {})
+
+    def calibrated_options(self) -> dict[str, dict[str, Any]]:
+        """The same by estimator, of several k the first, which figures show, alone."""
+        first = self.model_copy(update=dict(neighbours=int(np.atleast_1d(self.neighbours)[0])))
+        return {estimator: first.options_of(estimator) for estimator in self.estimators}
 
 
 def find(path: str | Path) -> Path:
@@ -170,11 +184,19 @@ def check(study: Study, task: Task) -> None:
             f"{study.seeds}"
         )
     least = 2 * task.parameter_count + 2
-    if "gaussian" in study.estimators and study.seeds < least:
+    covariance = [name for name in study.estimators if name.startswith("gaussian")]
+    if covariance and study.seeds < least:
         raise ValueError(
             f"seeds: {study.seeds} cannot carry the covariance of two clients of "
-            f"{task.parameter_count} parameters; give at least {least}, or leave `gaussian` out "
-            "of the estimators"
+            f"{task.parameter_count} parameters; give at least {least}, or leave "
+            f"`{'` and `'.join(covariance)}` out of the estimators"
+        )
+    if study.calibration_draws == 1:
+        raise ValueError("calibration_draws: 1 leaves no spread; give at least 2, or 0 for none")
+    if study.calibration_draws and study.seeds < least:
+        raise ValueError(
+            f"calibration_draws: {study.seeds} seeds are too few for surrogates of "
+            f"{task.parameter_count} parameters; give at least {least} seeds, or 0 draws"
         )
     neighbours = np.atleast_1d(study.neighbours)
     if not len(neighbours) or len(set(neighbours)) < len(neighbours):

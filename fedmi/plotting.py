@@ -21,6 +21,10 @@ STYLE = Path(__file__).with_name("fedmi.mplstyle")
 MARKERS = "osD^vPX"
 DASHES = ("-", "--", ":", "-.")
 TITLES = {"signal": "signal variation prediction", "digits": "digit recognition"}
+ESTIMATORS = {
+    "gaussian": "Gaussian formula", "gaussian_copula": "Gaussian copula", "ksg": "KSG",
+    "neural": "InfoNCE",
+}  # fmt: skip
 METRICS = {"mse": "mean squared error", "accuracy": "accuracy"}
 
 
@@ -173,6 +177,61 @@ def distances(table: pd.DataFrame) -> Figure:
         upper[0].legend(title="clients", title_fontsize=8)
         figure.suptitle(_title(table), fontsize=10.5)
     return figure
+
+
+def calibration(bands: pd.DataFrame, trust: pd.DataFrame) -> Figure:
+    """Truth against reading, one panel an estimator, and the truths compatible with a reading.
+
+    Lines are means over Gaussian surrogates with the samples' own covariances, a family each, with
+    bands of two standard deviations; the diagonal is what a perfect estimator would read. The
+    horizontal line is what the samples read; the shaded range the truths compatible with it.
+
+    Args:
+        bands: of one pair and checkpoint, as `fedmi.mi.calibrate.Calibration.bands` gives them.
+        trust: the table trust.csv of the same.
+    """
+    with mpl.style.context(STYLE):
+        figure, panels = plt.subplots(
+            1, len(trust), figsize=(3.5 * len(trust), 3.2), squeeze=False, layout="constrained"
+        )
+        for axes, (_, row) in zip(panels[0], trust.iterrows(), strict=True):
+            _truth_against_reading(axes, bands[bands.estimator == row.estimator])
+            said = _compatible(axes, row, bands.true_bits.max())
+            axes.set_title(f"{ESTIMATORS.get(row.estimator, row.estimator)}\n{said}")
+        panels[0, 0].set_ylabel("net MI read (bits)")
+        panels[0, 0].legend(fontsize=7)
+        figure.suptitle(f"{_title(trust)}: Gaussian surrogates", fontsize=10.5)
+    return figure
+
+
+def _truth_against_reading(axes: Axes, bands: pd.DataFrame) -> None:
+    looks = _looks(list(bands.family.unique()))
+    for family, line in bands.groupby("family", sort=False):
+        low, high = line["mean"] - 2 * line.sd, line["mean"] + 2 * line.sd
+        axes.plot(line.true_bits, line["mean"], label=family, **looks[family])
+        axes.fill_between(
+            line.true_bits, low, high, color=looks[family]["color"], alpha=0.2, linewidth=0
+        )
+    low, high = (bands["mean"] - 2 * bands.sd).min(), (bands["mean"] + 2 * bands.sd).max()
+    top = bands.true_bits.max()
+    axes.plot([0, top], [0, top], color="0.6", linewidth=0.8, zorder=1)
+    axes.set_xlim(0, top)
+    axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
+    axes.set_xlabel("true MI (bits)")
+
+
+def _compatible(axes: Axes, row: pd.Series, top: float) -> str:
+    """Draws a reading and the truths that fit it; returns them in words."""
+    if not np.isfinite(row.net_bits):
+        return "reads infinity"
+    axes.axhline(row.net_bits, color="0.2", linewidth=1, linestyle=(0, (4, 2)))
+    low, high = axes.get_ylim()
+    axes.set_ylim(min(low, row.net_bits), max(high, row.net_bits))
+    if np.isnan(row.truth_low):
+        return f"reads {row.net_bits:.2f}: no surrogate does"
+    axes.axvspan(row.truth_low, min(row.truth_high, top), color="0.5", alpha=0.15, linewidth=0)
+    upper = f"to {row.truth_high:.3g}" if np.isfinite(row.truth_high) else "upwards"
+    return f"reads {row.net_bits:.2f}: truth {row.truth_low:.3g} {upper}"
 
 
 def save(figure: Figure, tables: Mapping[str, pd.DataFrame], folder: Path, name: str) -> list[str]:

@@ -11,15 +11,22 @@ import pandas as pd
 import xarray as xr
 
 from fedmi import distance, mi
+from fedmi.mi.family import family_p_values
+from fedmi.mi.reporting import COLUMNS as REPORT_COLUMNS
+from fedmi.mi.reporting import Report
 from fedmi.tasks.base import Task
 
 MI_COLUMNS = [
     "task", "coupling", "pair", "iteration", "estimator", "net_bits", "bits", "raw_bits",
     "finite_bits", "shared_directions", "null_bits", "null_sd", "perm_bits", "perm_sd",
     "permutations", "z", "p_value", "p_wilks", "low", "high", "ceiling_bits", "n", "excluded",
-    "rank_x", "rank_y", "metric", "k",
+    "rank_x", "rank_y", "metric", "k", "p_family",
 ]  # fmt: skip
-DISTANCE_COLUMNS = ["task", "coupling", "pair", "iteration", "metric", "distance", "unmatched"]
+NULL_COLUMNS = ["task", "coupling", "pair", "iteration", "estimator", "k", "repairing", "bits"]
+TRUST_COLUMNS = ["task", "coupling", "pair", "iteration", *REPORT_COLUMNS]
+DISTANCE_COLUMNS = [
+    "task", "coupling", "pair", "iteration", "metric", "distance", "unmatched", "distance_se",
+]  # fmt: skip
 LEARNING_COLUMNS = ["task", "coupling", "client", "iteration", "metric", "mean", "low", "high"]
 
 REPAIRINGS = 4  # behind an unmatched distance, a mean over so many times N seeds
@@ -39,14 +46,16 @@ def mi_rows(
         **options: of the estimator.
 
     Returns:
-        The columns of `MI_COLUMNS`, and beside them `rounding_bits`: by how much the precision of
-        the computation moves the estimate (`fedmi.mi.result.PairEstimate`).
+        The columns of `MI_COLUMNS` but the last (see `with_family_p`), and beside them
+        `rounding_bits`, by how much the precision of the computation moves the estimate, and
+        `permuted`, the estimate over re-paired seeds (`fedmi.mi.result.PairEstimate`).
 
     Raises:
         ValueError: if the samples are not what the estimator can take.
     """
-    # Its own key for every checkpoint and estimator, the same whatever else is estimated.
-    key = jax.random.fold_in(jax.random.key(samples.attrs["root_seed"]), iteration)
+    # Seeds are re-paired alike at every checkpoint: what is read there can then be compared, and
+    # taken together (`with_family_p`).
+    key = jax.random.key(samples.attrs["root_seed"])
     pairs = mi.pairwise(
         [
             samples.theta.sel(client=client, iteration=iteration).values
@@ -60,9 +69,45 @@ def mi_rows(
     return [
         dict(_study(samples), iteration=iteration, excluded=samples.attrs["excluded"])
         | pair.row()
-        | dict(rounding_bits=pair.rounding_bits)
+        | dict(rounding_bits=pair.rounding_bits, permuted=pair.permuted)
         for pair in pairs
     ]
+
+
+def with_family_p(rows: list[dict]) -> list[dict]:
+    """The rows of `mi.csv` with the column `p_family`.
+
+    It is the p-value adjusted for all pairs and checkpoints of an estimator (of a k): see
+    `fedmi.mi.family`. 0.05 there means that the whole family had a chance of 5 % of reading as much
+    anywhere.
+
+    Args:
+        rows: all rows of a study, as `mi_rows` makes them.
+    """
+    families: dict[tuple, list[dict]] = {}
+    for row in rows:
+        families.setdefault((row["estimator"], str(row["k"])), []).append(row)
+    adjusted = []
+    for family in families.values():
+        bits, permuted = (np.array([row[name] for row in family]) for name in ("bits", "permuted"))
+        values = family_p_values(bits, permuted)
+        adjusted += [row | dict(p_family=p) for row, p in zip(family, values, strict=True)]
+    return adjusted
+
+
+def null_rows(rows: list[dict]) -> list[dict]:
+    """The rows of `null.csv`: what each estimate of `mi_rows` reads for every re-pairing."""
+    return [
+        {name: row[name] for name in NULL_COLUMNS[:6]} | dict(repairing=s, bits=bits)
+        for row in rows
+        for s, bits in enumerate(row["permuted"], start=1)
+    ]
+
+
+def trust_rows(samples: xr.Dataset, iteration: int, found: Report) -> list[dict]:
+    """The rows of `trust.csv`: what the estimates of clients 0 and 1 at a checkpoint are worth."""
+    where = dict(_study(samples), pair="0-1", iteration=iteration)
+    return [where | row for row in found.table.to_dict("records")]
 
 
 def first_k(mi: pd.DataFrame) -> pd.DataFrame:
@@ -75,7 +120,8 @@ def distance_rows(samples: xr.Dataset, iteration: int) -> list[dict]:
     """The rows of `distances.csv` for every pair of clients at one checkpoint.
 
     `unmatched` is the same distance between clients of different seeds: what two clients are apart
-    that have nothing in common but the law they are drawn from.
+    that have nothing in common but the law they are drawn from. `distance_se` is the standard error
+    of the mean over seeds.
     """
     key = jax.random.fold_in(jax.random.key(samples.attrs["root_seed"]), iteration)
     theta = samples.theta.sel(iteration=iteration).values
@@ -89,6 +135,7 @@ def distance_rows(samples: xr.Dataset, iteration: int) -> list[dict]:
             unmatched=distance.unmatched(
                 theta[:, a], theta[:, b], metric=metric, m=REPAIRINGS, key=key
             ),
+            distance_se=distance.standard_error(theta[:, a], theta[:, b], metric=metric),
         )
         for metric, measure in distance.METRICS.items()
         for a, b in combinations(range(samples.sizes["client"]), 2)

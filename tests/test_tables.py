@@ -19,7 +19,7 @@ def test_mi_rows_find_the_known_mutual_information(samples):
         rows = pd.DataFrame(
             tables.mi_rows(samples, iteration, estimator="gaussian", permutations=20)
         )
-        assert set(rows.columns) == {*tables.MI_COLUMNS, "rounding_bits"}
+        assert {*rows.columns, "p_family"} == {*tables.MI_COLUMNS, "rounding_bits", "permuted"}
         assert rows.pair.tolist() == ["0-1", "0-2", "1-2"]
         truth = tiny.mi_bits(tiny.task, iteration)
         assert (rows.low < truth).all() and (truth < rows.high).all()
@@ -30,9 +30,27 @@ def test_mi_rows_find_the_known_mutual_information(samples):
 
 def test_a_row_does_not_depend_on_what_else_is_estimated(samples):
     options = dict(estimator="ksg", permutations=20, k=3, metric="euclidean")
-    alone = tables.mi_rows(samples, 4, **options)
+    alone = pd.DataFrame(tables.mi_rows(samples, 4, **options))
     tables.mi_rows(samples, 1, **options)
-    assert tables.mi_rows(samples, 4, **options) == alone
+    again = pd.DataFrame(tables.mi_rows(samples, 4, **options))
+    pd.testing.assert_frame_equal(alone, again)
+
+
+def test_a_study_s_p_values_allow_for_all_its_estimates(samples):
+    rows = [
+        row
+        for iteration in (1, 4)
+        for row in tables.mi_rows(samples, iteration, estimator="gaussian", permutations=20)
+    ]
+    found = pd.DataFrame(tables.with_family_p(rows))
+    assert set(found.columns) >= set(tables.MI_COLUMNS)
+    assert (found.p_family == 1 / 21).all()  # every pair is dependent
+    null = pd.DataFrame(tables.null_rows(rows))
+    assert list(null.columns) == tables.NULL_COLUMNS
+    means = null.groupby(["pair", "iteration"]).bits.mean()
+    np.testing.assert_allclose(
+        means, found.set_index(["pair", "iteration"]).perm_bits.sort_index(), rtol=1e-12
+    )
 
 
 def test_distance_rows_are_the_paper_s_and_closer_than_unmatched(samples):

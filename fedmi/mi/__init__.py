@@ -11,6 +11,7 @@ from fedmi.mi.pairwise import (
     permutation_null,
 )
 from fedmi.mi.reduction import reduce
+from fedmi.mi.reporting import report
 from fedmi.mi.result import Estimate, PairEstimate
 from fedmi.mi.subsampling import subsample
 
@@ -25,6 +26,7 @@ __all__ = [
     "pairwise",
     "permutation_null",
     "reduce",
+    "report",
     "self_consistency",
     "subsample",
 ]

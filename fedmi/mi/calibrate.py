@@ -141,15 +141,16 @@ class Calibration:
     Attributes:
         table: one row a surrogate and estimator: family, true_bits, draw, estimator, net_bits,
             the estimate less its mean over surrogates of true MI 0.
-        readings: estimator -> net_bits of the samples.
-        errors: estimator -> perm_sd of the samples.
+        own: estimator -> the estimate of the samples themselves, with its null.
+        n, ranks: number of samples, and the directions in which x and y vary.
         found: canonical directions that stand out from noise; 0 says that the concentrated
             family is a guess of one direction.
     """
 
     table: pd.DataFrame
-    readings: Mapping[str, float]
-    errors: Mapping[str, float]
+    own: Mapping[str, PairEstimate]
+    n: int
+    ranks: tuple[int, int]
     found: int
 
     def bands(self) -> pd.DataFrame:
@@ -169,7 +170,8 @@ class Calibration:
         """
         rows = []
         for estimator, bands in self.bands().groupby("estimator"):
-            if np.isinf(self.readings[estimator]):  # shared directions, which no surrogate has
+            reading = self.own[estimator].net_bits
+            if np.isinf(reading):  # shared directions, which no surrogate has
                 unbounded = dict(net_bits=np.inf, low=np.inf, high=np.inf, blind=False)
                 rows.append(dict(estimator=estimator) | unbounded)
                 continue
@@ -185,7 +187,7 @@ class Calibration:
             rows.append(
                 dict(
                     estimator=estimator,
-                    net_bits=self.readings[estimator],
+                    net_bits=reading,
                     low=low,
                     high=high,
                     blind=bool(low == 0 and top),
@@ -203,8 +205,8 @@ class Calibration:
         # For one more reading beside `draws` of unknown mean and spread.
         quantile = stats.t.ppf(0.975, 2 * (draws - 1)) * np.sqrt(1 + 1 / draws)
         sd = np.interp(truths, spread.index, spread)
-        error = np.hypot(quantile * sd, 1.96 * self.errors[estimator])
-        close = np.abs(self.readings[estimator] - mean) <= error
+        error = np.hypot(quantile * sd, 1.96 * self.own[estimator].perm_sd)
+        close = np.abs(self.own[estimator].net_bits - mean) <= error
         return truths[close], bool(close[-1])
 
 
@@ -277,8 +279,5 @@ def calibrate(
     unrelated = table[table.true_bits == 0].groupby("estimator").bits.mean()
     table["net_bits"] = table.bits - table.estimator.map(unrelated)
     return Calibration(
-        table,
-        {name: pair.net_bits for name, pair in own.items()},
-        {name: pair.perm_sd for name, pair in own.items()},
-        laws_of.found,
+        table, own, len(x), (len(laws_of.colour_x), len(laws_of.colour_y)), laws_of.found
     )
