@@ -23,11 +23,11 @@ export XLA_PYTHON_CLIENT_PREALLOCATE ?= false
 LOCK := $(if $(shell command -v flock),flock --nonblock --verbose .venv/study.lock)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study figures lab test bench coverage lint clean
+.PHONY: help setup study couplings sweep estimators figures lab test bench coverage lint clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-10s %s\n", $$1, $$2}' Makefile
-	@echo "Variables: SCALE=quick|paper (study, figures), CORES=n (study), PYTHON=python3.12 (first set-up)"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
+	@echo "Variables: SCALE=quick|paper and CORES=n (study, couplings, sweep, estimators), PYTHON=python3.12 (first set-up)"
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -39,9 +39,14 @@ $(READY): requirements.lock pyproject.toml
 
 setup: $(READY) ## install the locked requirements and the package into .venv
 
-study: $(READY) ## run every study in params/$(SCALE), figures included
-	$(LOCK) snakemake --nolock --snakefile workflow/Snakefile --cores $(CORES) --config scale=$(SCALE) \
-		--rerun-incomplete --keep-going --quiet rules $(SNAKEFLAGS)
+study: ## run the studies in params/$(SCALE), Figures 1-4 included
+couplings: ## run the studies of all six couplings, and draw them side by side
+sweep: ## take learning rate and batch size through a grid, and map where the MI rises
+estimators: ## calibrate the estimators at the sizes in params/$(SCALE)/estimators
+
+study couplings sweep estimators: $(READY)
+	$(LOCK) snakemake $@ $(SNAKEFLAGS) --nolock --snakefile workflow/Snakefile --cores $(CORES) \
+		--config scale=$(SCALE) --rerun-incomplete --keep-going --quiet rules
 	@echo "Figures: results/$(SCALE)/figures"
 
 figures: $(READY) ## copy the finished paper-scale run's figures and tables to figures/

@@ -14,6 +14,9 @@ from fedmi import plotting, tables
 def publish(run: Path, target: Path, params: Path) -> list[Path]:
     """Copies what a finished run drew, with the facts of the run beside it.
 
+    Beside the studies, these are the comparisons of couplings, the sweeps and the calibrations of
+    estimators that have been drawn.
+
     Args:
         run: results/<scale>, with a folder for each study.
         target: where the files go.
@@ -45,6 +48,9 @@ def publish(run: Path, target: Path, params: Path) -> list[Path]:
             copies.append(shutil.copyfile(run / "figures" / name, target / name))
         copy = target / f"{study.name}-manifest.json"
         copies.append(shutil.copyfile(study / "manifest.json", copy))
+    for drawn in sorted([*run.glob("*.json"), *run.glob("*/*/figures.json")]):
+        for name in json.loads(drawn.read_text()):
+            copies.append(shutil.copyfile(run / "figures" / name, target / name))
     return copies
 
 

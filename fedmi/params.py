@@ -2,21 +2,24 @@
 
 import difflib
 import inspect
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import numpy as np
 import pydantic
 import yaml
 
 from fedmi import scopes, tasks
+from fedmi.sweep import grid
 from fedmi.tasks.base import Task
 
 PROJECT = Path(__file__).resolve().parents[1]  # the clone, as the package is installed editable
 
 Estimator = Literal["gaussian", "gaussian_copula", "ksg"]
 FEWEST_PERMUTATIONS = 20
+
+Model = TypeVar("Model", bound=pydantic.BaseModel)
 
 
 class ParamsError(ValueError):
@@ -94,6 +97,58 @@ class Study(pydantic.BaseModel):
         return {estimator: first.options_of(estimator) for estimator in self.estimators}
 
 
+class Sweep(pydantic.BaseModel):
+    """One study at many learning rates and batch sizes.
+
+    Attributes:
+        task, options, clients, seeds, root_seed, permutations: as in `Study`; the options without
+            learning_rate and batch_size.
+        couplings: named couplings, each a run of its own.
+        learning_rates, batch_sizes: the grid.
+    """
+
+    model_config = pydantic.ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    task: str
+    options: dict[str, Any] = {}
+    couplings: list[str] = pydantic.Field(min_length=1)
+    learning_rates: list[pydantic.PositiveFloat] = pydantic.Field(min_length=1)
+    batch_sizes: list[pydantic.PositiveInt] = pydantic.Field(min_length=1)
+    clients: int = pydantic.Field(default=3, ge=2)
+    seeds: pydantic.PositiveInt
+    root_seed: int = pydantic.Field(default=0, ge=0, lt=2**32)
+    permutations: int = pydantic.Field(default=FEWEST_PERMUTATIONS, ge=FEWEST_PERMUTATIONS)
+
+    @pydantic.field_validator("couplings", "learning_rates", "batch_sizes")
+    @classmethod
+    def _each_once(cls, value: list) -> list:
+        if len(set(value)) < len(value):
+            raise ValueError("each may be named once")
+        return value
+
+    def studies(self) -> list[Study]:
+        """The study of each coupling at the first point of the grid."""
+        first = dict(learning_rate=self.learning_rates[0], batch_size=self.batch_sizes[0])
+        return [
+            Study(
+                task=self.task,
+                options=self.options | first,
+                coupling=coupling,
+                clients=self.clients,
+                seeds=self.seeds,
+                checkpoints=[1],
+                root_seed=self.root_seed,
+                estimators=["gaussian"],
+                permutations=self.permutations,
+            )
+            for coupling in self.couplings
+        ]
+
+    def points(self) -> dict[str, Task]:
+        """The task at every point of the grid, by name."""
+        return grid(self.studies()[0].make_task(), self.learning_rates, self.batch_sizes)
+
+
 def find(path: str | Path) -> Path:
     """A path as the caller meant it: as it stands if it is absolute, else in the project's folder.
 
@@ -107,11 +162,16 @@ def results_of(params: str | Path, results: str | Path = "results") -> Path:
     """The folder of a study's results: results/<scale>/<study>, after the params file's own place.
 
     Args:
-        params: the params file, params/<scale>/<study>.yaml.
+        params: the params file, <scale>/<study>.yaml or, if there is a folder `params` above it,
+            whatever lies below that.
         results: the folder of all results.
     """
-    path = find(params)
-    return find(results) / path.parent.name / path.stem
+    path = find(params).with_suffix("")
+    folders = path.parts[:-1]
+    below = len(folders) - 1
+    if "params" in folders:
+        below = len(folders) - folders[::-1].index("params")
+    return find(results).joinpath(*path.parts[below:])
 
 
 class _UniqueKeys(yaml.SafeLoader):
@@ -128,12 +188,48 @@ class _UniqueKeys(yaml.SafeLoader):
 
 
 def load(path: str | Path) -> Study:
-    """Reads and checks a params file.
+    """Reads and checks the params file of a study.
 
     Raises:
         ParamsError: naming the file, the key, what was wrong and what would be right.
     """
     path = find(path)
+    return _checked(path, Study, lambda study: check(study, study.make_task()))
+
+
+def load_sweep(path: str | Path) -> Sweep:
+    """Reads and checks the params file of a sweep.
+
+    Raises:
+        ParamsError: naming the file, the key, what was wrong and what would be right.
+    """
+
+    def check_all(sweep: Sweep) -> None:
+        for task in sweep.points().values():
+            for study in sweep.studies():
+                check(study, task)
+
+    return _checked(find(path), Sweep, check_all)
+
+
+def _checked(path: Path, model: type[Model], check: Callable[[Model], None]) -> Model:
+    entries = _entries(path)
+    try:
+        loaded = model.model_validate(entries)
+    except pydantic.ValidationError as error:
+        raise ParamsError(_explain(path, error, "", list(model.model_fields))) from None
+    try:
+        check(loaded)
+    except pydantic.ValidationError as error:
+        raise ParamsError(_explain(path, error, "options.", _options_of(loaded.task))) from None
+    except (TypeError, ValueError) as error:
+        hints = [_hint(value) for value in loaded.options.values()]
+        raise ParamsError(f"{path}: {error}" + "".join(hints)) from error
+    return loaded
+
+
+def _entries(path: Path) -> Mapping[str, Any]:
+    """What a params file says, unchecked."""
     try:
         entries = yaml.load(path.read_text(), Loader=_UniqueKeys)
     except FileNotFoundError:
@@ -145,18 +241,7 @@ def load(path: str | Path) -> Study:
         raise ParamsError(f"{path}: not a YAML file: {error}") from error
     if not isinstance(entries, Mapping):
         raise ParamsError(f"{path}: must be a mapping of keys to values, such as `task: signal`")
-    try:
-        study = Study.model_validate(entries)
-    except pydantic.ValidationError as error:
-        raise ParamsError(_explain(path, error, "", list(Study.model_fields))) from None
-    try:
-        check(study, study.make_task())
-    except pydantic.ValidationError as error:
-        raise ParamsError(_explain(path, error, "options.", _options_of(study.task))) from None
-    except (TypeError, ValueError) as error:
-        hints = [_hint(value) for value in study.options.values()]
-        raise ParamsError(f"{path}: {error}" + "".join(hints)) from error
-    return study
+    return entries
 
 
 def _options_of(task: str) -> list[str]:

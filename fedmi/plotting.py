@@ -15,6 +15,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
+from fedmi.sweep import limit_of
 from fedmi.tables import HELD_OUT, first_k, write_whole
 
 STYLE = Path(__file__).with_name("fedmi.mplstyle")
@@ -232,6 +233,111 @@ def _compatible(axes: Axes, row: pd.Series, top: float) -> str:
     axes.axvspan(row.truth_low, min(row.truth_high, top), color="0.5", alpha=0.15, linewidth=0)
     upper = f"to {row.truth_high:.3g}" if np.isfinite(row.truth_high) else "upwards"
     return f"reads {row.net_bits:.2f}: truth {row.truth_low:.3g} {upper}"
+
+
+def couplings(table: pd.DataFrame) -> Figure:
+    """Every coupling of a task in a column: the Gaussian reading above, the distance below.
+
+    Bands are 1.96 standard errors. Where the truth is infinite the reading is that of the
+    directions that are not shared, and a dotted line counts those that are.
+
+    Args:
+        table: rows of `fedmi.couplings.coupling_rows`.
+    """
+    names = list(table.coupling.unique())
+    with mpl.style.context(STYLE):
+        figure, panels = plt.subplots(
+            2, len(names), figsize=(2.3 * len(names), 4.4), sharex=True, squeeze=False,
+            layout="constrained",
+        )  # fmt: skip
+        for (reading, apart), name in zip(panels.T, names, strict=True):
+            rows = table[table.coupling == name].sort_values("iteration")
+            _coupled_reading(reading, rows)
+            _coupled_distance(apart, rows)
+            reading.set_title(name)
+        panels[0, 0].set_ylabel("net MI (bits)")
+        panels[1, 0].set_ylabel("Euclidean distance")
+        panels[1, 0].legend(fontsize=7)
+        task = table.task.iloc[0]
+        figure.suptitle(f"{TITLES.get(task, task)}: six couplings", fontsize=10.5)
+    return figure
+
+
+def _coupled_reading(axes: Axes, rows: pd.DataFrame) -> None:
+    colour = sns.color_palette("colorblind")[0]
+    infinite = rows.infinite.any()
+    label = "finite part" if infinite else "read"
+    axes.plot(rows.iteration, rows.net_bits, color=colour, marker="o", label=label)
+    half = 1.96 * rows.net_se
+    axes.fill_between(
+        rows.iteration, rows.net_bits - half, rows.net_bits + half, color=colour, alpha=0.2, lw=0
+    )
+    axes.axhline(0, color="0.3", linewidth=0.8)
+    if rows.predicted_bits.notna().any():
+        style = dict(color="0.25", linestyle=(0, (4, 2)), marker="x", markersize=4)
+        axes.plot(rows.iteration, rows.predicted_bits, label="overlap alone", **style)
+    if infinite:
+        beside = axes.twinx()
+        beside.grid(False)
+        style = dict(color="0.35", linestyle=(0, (1, 1)), marker="s", markersize=3)
+        (line,) = beside.plot(rows.iteration, rows.shared_directions, **style)
+        beside.set_ylim(bottom=0)
+        beside.tick_params(labelsize=7)
+        axes.plot([], [], label="shared directions", **style)
+    if infinite or rows.predicted_bits.notna().any():
+        axes.legend(fontsize=7)
+
+
+def _coupled_distance(axes: Axes, rows: pd.DataFrame) -> None:
+    colour = sns.color_palette("colorblind")[1]
+    axes.errorbar(
+        rows.iteration, rows.distance, 1.96 * rows.distance_se, color=colour, marker="o",
+        label="same seed",
+    )  # fmt: skip
+    style = dict(color="0.35", linestyle=(0, (1, 1)), marker="x", markersize=4)
+    axes.plot(rows.iteration, rows.unmatched, label="other seeds", **style)
+    axes.set_xlabel("iteration")
+
+
+def sweep(table: pd.DataFrame) -> Figure:
+    """The map of a sweep: the rise of the reading by learning rate and batch size.
+
+    Colours are on a scale that is linear near zero and logarithmic beyond; after ± stands 1.96
+    standard errors, and what is beyond chance at any of the points is in bold.
+
+    Args:
+        table: rows of `fedmi.sweep.trend_row`, of one task.
+    """
+    names = list(table.coupling.unique())
+    most = table.rise_bits.abs().max()
+    scale = mpl.colors.SymLogNorm(linthresh=1.0, vmin=-most, vmax=most, base=10)
+    limit = limit_of(len(table))
+    with mpl.style.context(STYLE):
+        figure, panels = plt.subplots(
+            1, len(names), figsize=(3.4 * len(names) + 0.6, 3.4), sharey=True, squeeze=False,
+            layout="constrained",
+        )  # fmt: skip
+        for axes, name in zip(panels[0], names, strict=True):
+            rows = table[table.coupling == name]
+            rises = rows.pivot(index="learning_rate", columns="batch_size", values="rise_bits")
+            errors = rows.pivot(index="learning_rate", columns="batch_size", values="rise_se")
+            mesh = sns.heatmap(
+                rises, norm=scale, cmap="RdBu_r", cbar=False, ax=axes, linewidths=0.5
+            ).collections[0]
+            for (row, column), rise in np.ndenumerate(rises.to_numpy()):
+                error = errors.iat[row, column]
+                axes.text(
+                    column + 0.5, row + 0.5, f"{rise:+.1f}\n±{1.96 * error:.1f}", ha="center",
+                    va="center", fontsize=7.5, color="w" if abs(rise) > 0.3 * most else "k",
+                    weight="bold" if abs(rise) > limit * error else "normal",
+                )  # fmt: skip
+            axes.invert_yaxis()
+            axes.set(title=name, xlabel="batch size", ylabel="")
+        panels[0, 0].set_ylabel("learning rate")
+        figure.colorbar(mesh, ax=panels, label="net MI, last less first (bits)")
+        task = table.task.iloc[0]
+        figure.suptitle(f"{TITLES.get(task, task)}: where the reading rises", fontsize=10.5)
+    return figure
 
 
 def save(figure: Figure, tables: Mapping[str, pd.DataFrame], folder: Path, name: str) -> list[str]:

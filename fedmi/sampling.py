@@ -25,7 +25,7 @@ from jax.flatten_util import ravel_pytree
 
 from fedmi import devices, provenance, scopes, store, tasks
 from fedmi.progress import track
-from fedmi.tasks.base import Assets, Keys, Task
+from fedmi.tasks.base import Assets, Data, Keys, Task
 
 TILE = 256
 LARGEST_TILE = 4096
@@ -45,10 +45,14 @@ def train(task: Task, keys: Keys, assets: Assets) -> tuple[Array, Array, Array]:
         taken on each minibatch before the step that uses it, thus on examples not yet seen; and
         whether each step's gradient was clipped, of shape (steps,).
     """
+    return train_on(task, keys, task.data(keys, assets))
+
+
+def train_on(task: Task, keys: Keys, data: Data) -> tuple[Array, Array, Array]:
+    """`train` on data that are there already, as `task.data` makes them."""
     params = task.init(keys)
     optimizer = task.optimizer
     order = jax.random.permutation(keys[task.stream("order")], task.examples)
-    data = task.data(keys, assets)
     for leaf in jax.tree.leaves(data):
         if leaf.shape[:1] != (task.examples,):
             raise ValueError(
@@ -119,15 +123,56 @@ def tile_sampler(
         (tile, clients, checkpoints, t), metric (tile, clients, steps) and the number of clipped
         steps (tile, clients).
     """
-    kept = np.asarray(checkpoints) - 1
 
-    def sample_tile(root: Array, first: Array, assets: Assets) -> dict[str, Array]:
-        def one(keys: Keys) -> dict[str, Array]:
-            theta, metric, clipped = train(task, keys, assets)
-            return dict(theta=theta[kept], metric=metric, clipped=jnp.sum(clipped))
+    def one(keys: Keys, assets: Assets) -> dict[str, Array]:
+        return _kept(checkpoints, *train(task, keys, assets))
 
+    return _tile_of(one, coupling, clients, tile)
+
+
+def grid_sampler(
+    variants: Sequence[Task],
+    coupling: Mapping[str, str],
+    clients: int,
+    checkpoints: Sequence[Sequence[int]],
+    tile: int,
+) -> Callable[[Array, Array, Assets], list[dict[str, Array]]]:
+    """The same for several tasks that have their data in common, which are made once.
+
+    Args:
+        variants: tasks that differ in nothing that their data depend on.
+        checkpoints: of each.
+
+    Returns:
+        A function as `tile_sampler`'s, with such a result for each task.
+    """
+
+    def one(keys: Keys, assets: Assets) -> list[dict[str, Array]]:
+        data = variants[0].data(keys, assets)
+        return [
+            _kept(kept, *train_on(task, keys, data))
+            for task, kept in zip(variants, checkpoints, strict=True)
+        ]
+
+    return _tile_of(one, coupling, clients, tile)
+
+
+def _kept(
+    checkpoints: Sequence[int], theta: Array, metric: Array, clipped: Array
+) -> dict[str, Array]:
+    """What a store keeps of an epoch."""
+    return dict(theta=theta[np.asarray(checkpoints) - 1], metric=metric, clipped=jnp.sum(clipped))
+
+
+def _tile_of(
+    one: Callable[[Keys, Assets], Any], coupling: Mapping[str, str], clients: int, tile: int
+) -> Callable[[Array, Array, Assets], Any]:
+    """Maps a function of one client of one seed over a tile, block by block."""
+
+    def sample_tile(root: Array, first: Array, assets: Assets) -> Any:
+        mapped = over_seeds_and_clients(lambda keys: one(keys, assets), root, coupling, clients)
         seeds = (first + jnp.arange(tile)).reshape(-1, block_size(tile, clients))
-        blocks = jax.lax.map(over_seeds_and_clients(one, root, coupling, clients), seeds)
+        blocks = jax.lax.map(mapped, seeds)
         return jax.tree.map(lambda a: a.reshape(tile, *a.shape[2:]), blocks)
 
     return sample_tile
@@ -222,10 +267,11 @@ def sample(
         task, assets, coupling, clients=clients, checkpoints=checkpoints, root_seed=root_seed,
         tile=tile,
     )  # fmt: skip
-    samples = _matching(samples, store, parameters, task)
+    samples = matching(samples, store, parameters, task)
     pending = samples.pending(seeds)
     if pending:
-        _run(samples, sampler(tile), root, assets, seeds, pending)
+        sample_tile = sampler(tile)
+        fill([samples], lambda *a: [sample_tile(*a)], root, assets, seeds, pending)
     return samples.dataset(seeds)
 
 
@@ -314,7 +360,7 @@ def _existing(path: str | Path | None) -> store.SampleStore | None:
     return store.open_existing(Path(path)) if path is not None and Path(path).exists() else None
 
 
-def _matching(
+def matching(
     samples: store.SampleStore | None,
     path: str | Path | None,
     parameters: Mapping[str, Any],
@@ -328,20 +374,27 @@ def _matching(
     return samples
 
 
-def _run(
-    samples: store.SampleStore,
-    sample_tile: Callable[[Array, Array, Assets], dict[str, Array]],
+def fill(
+    stores: Sequence[store.SampleStore],
+    sample_tile: Callable[[Array, Array, Assets], Sequence[dict[str, Array]]],
     root: Array,
     assets: Assets,
     seeds: int,
     pending: Sequence[int],
 ) -> None:
-    """Computes the pending tiles, writes each as it is done, and records the run."""
+    """Computes the pending tiles, writes each as it is done, and records the run.
+
+    Args:
+        stores: of equal tiles.
+        sample_tile: the function that samples a tile for each of them.
+        root, assets: its arguments.
+        seeds: how many the stores shall hold.
+        pending: the tiles to compute.
+    """
     versions = provenance.versions()
-    store.warn_of_versions(samples, versions)
     entry = dict(
         run=uuid.uuid4().hex,
-        first_seed=pending[0] * samples.tile,
+        first_seed=pending[0] * stores[0].tile,
         seeds=int(seeds),
         versions=versions,
         devices=provenance.devices(),
@@ -352,29 +405,34 @@ def _run(
         seconds=None,
     )
     started = time.monotonic()
-    samples.clear_partial_files()
-    samples.grow(seeds)
-    samples.record(entry)
-    results = _compute(jax.jit(sample_tile), root, assets, samples.tile, pending)
-    for tile, arrays in track(results, total=len(pending), what="sampling", unit="tile"):
-        last = min(seeds - tile * samples.tile, samples.tile)  # the padding is not kept
-        samples.write(tile, {name: array[:last] for name, array in arrays.items()})
-    samples.record(entry | dict(end=provenance.now(), seconds=round(time.monotonic() - started, 3)))
+    for samples in stores:
+        store.warn_of_versions(samples, versions)
+        samples.clear_partial_files()
+        samples.grow(seeds)
+        samples.record(entry)
+    results = _compute(jax.jit(sample_tile), root, assets, stores[0].tile, pending)
+    for tile, parts in track(results, total=len(pending), what="sampling", unit="tile"):
+        for samples, arrays in zip(stores, parts, strict=True):
+            last = min(seeds - tile * samples.tile, samples.tile)  # the padding is not kept
+            samples.write(tile, {name: array[:last] for name, array in arrays.items()})
+    finished = dict(end=provenance.now(), seconds=round(time.monotonic() - started, 3))
+    for samples in stores:
+        samples.record(entry | finished)
 
 
 def _compute(
-    sample_tile: Callable[..., dict[str, Array]],
+    sample_tile: Callable[..., Sequence[dict[str, Array]]],
     root: Array,
     assets: Assets,
     tile: int,
     pending: Sequence[int],
-) -> Iterator[tuple[int, dict[str, np.ndarray]]]:
+) -> Iterator[tuple[int, Sequence[dict[str, np.ndarray]]]]:
     """The tiles' arrays in order; every device has one tile in work at a time."""
     devices = jax.local_devices()
     with ThreadPoolExecutor(len(devices)) as pool:
         constants = [jax.device_put((root, assets), device) for device in devices]
 
-        def compute(slot: int, index: int) -> dict[str, np.ndarray]:
+        def compute(slot: int, index: int) -> Sequence[dict[str, np.ndarray]]:
             first = jax.device_put(np.int32(index * tile), devices[slot])
             root_there, assets_there = constants[slot]
             return jax.device_get(sample_tile(root_there, first, assets_there))
