@@ -4,13 +4,15 @@ import difflib
 import inspect
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar
 
 import numpy as np
 import pydantic
 import yaml
 
 from fedmi import scopes, tasks
+from fedmi.mi import bench
+from fedmi.store import fingerprint
 from fedmi.sweep import grid
 from fedmi.tasks.base import Task
 
@@ -149,6 +151,69 @@ class Sweep(pydantic.BaseModel):
         return grid(self.studies()[0].make_task(), self.learning_rates, self.batch_sizes)
 
 
+class Bench(pydantic.BaseModel):
+    """A test of estimators on laws of known MI, at the size of a study.
+
+    Attributes:
+        dimension: parameters of a client.
+        seeds: number of samples N.
+        truths: true MI in bits, 0 among them.
+        sizes: numbers of samples from which `sizes_truth` bits (and 0) are read.
+        sizes_truth: see there.
+        draws: data sets of each law.
+        estimators: as in `Study`.
+        neighbours, norm: as in `Study`.
+        neural_seeds: number of samples for the neural bound, 0 to leave it out.
+        neural_truths: true MI in bits.
+        root_seed: the seed of all randomness.
+    """
+
+    model_config = pydantic.ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    dimension: pydantic.PositiveInt
+    seeds: int = pydantic.Field(ge=100)
+    truths: list[pydantic.NonNegativeFloat] = pydantic.Field(min_length=2)
+    sizes: list[Annotated[int, pydantic.Field(ge=100)]] = pydantic.Field(min_length=1)
+    sizes_truth: pydantic.PositiveFloat
+    draws: pydantic.PositiveInt = 1
+    estimators: list[Estimator] = ["gaussian", "gaussian_copula", "ksg"]
+    neighbours: pydantic.PositiveInt = 3
+    norm: Literal["euclidean", "chebyshev"] = "euclidean"
+    neural_seeds: int = pydantic.Field(default=0, ge=0)
+    neural_truths: list[pydantic.NonNegativeFloat] = []
+    root_seed: int = pydantic.Field(default=0, ge=0, lt=2**32)
+
+    def fingerprint(self) -> str:
+        """A short hash of these parameters, for the names of what depends on them."""
+        return fingerprint(self.model_dump())
+
+    def work(self) -> list[dict[str, Any]]:
+        """The arguments of `fedmi.mi.bench.reading`, for each reading, short ones first."""
+        options = dict(ksg=dict(k=self.neighbours, metric=self.norm))
+        items = [
+            dict(family=family, n=n, mi_bits=truth, draw=draw, estimator=estimator)
+            for n, truths in [
+                *((n, [0.0, self.sizes_truth]) for n in self.sizes),
+                (self.seeds, self.truths),
+            ]
+            for truth in truths
+            for family in bench.FAMILIES
+            for draw in range(self.draws)
+            for estimator in self.estimators
+        ]
+        items += [
+            dict(family=family, n=self.neural_seeds, mi_bits=t, draw=0, estimator="neural")
+            for t in self.neural_truths
+            for family in bench.FAMILIES
+            if self.neural_seeds
+        ]
+        unique = {tuple(item.values()): item for item in items}
+        return [
+            item | dict(dimension=self.dimension, options=options.get(item["estimator"], {}))
+            for item in unique.values()
+        ]
+
+
 def find(path: str | Path) -> Path:
     """A path as the caller meant it: as it stands if it is absolute, else in the project's folder.
 
@@ -212,6 +277,20 @@ def load_sweep(path: str | Path) -> Sweep:
     return _checked(find(path), Sweep, check_all)
 
 
+def load_bench(path: str | Path) -> Bench:
+    """Reads and checks the params file of a test of estimators.
+
+    Raises:
+        ParamsError: naming the file, the key, what was wrong and what would be right.
+    """
+
+    def check_truths(bench: Bench) -> None:
+        if 0 not in bench.truths:
+            raise ValueError(f"truths: {bench.truths} must hold 0, what nothing shared reads")
+
+    return _checked(find(path), Bench, check_truths)
+
+
 def _checked(path: Path, model: type[Model], check: Callable[[Model], None]) -> Model:
     entries = _entries(path)
     try:
@@ -223,7 +302,7 @@ def _checked(path: Path, model: type[Model], check: Callable[[Model], None]) -> 
     except pydantic.ValidationError as error:
         raise ParamsError(_explain(path, error, "options.", _options_of(loaded.task))) from None
     except (TypeError, ValueError) as error:
-        hints = [_hint(value) for value in loaded.options.values()]
+        hints = [_hint(value) for value in getattr(loaded, "options", {}).values()]
         raise ParamsError(f"{path}: {error}" + "".join(hints)) from error
     return loaded
 

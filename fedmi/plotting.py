@@ -309,7 +309,7 @@ def sweep(table: pd.DataFrame) -> Figure:
         table: rows of `fedmi.sweep.trend_row`, of one task.
     """
     names = list(table.coupling.unique())
-    most = table.rise_bits.abs().max()
+    most = max(table.rise_bits.abs().max(), 10.0)
     scale = mpl.colors.SymLogNorm(linthresh=1.0, vmin=-most, vmax=most, base=10)
     limit = limit_of(len(table))
     with mpl.style.context(STYLE):
@@ -338,6 +338,70 @@ def sweep(table: pd.DataFrame) -> Figure:
         task = table.task.iloc[0]
         figure.suptitle(f"{TITLES.get(task, task)}: where the reading rises", fontsize=10.5)
     return figure
+
+
+def bench(table: pd.DataFrame) -> Figure:
+    """What estimators read where the truth is known: against the truth, and against N.
+
+    Above, at the largest N (the neural bound at its own), with the diagonal of a perfect estimator
+    and each estimator's ceiling; below, the excess over the truth of the law that is read at every
+    N, and, in open markers, what nothing shared reads. An estimator that refuses so few samples has
+    no marker there.
+
+    Args:
+        table: the table readings.csv, rows of `fedmi.mi.bench.reading`.
+    """
+    names = list(table.estimator.unique())
+    looks = _looks(list(table.family.unique()))
+    with mpl.style.context(STYLE):
+        figure, panels = plt.subplots(
+            2, len(names), figsize=(3.1 * len(names), 5.6), squeeze=False, layout="constrained"
+        )
+        for (against_truth, against_n), name in zip(panels.T, names, strict=True):
+            rows = table[table.estimator == name]
+            at_n = rows[rows.n == rows.n.max()]
+            _bench_truth(against_truth, at_n, looks)
+            against_truth.set_title(f"{ESTIMATORS.get(name, name)}, N = {rows.n.max():,}")
+            if rows.n.nunique() > 1:
+                _bench_sizes(against_n, rows, looks)
+            else:
+                against_n.set_axis_off()
+        panels[0, 0].set_ylabel("read (bits)")
+        panels[1, 0].set_ylabel("read less true (bits)")
+        panels[0, 0].legend(fontsize=7)
+        figure.suptitle(f"{table.dimension.iloc[0]} dimensions each", fontsize=10.5)
+    return figure
+
+
+def _bench_truth(axes: Axes, rows: pd.DataFrame, looks: Mapping) -> None:
+    for family, line in rows.groupby("family", sort=False):
+        means = line.groupby("asked_bits")[["true_bits", "bits"]].mean()
+        axes.plot(means.true_bits, means.bits, label=family, **looks[family])
+    top = rows.true_bits.max()
+    axes.plot([0, top], [0, top], color="0.6", linewidth=0.8, zorder=1)
+    axes.axhline(0, color="0.3", linewidth=0.8)
+    ceiling = rows.ceiling_bits.max()
+    if np.isfinite(ceiling):
+        axes.axhline(ceiling, color="0.3", linewidth=1, linestyle=(0, (4, 2)))
+        axes.annotate("ceiling", (0.02 * top, ceiling), fontsize=7, va="bottom")
+    axes.set_xlabel("true MI (bits)")
+
+
+def _bench_sizes(axes: Axes, rows: pd.DataFrame, looks: Mapping) -> None:
+    truth = rows.groupby("asked_bits").n.nunique()
+    everywhere = truth.index[truth == truth.max()]
+    for family, line in rows.groupby("family", sort=False):
+        for asked in everywhere:
+            means = line[line.asked_bits == asked].groupby("n")[["true_bits", "bits"]].mean()
+            style = looks[family] | (dict(markerfacecolor="none") if asked == 0 else {})
+            axes.plot(means.index, means.bits - means.true_bits, **style)
+    axes.axhline(0, color="0.6", linewidth=0.8, zorder=1)
+    axes.set_xscale("log")
+    axes.set_yscale("symlog", linthresh=1)
+    axes.margins(y=0.1)
+    read = ", ".join(f"{asked:g}" for asked in everywhere if asked)
+    axes.set_title(f"{read} bits; open: nothing shared")
+    axes.set_xlabel("N")
 
 
 def save(figure: Figure, tables: Mapping[str, pd.DataFrame], folder: Path, name: str) -> list[str]:
