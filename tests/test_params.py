@@ -4,6 +4,8 @@ import pytest
 import yaml
 
 from fedmi import params, tasks
+from fedmi.couplings import study_of
+from fedmi.scopes import COUPLINGS
 
 GOOD = dict(task="tests.tiny:make", seeds=100, checkpoints=[1, 2, 4])
 
@@ -33,19 +35,84 @@ def test_a_good_file_is_read(write):
 )
 def test_the_projects_own_studies_are_good(path):
     study = params.load(path)
-    null = path.stem.endswith("-null")
-    assert study.coupling == ("null" if null else "shared-source")
-    assert study.task == path.stem.removesuffix("-null")
+    task, _, coupling = path.stem.partition("-")
+    assert study.task == task
+    assert study.coupling == (coupling or "shared-source")
     assert study.clients == 3
     paper = {"signal": 22_000, "digits": 26_400}[study.task]
     assert study.seeds == paper if path.parent.name == "paper" else study.seeds >= 1000
     assert study.make_task().parameter_count == {"signal": 394, "digits": 850}[study.task]
 
 
-def test_there_are_four_studies_at_each_scale():
+def test_every_coupling_is_studied_at_each_scale():
     for scale in ("quick", "paper"):
-        names = sorted(path.stem for path in (params.PROJECT / "params" / scale).glob("*.yaml"))
-        assert names == ["digits", "digits-null", "signal", "signal-null"]
+        names = {path.stem for path in (params.PROJECT / "params" / scale).glob("*.yaml")}
+        assert names == {study_of(task, c) for task in ("signal", "digits") for c in COUPLINGS}
+
+
+@pytest.mark.parametrize("task", ["signal", "digits"])
+def test_the_projects_own_sweeps_are_good(task):
+    for scale in ("quick", "paper"):
+        sweep = params.load_sweep(f"params/{scale}/sweep/{task}.yaml")
+        assert sweep.couplings == ["null", "shared-source", "shared-source-order"]
+        points = sweep.points()
+        assert len(points) == len(sweep.learning_rates) * len(sweep.batch_sizes)
+        if scale == "paper":
+            assert len(sweep.learning_rates) >= 5 and len(sweep.batch_sizes) >= 3
+            assert sweep.seeds >= 2000
+        for point in points.values():
+            assert point.options["learning_rate"] == point.learning_rate
+            assert point.clip_norm == (20.0 if task == "signal" else None)
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (dict(batch_sizes=[4, 5]), "batch_size: 5 does not divide the 16"),
+        (dict(learning_rates=[0.1, -1.0]), "learning_rates.1: Input should be greater than 0"),
+        (dict(learning_rates=[0.1, 0.1]), "learning_rates: .* each may be named once"),
+        (dict(couplings=["nil"]), "coupling: unknown name 'nil'"),
+        (dict(seeds=25), "seeds: 25 cannot carry the covariance .* at least 26"),
+        (dict(rates=[1.0]), "rates: no such key"),
+    ],
+)
+def test_a_bad_sweep_is_refused(tmp_path, changes, message):
+    good = dict(
+        task="tests.tiny:make", couplings=["null"], learning_rates=[0.1], batch_sizes=[4, 8],
+        seeds=100,
+    )  # fmt: skip
+    path = tmp_path / "sweep.yaml"
+    path.write_text(yaml.safe_dump(good))
+    assert len(params.load_sweep(path).points()) == 2
+    path.write_text(yaml.safe_dump(good | changes))
+    with pytest.raises(params.ParamsError, match=message):
+        params.load_sweep(path)
+
+
+@pytest.mark.parametrize(("task", "size"), [("signal", 394), ("digits", 850)])
+def test_the_projects_own_tests_of_estimators_are_good(task, size):
+    for scale in ("quick", "paper"):
+        bench = params.load_bench(f"params/{scale}/estimators/{task}.yaml")
+        assert bench.dimension == size
+        work = bench.work()
+        read = {(item["n"], item["estimator"]) for item in work}
+        assert {(bench.seeds, name) for name in ("gaussian", "gaussian_copula", "ksg")} <= read
+        if scale == "paper":
+            study = params.load(f"params/paper/{task}.yaml")
+            assert bench.seeds == study.seeds == max(bench.sizes)
+            assert min(bench.sizes) == 1000 and (5000, "neural") in read
+        unique = {str(item) for item in work}
+        assert len(unique) == len(work)
+
+
+def test_truths_without_zero_are_refused(tmp_path):
+    path = tmp_path / "bench.yaml"
+    good = dict(dimension=3, seeds=100, truths=[0.0, 1.0], sizes=[100], sizes_truth=1.0)
+    path.write_text(yaml.safe_dump(good))
+    assert params.load_bench(path).fingerprint() != ""
+    path.write_text(yaml.safe_dump(good | dict(truths=[1.0, 2.0])))
+    with pytest.raises(params.ParamsError, match="truths: .* must hold 0"):
+        params.load_bench(path)
 
 
 @pytest.mark.parametrize(
@@ -69,12 +136,21 @@ def test_there_are_four_studies_at_each_scale():
         (GOOD | dict(task="tests.tiny:nothing"), "'tests.tiny' has no 'nothing'"),
         (GOOD | dict(task="tests.tiny:SIZE"), "is a int, neither a fedmi.Task nor a function"),
         (GOOD | dict(task="tests.tiny:task", options=dict(a=1)), "takes no options"),
-        (GOOD | dict(estimators=["gausian"]), "estimators.0: Input should be 'gaussian' or 'ksg'"),
+        (
+            GOOD | dict(estimators=["gausian"]),
+            "estimators.0: Input should be 'gaussian', 'gaussian_copula' or",
+        ),
         (GOOD | dict(estimators=["ksg", "ksg"]), "estimators: .* each estimator may be named once"),
         (GOOD | dict(neighbours=[3, 3]), "neighbours: .* several different"),
         (GOOD | dict(neighbours=[]), "neighbours: .* several different"),
         (GOOD | dict(neighbours=0), "neighbours.*greater than 0"),
         (GOOD | dict(task=".tiny:task"), "module '.tiny' cannot be imported"),
+        (GOOD | dict(calibration_draws=1), "calibration_draws: 1 leaves no spread"),
+        (
+            GOOD | dict(calibration_draws=2, estimators=["ksg"], seeds=25, permutations=20),
+            "calibration_draws: 25 seeds are too few .* at least 26",
+        ),
+        (GOOD | dict(ties="drop"), "ties: Input should be 'refuse' or 'average'"),
         (GOOD | dict(permutations=5), "permutations: Input should be greater than or equal to 20"),
         (
             GOOD | dict(seeds=25, permutations=20),
@@ -145,6 +221,17 @@ def test_relative_paths_are_the_projects_from_any_folder(tmp_path, monkeypatch):
     assert params.load("params/quick/signal.yaml").task == "signal"
     results = params.results_of("params/quick/signal.yaml")
     assert results == Path(params.PROJECT) / "results" / "quick" / "signal"
+    swept = params.results_of("params/paper/sweep/digits.yaml", tmp_path)
+    assert swept == tmp_path / "paper" / "sweep" / "digits"
+    assert params.results_of(tmp_path / "mine" / "study.yaml", "/r") == Path("/r/mine/study")
+
+
+def test_of_several_k_the_first_is_calibrated(write):
+    several = params.load(write(GOOD | dict(neighbours=[4, 2], norm="chebyshev", ties="average")))
+    assert several.options_of("ksg") == dict(k=[4, 2], metric="chebyshev")
+    assert several.options_of("gaussian_copula") == dict(ties="average")
+    options = dict(gaussian={}, ksg=dict(k=4, metric="chebyshev"))
+    assert several.calibrated_options() == options
 
 
 def test_get_takes_tasks_names_and_attributes():

@@ -5,7 +5,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from fedmi import figures, plotting, tables
+from fedmi import couplings, figures, plotting, tables
+from fedmi.mi import bench
 
 
 @pytest.fixture
@@ -133,3 +134,82 @@ def test_only_a_finished_run_is_published(tmp_path, capsys):
     os.utime(drawn, (0, 0))  # sampled anew since
     with pytest.raises(FileNotFoundError, match="is not finished"):
         figures.publish(run, target, params)
+
+
+@pytest.fixture
+def bands():
+    return pd.DataFrame(
+        dict(estimator=estimator, family=family, true_bits=truth, mean=truth / 2, sd=0.1)
+        for estimator in ("gaussian", "ksg")
+        for family in ("concentrated", "dense")
+        for truth in (0.0, 4.0, 8.0)
+    )
+
+
+def test_calibration_shows_what_fits_the_reading(bands):
+    row = dict(task="signal", coupling="null", net_bits=2.0, truth_low=3.5, truth_high=4.5)
+    trust = pd.DataFrame(
+        [row | dict(estimator="gaussian"), row | dict(estimator="ksg", truth_high=np.inf)]
+    )
+    axes = plotting.calibration(bands, trust).axes
+    assert axes[0].get_title(loc="left") or axes[0].get_title()
+    titles = [a.get_title(loc="left") + a.get_title() for a in axes]
+    assert titles[0].endswith("reads 2.00: truth 3.5 to 4.5")
+    assert titles[1].endswith("reads 2.00: truth 3.5 upwards")
+    np.testing.assert_allclose(lines(axes[0])["dense"], [[0, 0], [4, 2], [8, 4]])
+    unseen = pd.DataFrame([row | dict(estimator="ksg", truth_low=np.nan, net_bits=9.0)])
+    (only,) = plotting.calibration(bands, unseen).axes
+    assert (only.get_title(loc="left") + only.get_title()).endswith("no surrogate does")
+    assert only.get_ylim()[1] >= 9.0
+
+
+def test_couplings_stand_side_by_side():
+    row = dict.fromkeys(couplings.COLUMNS, 1.0) | dict(task="digits", predicted_bits=np.nan)
+    table = pd.DataFrame(
+        row | dict(coupling=name, iteration=i, net_bits=float(i), infinite=infinite)
+        | dict(shared_directions=9.0 - i, predicted_bits=predicted)
+        for name, infinite, predicted in (
+            ("null", False, np.nan), ("shared-source", False, 7.0), ("shared-init", True, np.nan)
+        )
+        for i in (1, 4)
+    )  # fmt: skip
+    axes = plotting.couplings(table).axes
+    # Two rows of three, and beside the last a second axis that counts shared directions.
+    assert len(axes) == 7
+    np.testing.assert_allclose(lines(axes[0])["read"], [[1, 1], [4, 4]])
+    np.testing.assert_allclose(lines(axes[1])["overlap alone"], [[1, 7], [4, 7]])
+    assert "finite part" in lines(axes[2]) and "overlap alone" not in lines(axes[2])
+    np.testing.assert_allclose(axes[6].get_lines()[0].get_xydata(), [[1, 8], [4, 5]])
+
+
+def test_a_sweep_is_a_map_of_rises_with_errors():
+    table = pd.DataFrame(
+        dict(task="digits", coupling=name, learning_rate=rate, batch_size=size)
+        | dict(rise_bits=20.0 if rate > 0.05 else -0.1, rise_se=1.0)
+        for name in ("null", "shared-source")
+        for rate in (0.1, 0.01)
+        for size in (5, 10)
+    )
+    left = plotting.sweep(table).axes[0]
+    texts = {text.get_position(): text for text in left.texts}
+    # Rates rise from below.
+    assert texts[0.5, 0.5].get_text() == "-0.1\n±2.0" and texts[0.5, 0.5].get_weight() == "normal"
+    assert texts[1.5, 1.5].get_text() == "+20.0\n±2.0" and texts[1.5, 1.5].get_weight() == "bold"
+    assert left.get_ylim() == (0, 2)
+
+
+def test_a_bench_shows_truth_sizes_and_what_is_refused():
+    row = dict.fromkeys(bench.COLUMNS, np.nan) | dict(dimension=3, draw=0, family="all directions")
+    table = pd.DataFrame(
+        row | dict(estimator=name, n=n, asked_bits=asked, true_bits=asked, ceiling_bits=ceiling)
+        | dict(bits=np.nan if n == 10 else asked - 1)
+        for name, ceiling in (("gaussian", np.nan), ("ksg", 6.0))
+        for n, truths in ((10, (0.0, 4.0)), (100, (0.0, 2.0, 4.0)))
+        for asked in truths
+    )  # fmt: skip
+    axes = plotting.bench(table).axes
+    np.testing.assert_allclose(lines(axes[0])["all directions"], [[0, -1], [2, 1], [4, 3]])
+    assert [text.get_text() for text in axes[1].texts] == ["ceiling"]
+    assert "4 bits" in axes[2].get_title(loc="left") + axes[2].get_title()
+    drawn = axes[2].get_lines()[1].get_xydata()
+    np.testing.assert_allclose(drawn, [[10, np.nan], [100, -1]])
