@@ -6,6 +6,7 @@ from hypothesis import strategies as st
 from scipy.spatial import cKDTree
 from scipy.spatial.distance import cdist
 from scipy.special import psi
+from sklearn.feature_selection._mutual_info import _compute_mi_cc
 
 from fedmi import mi
 from fedmi.mi import neighbours
@@ -110,6 +111,14 @@ def test_standardisation_is_a_choice_that_changes_the_answer():
 def test_agrees_with_trees():
     x, y = correlated(1, 2000, 2, 3)
     assert mi.ksg(x, y, metric="chebyshev").bits == pytest.approx(tree_bits(x, y, 3), abs=1e-12)
+
+
+@pytest.mark.parametrize("k", [1, 3, 10])
+def test_agrees_with_scikit_learn(k):
+    x, y = np.random.default_rng(7).standard_normal((2, 500))
+    y += x**2
+    nats = mi.ksg(x, y, k=k).bits * np.log(2)
+    assert nats == pytest.approx(_compute_mi_cc(x, y, k), abs=1e-6)
 
 
 def test_binormal():
