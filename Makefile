@@ -27,7 +27,7 @@ LOCK := $(if $(shell command -v flock),flock --nonblock --verbose .venv/study.lo
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
-	@echo "Variables: SCALE=quick|paper and CORES=n (study, couplings, sweep, estimators), PYTHON=python3.12 (first set-up)"
+	@echo "Variables: SCALE=quick|paper and CORES=n (study, couplings, sweep, estimators), ONLY=results/.../figures.json (one of them), PYTHON=python3.12 (first set-up)"
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -45,7 +45,7 @@ sweep: ## take learning rate and batch size through a grid, and map where the MI
 estimators: ## calibrate the estimators at the sizes in params/$(SCALE)/estimators
 
 study couplings sweep estimators: $(READY)
-	$(LOCK) snakemake $@ $(SNAKEFLAGS) --nolock --snakefile workflow/Snakefile --cores $(CORES) \
+	$(LOCK) snakemake $(or $(ONLY),$@) $(SNAKEFLAGS) --nolock --snakefile workflow/Snakefile --cores $(CORES) \
 		--config scale=$(SCALE) --rerun-incomplete --keep-going --quiet rules
 	@echo "Figures: results/$(SCALE)/figures"
 
