@@ -9,6 +9,10 @@ import sys
 from pathlib import Path
 
 from fedmi import plotting, tables
+from fedmi.couplings import DEFAULT
+from fedmi.scopes import COUPLINGS
+
+COMPARED = tuple(f"-{name}" for name in COUPLINGS if name not in ("null", DEFAULT))
 
 
 def publish(run: Path, target: Path, params: Path) -> list[Path]:
@@ -45,6 +49,8 @@ def publish(run: Path, target: Path, params: Path) -> list[Path]:
     copies = []
     for study in studies:
         for name in json.loads((study / "figures.json").read_text()):
+            if study.name.endswith(COMPARED) and not name.endswith(".csv"):
+                continue  # drawn in the comparison of couplings
             copies.append(shutil.copyfile(run / "figures" / name, target / name))
         copy = target / f"{study.name}-manifest.json"
         copies.append(shutil.copyfile(study / "manifest.json", copy))

@@ -131,6 +131,12 @@ def test_only_a_finished_run_is_published(tmp_path, capsys):
     assert (target / "figure1.csv").read_text() == "a\n1\n"
     assert (target / "signal-manifest.json").exists()
     assert "digits has not been run yet" in capsys.readouterr().out
+    # What compares studies, sweeps or tests estimators is taken along.
+    for listed, name in (("couplings-signal.json", "a.md"), ("sweep/signal/figures.json", "b.md")):
+        (run / listed).parent.mkdir(parents=True, exist_ok=True)
+        (run / listed).write_text(json.dumps([name]))
+        (run / "figures" / name).write_text(name)
+    assert {path.name for path in figures.publish(run, target, params)} >= {"a.md", "b.md"}
     os.utime(drawn, (0, 0))  # sampled anew since
     with pytest.raises(FileNotFoundError, match="is not finished"):
         figures.publish(run, target, params)
