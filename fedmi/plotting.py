@@ -229,7 +229,7 @@ def _compatible(axes: Axes, row: pd.Series, top: float) -> str:
     low, high = axes.get_ylim()
     axes.set_ylim(min(low, row.net_bits), max(high, row.net_bits))
     if np.isnan(row.truth_low):
-        return f"reads {row.net_bits:.2f}: no surrogate does"
+        return f"reads {row.net_bits:.2f}, less than all surrogates"
     axes.axvspan(row.truth_low, min(row.truth_high, top), color="0.5", alpha=0.15, linewidth=0)
     upper = f"to {row.truth_high:.3g}" if np.isfinite(row.truth_high) else "upwards"
     return f"reads {row.net_bits:.2f}: truth {row.truth_low:.3g} {upper}"

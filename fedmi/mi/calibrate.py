@@ -163,10 +163,13 @@ class Calibration:
 
         A truth is compatible with a reading if that lies where 95 % of another surrogate's readings
         are expected, or within 1.96 `perm_sd` of there: the samples' own tails count too. Between
-        the truths of the grid means are interpolated. Columns: estimator, net_bits, low, high (the
-        union over both families; inf where the largest truth of the grid is still compatible),
-        blind (whether 0 and the largest truth are both compatible). A reading of infinity is taken
-        at its word.
+        the truths of the grid means are interpolated; beyond the largest, nobody knows, so that a
+        reading as high as there or higher leaves the range open (inf). Ranges of two estimators
+        that have nothing in common say that no normal law reads both.
+
+        Columns: estimator, net_bits, low, high (the union over both families; nan for a reading
+        below all of them), blind (whether 0 and the largest truth are both compatible). A reading
+        of infinity is taken at its word.
         """
         rows = []
         for estimator, bands in self.bands().groupby("estimator"):
@@ -176,13 +179,16 @@ class Calibration:
                 rows.append(dict(estimator=estimator) | unbounded)
                 continue
             compatible = []
-            # One spread a truth, over both families: they differ little in it.
-            squares = bands.groupby("true_bits").sd.apply(lambda sd: np.sqrt((sd**2).mean()))
+            # One spread a truth, over both families and the truths next to it: they differ little
+            # in it, and a few draws alone tell it badly.
+            variances = (bands.sd**2).groupby(bands.true_bits).mean()
+            spread = np.sqrt(variances.rolling(3, center=True, min_periods=2).mean())
             for _, band in bands.groupby("family"):
-                compatible.append(self._compatible(estimator, band, squares))
+                compatible.append(self._compatible(estimator, band, spread))
             inside = np.concatenate([truths for truths, _ in compatible])
             top = any(open_ended for _, open_ended in compatible)
-            low = inside.min() if len(inside) else np.nan
+            largest = bands.true_bits.max()
+            low = inside.min() if len(inside) else largest if top else np.nan
             high = np.inf if top else inside.max() if len(inside) else np.nan
             rows.append(
                 dict(
@@ -198,16 +204,17 @@ class Calibration:
     def _compatible(
         self, estimator: str, band: pd.DataFrame, spread: pd.Series
     ) -> tuple[np.ndarray, bool]:
-        """Compatible truths on a fine grid, and whether the last of them is among these."""
+        """Compatible truths on a fine grid, and whether larger ones may be compatible too."""
         truths = np.linspace(band.true_bits.min(), band.true_bits.max(), 2001)
         mean = np.interp(truths, band.true_bits, band["mean"])
         draws = self.table.draw.nunique()
-        # For one more reading beside `draws` of unknown mean and spread.
-        quantile = stats.t.ppf(0.975, 2 * (draws - 1)) * np.sqrt(1 + 1 / draws)
+        # For one more reading beside `draws` of unknown mean, and a spread from two families at two
+        # truths at least.
+        quantile = stats.t.ppf(0.975, 4 * (draws - 1)) * np.sqrt(1 + 1 / draws)
         sd = np.interp(truths, spread.index, spread)
         error = np.hypot(quantile * sd, 1.96 * self.own[estimator].perm_sd)
-        close = np.abs(self.own[estimator].net_bits - mean) <= error
-        return truths[close], bool(close[-1])
+        above = self.own[estimator].net_bits - mean
+        return truths[np.abs(above) <= error], bool(above[-1] >= -error[-1])
 
 
 def calibrate(

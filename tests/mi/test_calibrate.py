@@ -1,10 +1,13 @@
+from types import SimpleNamespace
+
 import jax
 import numpy as np
+import pandas as pd
 import pytest
 
 from fedmi import mi
 from fedmi.mi import laws
-from fedmi.mi.calibrate import FAMILIES, debiased, surrogates
+from fedmi.mi.calibrate import FAMILIES, Calibration, debiased, surrogates
 from fedmi.mi.gaussian import squared_correlations, whiten
 from fedmi.mi.null import repairing
 
@@ -101,6 +104,30 @@ def test_a_reading_within_its_error_of_everything_is_blind():
     (row,) = found.ranges().to_dict("records")
     assert found.found == 0
     assert row["blind"] and row["low"] == 0 and row["high"] == np.inf
+
+
+def test_ranges_are_read_off_the_bands():
+    own = {"gaussian": SimpleNamespace(net_bits=3.0, perm_sd=0.01)}
+    rows = [
+        dict(estimator="gaussian", family=family, true_bits=truth, draw=draw, net_bits=bits)
+        for family, slope in (("concentrated", 1.0), ("dense", 0.5))
+        for truth in (0.0, 4.0, 8.0)
+        for draw, bits in enumerate((slope * truth - 0.01, slope * truth + 0.01))
+    ]
+    found = Calibration(pd.DataFrame(rows), own, 100, (5, 5), 1)
+
+    def low_and_high(reading):
+        own["gaussian"].net_bits = reading
+        (row,) = found.ranges().to_dict("records")
+        assert not row["blind"]
+        return row["low"], row["high"]
+
+    # 3 bits of the one family, 6 of the other; a sd of 0.014 makes an error of 0.05.
+    assert low_and_high(3.0) == pytest.approx((3.0, 6.0), abs=0.15)
+    # From 4 bits on, more than was tried may lie behind what the dense family reads.
+    assert low_and_high(5.0) == pytest.approx((5.0, np.inf), abs=0.1)
+    assert low_and_high(9.0) == (8.0, np.inf)
+    assert np.isnan(low_and_high(-1.0)).all()
 
 
 def test_impossible_arguments_are_refused(samples):
