@@ -163,6 +163,7 @@ class Bench(pydantic.BaseModel):
         draws: data sets of each law.
         estimators: as in `Study`.
         neighbours, norm: as in `Study`.
+        permutations: re-pairings behind the null of every reading (of the neural bound, one).
         neural_seeds: number of samples for the neural bound, 0 to leave it out.
         neural_truths: true MI in bits.
         root_seed: the seed of all randomness.
@@ -179,6 +180,7 @@ class Bench(pydantic.BaseModel):
     estimators: list[Estimator] = ["gaussian", "gaussian_copula", "ksg"]
     neighbours: pydantic.PositiveInt = 3
     norm: Literal["euclidean", "chebyshev"] = "euclidean"
+    permutations: pydantic.PositiveInt = 4
     neural_seeds: int = pydantic.Field(default=0, ge=0)
     neural_truths: list[pydantic.NonNegativeFloat] = []
     root_seed: int = pydantic.Field(default=0, ge=0, lt=2**32)
@@ -209,7 +211,9 @@ class Bench(pydantic.BaseModel):
         ]
         unique = {tuple(item.values()): item for item in items}
         return [
-            item | dict(dimension=self.dimension, options=options.get(item["estimator"], {}))
+            item
+            | dict(dimension=self.dimension, options=options.get(item["estimator"], {}))
+            | dict(permutations=1 if item["estimator"] == "neural" else self.permutations)
             for item in unique.values()
         ]
 
@@ -287,6 +291,8 @@ def load_bench(path: str | Path) -> Bench:
     def check_truths(bench: Bench) -> None:
         if 0 not in bench.truths:
             raise ValueError(f"truths: {bench.truths} must hold 0, what nothing shared reads")
+        if max(bench.sizes) > bench.seeds:
+            raise ValueError(f"sizes: {max(bench.sizes)} is above the {bench.seeds} seeds")
 
     return _checked(find(path), Bench, check_truths)
 

@@ -343,10 +343,10 @@ def sweep(table: pd.DataFrame) -> Figure:
 def bench(table: pd.DataFrame) -> Figure:
     """What estimators read where the truth is known: against the truth, and against N.
 
-    Above, at the largest N (the neural bound at its own), with the diagonal of a perfect estimator
-    and each estimator's ceiling; below, the excess over the truth of the law that is read at every
-    N, and, in open markers, what nothing shared reads. An estimator that refuses so few samples has
-    no marker there.
+    Above, at the largest N (the neural bound at its own), `net_bits` with the diagonal of a perfect
+    estimator, each estimator's ceiling and, as crosses, what it reads of re-paired samples. Below,
+    the excess over the truth where the law is read at every N; open markers stand for 0 bits asked
+    for. An estimator that refuses so few samples has no marker there.
 
     Args:
         table: the table readings.csv, rows of `fedmi.mi.bench.reading`.
@@ -366,8 +366,8 @@ def bench(table: pd.DataFrame) -> Figure:
                 _bench_sizes(against_n, rows, looks)
             else:
                 against_n.set_axis_off()
-        panels[0, 0].set_ylabel("read (bits)")
-        panels[1, 0].set_ylabel("read less true (bits)")
+        panels[0, 0].set_ylabel("net MI read (bits)")
+        panels[1, 0].set_ylabel("net MI less truth (bits)")
         panels[0, 0].legend(fontsize=7)
         figure.suptitle(f"{table.dimension.iloc[0]} dimensions each", fontsize=10.5)
     return figure
@@ -375,8 +375,11 @@ def bench(table: pd.DataFrame) -> Figure:
 
 def _bench_truth(axes: Axes, rows: pd.DataFrame, looks: Mapping) -> None:
     for family, line in rows.groupby("family", sort=False):
-        means = line.groupby("asked_bits")[["true_bits", "bits"]].mean()
-        axes.plot(means.true_bits, means.bits, label=family, **looks[family])
+        means = line.groupby("asked_bits")[["true_bits", "net_bits", "perm_bits"]].mean()
+        axes.plot(means.true_bits, means.net_bits, label=family, **looks[family])
+        null = looks[family] | dict(marker="x", linestyle="", markersize=5)
+        axes.plot(means.true_bits, means.perm_bits, **null)
+    axes.plot([], [], "x", color="0.3", label="re-paired")
     top = rows.true_bits.max()
     axes.plot([0, top], [0, top], color="0.6", linewidth=0.8, zorder=1)
     axes.axhline(0, color="0.3", linewidth=0.8)
@@ -392,15 +395,15 @@ def _bench_sizes(axes: Axes, rows: pd.DataFrame, looks: Mapping) -> None:
     everywhere = truth.index[truth == truth.max()]
     for family, line in rows.groupby("family", sort=False):
         for asked in everywhere:
-            means = line[line.asked_bits == asked].groupby("n")[["true_bits", "bits"]].mean()
+            means = line[line.asked_bits == asked].groupby("n")[["true_bits", "net_bits"]].mean()
             style = looks[family] | (dict(markerfacecolor="none") if asked == 0 else {})
-            axes.plot(means.index, means.bits - means.true_bits, **style)
+            axes.plot(means.index, means.net_bits - means.true_bits, **style)
     axes.axhline(0, color="0.6", linewidth=0.8, zorder=1)
     axes.set_xscale("log")
     axes.set_yscale("symlog", linthresh=1)
     axes.margins(y=0.1)
     read = ", ".join(f"{asked:g}" for asked in everywhere if asked)
-    axes.set_title(f"{read} bits; open: nothing shared")
+    axes.set_title(f"{read} bits; open: asked for 0")
     axes.set_xlabel("N")
 
 

@@ -109,7 +109,14 @@ def test_truths_without_zero_are_refused(tmp_path):
     path = tmp_path / "bench.yaml"
     good = dict(dimension=3, seeds=100, truths=[0.0, 1.0], sizes=[100], sizes_truth=1.0)
     path.write_text(yaml.safe_dump(good))
-    assert params.load_bench(path).fingerprint() != ""
+    more = good | dict(draws=2)
+    other = tmp_path / "other.yaml"
+    other.write_text(yaml.safe_dump(more))
+    prints = [params.load_bench(p).fingerprint() for p in (path, path, other)]
+    assert prints[0] == prints[1] != prints[2]
+    path.write_text(yaml.safe_dump(good | dict(sizes=[200])))
+    with pytest.raises(params.ParamsError, match="sizes: 200 is above the 100 seeds"):
+        params.load_bench(path)
     path.write_text(yaml.safe_dump(good | dict(truths=[1.0, 2.0])))
     with pytest.raises(params.ParamsError, match="truths: .* must hold 0"):
         params.load_bench(path)

@@ -208,7 +208,7 @@ def test_a_bench_shows_truth_sizes_and_what_is_refused():
     row = dict.fromkeys(bench.COLUMNS, np.nan) | dict(dimension=3, draw=0, family="all directions")
     table = pd.DataFrame(
         row | dict(estimator=name, n=n, asked_bits=asked, true_bits=asked, ceiling_bits=ceiling)
-        | dict(bits=np.nan if n == 10 else asked - 1)
+        | dict(net_bits=np.nan if n == 10 else asked - 1)
         for name, ceiling in (("gaussian", np.nan), ("ksg", 6.0))
         for n, truths in ((10, (0.0, 4.0)), (100, (0.0, 2.0, 4.0)))
         for asked in truths

@@ -13,11 +13,11 @@ import jax
 import numpy as np
 
 from fedmi.mi import laws
-from fedmi.mi.pairwise import RANDOMISED, one_estimate
+from fedmi.mi.pairwise import one_estimate
 
 COLUMNS = [
-    "family", "dimension", "n", "asked_bits", "true_bits", "draw", "estimator", "bits", "low",
-    "high", "ceiling_bits", "why_not",
+    "family", "dimension", "n", "asked_bits", "true_bits", "draw", "estimator", "net_bits", "bits",
+    "perm_bits", "low", "high", "ceiling_bits", "why_not",
 ]  # fmt: skip
 
 BITS_A_DIRECTION = 2.0
@@ -68,6 +68,7 @@ def reading(
     draw: int,
     estimator: str,
     options: Mapping[str, Any],
+    permutations: int,
     key: jax.Array,
 ) -> dict[str, Any]:
     """Draws n samples of a law and estimates their MI.
@@ -82,6 +83,7 @@ def reading(
         draw: which of several data sets.
         estimator: its name.
         options: of the estimator.
+        permutations: re-pairings behind the null.
         key: a JAX random key, the same for a whole bench.
 
     Returns:
@@ -94,14 +96,17 @@ def reading(
     x, y = (a.astype(np.float32) for a in law.sample(sample_key, n))
     row = dict(
         family=family, dimension=dimension, n=n, asked_bits=mi_bits, true_bits=law.mi_bits,
-        draw=draw, estimator=estimator, bits=nan, low=nan, high=nan, ceiling_bits=nan, why_not="",
+        draw=draw, estimator=estimator, net_bits=nan, bits=nan, perm_bits=nan, low=nan, high=nan,
+        ceiling_bits=nan, why_not="",
     )  # fmt: skip
     try:
-        e = one_estimate(
-            x, y, estimator=estimator, permutations=0, options=options,
-            key=own_key if estimator in RANDOMISED else None,
-        ).estimate  # fmt: skip
+        pair = one_estimate(
+            x, y, estimator=estimator, permutations=permutations, options=options, key=own_key
+        )
     except ValueError as error:
         return row | dict(why_not=str(error))
-    low, high = e.interval
-    return row | dict(bits=e.bits, low=low, high=high, ceiling_bits=e.ceiling_bits)
+    low, high = pair.estimate.interval
+    return row | dict(
+        net_bits=pair.net_bits, bits=pair.estimate.bits, perm_bits=pair.perm_bits, low=low,
+        high=high, ceiling_bits=pair.estimate.ceiling_bits,
+    )  # fmt: skip

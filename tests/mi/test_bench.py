@@ -12,6 +12,7 @@ KEY = jax.random.key(0)
 
 def read(family, **changes):
     arguments = dict(dimension=6, n=4000, mi_bits=3.0, draw=0, estimator="gaussian", options={})
+    arguments |= dict(permutations=3)
     return bench.reading(family, **arguments | changes, key=KEY)
 
 
@@ -32,6 +33,9 @@ def test_the_gaussian_formula_reads_normal_laws_and_only_these():
         assert abs(row["bits"] - 3.0) < (row["high"] - row["low"]) / 1.96
     assert cubed["bits"] < 2.7
     assert heavy["bits"] - heavy["true_bits"] != pytest.approx(0, abs=0.02)
+    for row in (few, spread, cubed, heavy):
+        assert row["net_bits"] == row["bits"] - row["perm_bits"]
+    assert abs(few["perm_bits"]) < 0.05
     copula = read("few, cubed", estimator="gaussian_copula")
     assert copula["bits"] == pytest.approx(3.0, abs=0.15)
 
