@@ -9,10 +9,7 @@ import sys
 from pathlib import Path
 
 from fedmi import plotting, tables
-from fedmi.couplings import DEFAULT
-from fedmi.scopes import COUPLINGS
-
-COMPARED = tuple(f"-{name}" for name in COUPLINGS if name not in ("null", DEFAULT))
+from fedmi.couplings import OTHERS
 
 
 def publish(run: Path, target: Path, params: Path) -> list[Path]:
@@ -49,11 +46,20 @@ def publish(run: Path, target: Path, params: Path) -> list[Path]:
     copies = []
     for study in studies:
         for name in json.loads((study / "figures.json").read_text()):
-            if study.name.endswith(COMPARED) and not name.endswith(".csv"):
+            if study.name.endswith(tuple(f"-{name}" for name in OTHERS)) and not name.endswith(
+                ".csv"
+            ):
                 continue  # drawn in the comparison of couplings
             copies.append(shutil.copyfile(run / "figures" / name, target / name))
         copy = target / f"{study.name}-manifest.json"
         copies.append(shutil.copyfile(study / "manifest.json", copy))
+    newest = max((study / "figures.json").stat().st_mtime for study in studies)
+    for drawn in run.glob("couplings-*.json"):
+        if drawn.stat().st_mtime < newest:
+            raise FileNotFoundError(
+                f"{drawn.name} is older than some study; `make couplings SCALE={run.name}` draws "
+                "it again"
+            )
     for drawn in sorted([*run.glob("*.json"), *run.glob("*/*/figures.json")]):
         for name in json.loads(drawn.read_text()):
             copies.append(shutil.copyfile(run / "figures" / name, target / name))

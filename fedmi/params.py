@@ -3,6 +3,7 @@
 import difflib
 import inspect
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
@@ -13,7 +14,6 @@ import yaml
 from fedmi import scopes, tasks
 from fedmi.mi import bench
 from fedmi.store import fingerprint
-from fedmi.sweep import grid
 from fedmi.tasks.base import Task
 
 PROJECT = Path(__file__).resolve().parents[1]  # the clone, as the package is installed editable
@@ -147,8 +147,22 @@ class Sweep(pydantic.BaseModel):
         ]
 
     def points(self) -> dict[str, Task]:
-        """The task at every point of the grid, by name."""
-        return grid(self.studies()[0].make_task(), self.learning_rates, self.batch_sizes)
+        """The task at every point of the grid, by a name for files."""
+        task = self.studies()[0].make_task()
+        return {
+            f"rate-{rate:g}-batch-{size}": replace(
+                task,
+                learning_rate=rate,
+                batch_size=size,
+                options=dict(task.options) | dict(learning_rate=rate, batch_size=size),
+            )
+            for rate in self.learning_rates
+            for size in self.batch_sizes
+        }
+
+    def fingerprint(self) -> str:
+        """A short hash of what a point's row depends on besides the point."""
+        return fingerprint(self.model_dump(exclude={"couplings", "learning_rates", "batch_sizes"}))
 
 
 class Bench(pydantic.BaseModel):
@@ -274,7 +288,14 @@ def load_sweep(path: str | Path) -> Sweep:
     """
 
     def check_all(sweep: Sweep) -> None:
+        for option in {"learning_rate", "batch_size"} & set(sweep.options):
+            raise ValueError(f"options: {option} is what the sweep goes through; leave it out")
         for task in sweep.points().values():
+            if task.steps < 2:
+                raise ValueError(
+                    f"batch_sizes: {task.batch_size} makes one step of an epoch, which has no "
+                    "first and last"
+                )
             for study in sweep.studies():
                 check(study, task)
 

@@ -15,7 +15,7 @@ import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fedmi.sweep import limit_of
+from fedmi.mi.family import bonferroni_limit
 from fedmi.tables import HELD_OUT, first_k, write_whole
 
 STYLE = Path(__file__).with_name("fedmi.mplstyle")
@@ -259,7 +259,9 @@ def couplings(table: pd.DataFrame) -> Figure:
         panels[1, 0].set_ylabel("Euclidean distance")
         panels[1, 0].legend(fontsize=7)
         task = table.task.iloc[0]
-        figure.suptitle(f"{TITLES.get(task, task)}: six couplings", fontsize=10.5)
+        figure.suptitle(
+            f"{TITLES.get(task, task)}: six couplings, each on a scale of its own", fontsize=10.5
+        )
     return figure
 
 
@@ -274,6 +276,9 @@ def _coupled_reading(axes: Axes, rows: pd.DataFrame) -> None:
     )
     axes.axhline(0, color="0.3", linewidth=0.8)
     if rows.predicted_bits.notna().any():
+        half = 1.96 * rows.predicted_se
+        low, high = rows.predicted_bits - half, rows.predicted_bits + half
+        axes.fill_between(rows.iteration, low, high, color="0.25", alpha=0.15, lw=0)
         style = dict(color="0.25", linestyle=(0, (4, 2)), marker="x", markersize=4)
         axes.plot(rows.iteration, rows.predicted_bits, label="overlap alone", **style)
     if infinite:
@@ -311,7 +316,7 @@ def sweep(table: pd.DataFrame) -> Figure:
     names = list(table.coupling.unique())
     most = max(table.rise_bits.abs().max(), 10.0)
     scale = mpl.colors.SymLogNorm(linthresh=1.0, vmin=-most, vmax=most, base=10)
-    limit = limit_of(len(table))
+    limit = bonferroni_limit(len(table))
     with mpl.style.context(STYLE):
         figure, panels = plt.subplots(
             1, len(names), figsize=(3.4 * len(names) + 0.6, 3.4), sharey=True, squeeze=False,
@@ -319,12 +324,15 @@ def sweep(table: pd.DataFrame) -> Figure:
         )  # fmt: skip
         for axes, name in zip(panels[0], names, strict=True):
             rows = table[table.coupling == name]
+            rows = rows.assign(rise_bits=rows.rise_bits.mask(rows.infinite.eq(True)))
             rises = rows.pivot(index="learning_rate", columns="batch_size", values="rise_bits")
             errors = rows.pivot(index="learning_rate", columns="batch_size", values="rise_se")
             mesh = sns.heatmap(
                 rises, norm=scale, cmap="RdBu_r", cbar=False, ax=axes, linewidths=0.5
             ).collections[0]
             for (row, column), rise in np.ndenumerate(rises.to_numpy()):
+                if np.isnan(rise):  # infinite, or refused
+                    continue
                 error = errors.iat[row, column]
                 axes.text(
                     column + 0.5, row + 0.5, f"{rise:+.1f}\n±{1.96 * error:.1f}", ha="center",

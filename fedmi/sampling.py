@@ -389,7 +389,7 @@ def fill(
         sample_tile: the function that samples a tile for each of them.
         root, assets: its arguments.
         seeds: how many the stores shall hold.
-        pending: the tiles to compute.
+        pending: the tiles to compute; a store that has one already keeps what it has.
     """
     versions = provenance.versions()
     entry = dict(
@@ -405,6 +405,7 @@ def fill(
         seconds=None,
     )
     started = time.monotonic()
+    wanted = [set(samples.pending(seeds)) for samples in stores]
     for samples in stores:
         store.warn_of_versions(samples, versions)
         samples.clear_partial_files()
@@ -412,7 +413,9 @@ def fill(
         samples.record(entry)
     results = _compute(jax.jit(sample_tile), root, assets, stores[0].tile, pending)
     for tile, parts in track(results, total=len(pending), what="sampling", unit="tile"):
-        for samples, arrays in zip(stores, parts, strict=True):
+        for samples, own, arrays in zip(stores, wanted, parts, strict=True):
+            if tile not in own:
+                continue
             last = min(seeds - tile * samples.tile, samples.tile)  # the padding is not kept
             samples.write(tile, {name: array[:last] for name, array in arrays.items()})
     finished = dict(end=provenance.now(), seconds=round(time.monotonic() - started, 3))

@@ -2,47 +2,30 @@
 
 A client's data depend on neither, so that they are made once (digits: the features of augmented
 images) and every point of the grid trains on them. Each point has a store of its own, of the
-samples that `fedmi.sample` would take there.
+samples that `fedmi.sample` takes there with its default tile for a CPU.
 """
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
+from collections.abc import Mapping
 from functools import partial
+from math import nan
 from pathlib import Path
 
 import jax
 import pandas as pd
 import xarray as xr
-from scipy.stats import norm
 
 from fedmi import scopes, tables
 from fedmi.couplings import coupling_rows, trends
+from fedmi.mi.family import bonferroni_limit
 from fedmi.sampling import TILE, check_arguments, describe, fill, grid_sampler, matching
 from fedmi.store import open_existing
 from fedmi.tasks.base import Task
 
 COLUMNS = [
     "task", "coupling", "learning_rate", "batch_size", "steps", "n", "first_bits", "first_se",
-    "last_bits", "last_se", "rise_bits", "rise_se", "smallest_p_family", "distance_rise",
-    "distance_rise_se", "closer_first", "closer_last", "above_zero", "rises", "distance_rises",
+    "last_bits", "last_se", "rise_bits", "rise_se", "infinite", "smallest_p_family",
+    "distance_rise", "distance_rise_se", "closer_first", "closer_last", "why_not",
 ]  # fmt: skip
-
-
-def grid(
-    task: Task, learning_rates: Sequence[float], batch_sizes: Sequence[int]
-) -> dict[str, Task]:
-    """The task at every learning rate and batch size, by a name for files.
-
-    Raises:
-        ValueError: for a rate or a size that the task cannot have.
-    """
-    points = {}
-    for rate in learning_rates:
-        for size in batch_sizes:
-            options = dict(task.options) | dict(learning_rate=rate, batch_size=size)
-            point = replace(task, learning_rate=rate, batch_size=size, options=options)
-            points[f"rate-{rate:g}-batch-{size}"] = point
-    return points
 
 
 def sample_grid(
@@ -59,7 +42,7 @@ def sample_grid(
     What the folder holds is not computed again.
 
     Args:
-        points: name -> task, as `grid` gives them.
+        points: name -> task, as `fedmi.params.Sweep.points` gives them.
         seeds, clients, coupling, root_seed: see `fedmi.sample`.
         folder: where the stores <name>.zarr are.
 
@@ -85,10 +68,18 @@ def sample_grid(
         )
         existing = open_existing(path) if path.exists() else None
         stores.append(matching(existing, path, parameters, task))
-    pending = sorted(set().union(*(samples.pending(seeds) for samples in stores)))
-    if pending:
-        sampler = grid_sampler(variants, scope, clients, checkpoints, TILE)
-        fill(stores, sampler, jax.random.key(root_seed), assets, seeds, pending)
+    unfinished = [i for i, samples in enumerate(stores) if samples.pending(seeds)]
+    if unfinished:
+        sampler = grid_sampler(
+            [variants[i] for i in unfinished],
+            scope,
+            clients,
+            [checkpoints[i] for i in unfinished],
+            TILE,
+        )
+        filled = [stores[i] for i in unfinished]
+        pending = sorted(set().union(*(samples.pending(seeds) for samples in filled)))
+        fill(filled, sampler, jax.random.key(root_seed), assets, seeds, pending)
     return {name: samples.dataset(seeds) for name, samples in zip(points, stores, strict=True)}
 
 
@@ -99,22 +90,30 @@ def trend_row(samples: xr.Dataset, *, permutations: int) -> dict:
         samples: finite samples of a point.
         permutations: re-pairings of seeds behind the null.
 
-    Raises:
-        ValueError: if the samples are not what the Gaussian formula can take.
+    Returns:
+        The columns of `COLUMNS`. Where the Gaussian formula refuses the samples `why_not` says why,
+        and the numbers are nan.
     """
-    estimate = partial(tables.mi_rows, samples, estimator="gaussian", permutations=permutations)
-    iterations = samples.iteration.values.tolist()
-    mi = pd.DataFrame(tables.with_family_p([row for i in iterations for row in estimate(i)]))
-    distances = pd.DataFrame([row for i in iterations for row in tables.distance_rows(samples, i)])
-    (row,) = trends(pd.DataFrame(coupling_rows(mi, distances))).to_dict("records")
     attrs = samples.attrs
-    row |= dict(
+    row = dict.fromkeys(COLUMNS, nan) | dict(
+        task=attrs["task"],
+        coupling=attrs["coupling"],
         learning_rate=attrs["learning_rate"],
         batch_size=attrs["batch_size"],
         steps=samples.sizes["step"],
         n=samples.sizes["seed"],
+        why_not="",
     )
-    return {name: row[name] for name in COLUMNS}
+    estimate = partial(tables.mi_rows, samples, estimator="gaussian", permutations=permutations)
+    iterations = samples.iteration.values.tolist()
+    try:
+        rows = [row for i in iterations for row in estimate(i)]
+    except ValueError as error:
+        return row | dict(why_not=str(error))
+    mi = pd.DataFrame(tables.with_family_p(rows))
+    distances = pd.DataFrame([row for i in iterations for row in tables.distance_rows(samples, i)])
+    (trend,) = trends(pd.DataFrame(coupling_rows(mi, distances))).to_dict("records")
+    return row | {name: trend[name] for name in trend if name in COLUMNS}
 
 
 def read(folder: Path, coupling: str, params: str) -> pd.DataFrame:
@@ -132,7 +131,7 @@ def read(folder: Path, coupling: str, params: str) -> pd.DataFrame:
     if not path.exists():
         raise FileNotFoundError(
             f'there is no {path}: run the notebook 10_sweep_rates with params = "{params}" and '
-            f'coupling = "{coupling}" first, or `make sweep SCALE={Path(params).parts[-3]}`'
+            f'coupling = "{coupling}" first, or `make sweep SCALE={folder.parents[1].name}`'
         )
     return tables.read_csv(path)
 
@@ -144,7 +143,7 @@ def words(table: pd.DataFrame) -> str:
         table: rows of `trend_row`, of one task.
     """
     # So many points, each tested for itself: a point counts where it would among all of them.
-    limit = limit_of(len(table))
+    limit = bonferroni_limit(len(table))
     lines = [
         f"Learning rate x batch size, {table.n.min()} seeds, {len(table)} points: last less first "
         f"iteration of the Gaussian reading, in bits. A point counts as rising or falling beyond "
@@ -154,18 +153,18 @@ def words(table: pd.DataFrame) -> str:
         "|---|---|---|---|---|---|---|",
     ]
     for coupling, rows in table.groupby("coupling", sort=False):
-        z = rows.rise_bits / rows.rise_se
-        low, high = rows.loc[rows.rise_bits.idxmin()], rows.loc[rows.rise_bits.idxmax()]
+        told = rows[rows.rise_bits.notna() & ~rows.infinite.fillna(False).astype(bool)]
+        if told.empty:
+            lines.append(f"| `{coupling}` | {len(rows)} | 0 | 0 | {len(rows)} | | |")
+            continue
+        z = told.rise_bits / told.rise_se
+        up, down = (z > limit).sum(), (z < -limit).sum()
+        low, high = told.loc[told.rise_bits.idxmin()], told.loc[told.rise_bits.idxmax()]
         lines.append(
-            f"| `{coupling}` | {len(rows)} | {(z > limit).sum()} | {(z < -limit).sum()} "
-            f"| {(z.abs() <= limit).sum()} | {_point(low)} | {_point(high)} |"
+            f"| `{coupling}` | {len(rows)} | {up} | {down} | {len(rows) - up - down} "
+            f"| {_point(low)} | {_point(high)} |"
         )
     return "\n".join(lines) + "\n"
-
-
-def limit_of(points: int) -> float:
-    """How many standard errors are beyond chance at any of so many points."""
-    return float(norm.isf(0.025 / points))
 
 
 def _point(row: pd.Series) -> str:

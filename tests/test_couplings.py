@@ -1,3 +1,5 @@
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -18,23 +20,34 @@ def clients(common):
     return shared + own + noise
 
 
-def test_overlap_alone_is_predicted_from_clients_with_the_same_order():
-    theta = clients(common=EXAMPLES / 2)
-    ordered = xr.Dataset(
+def dataset(theta):
+    """Half of an epoch of ten steps."""
+    return xr.Dataset(
         dict(
             theta=(("seed", "client", "iteration", "parameter"), theta[:, :, None]),
             metric=(("seed", "client", "step"), np.zeros((SEEDS, 2, 10))),
         ),
         coords=dict(iteration=[5]),
     )
+
+
+def test_overlap_alone_is_predicted_from_clients_with_the_same_order():
+    theta = clients(common=EXAMPLES / 2)
     read = mi.gaussian(theta[:, 0], theta[:, 1]).bits
-    table = pd.DataFrame([dict(estimator="gaussian", iteration=5, net_bits=read)])
-    (predicted,) = couplings.predicted_bits(ordered, table).values()
+    row = dict(iteration=5, net_bits=read, net_se=0.04)
+    ((predicted, error),) = couplings.predicted_bits(dataset(theta), [row]).values()
     # Half of the examples seen, 5 of 10, are in common: r = 1/2 * 1/2.
     truth = -SIZE / 2 * np.log2(1 - 0.25**2)
     assert predicted == pytest.approx(truth, rel=0.1)
+    assert error == pytest.approx(0.01)
     e = mi.gaussian(*clients(common=EXAMPLES / 4).swapaxes(0, 1))
     assert e.interval[0] < predicted < e.interval[1]
+
+
+def test_what_does_not_stand_out_counts_by_the_square_of_the_share():
+    theta = clients(common=0)
+    row = dict(iteration=5, net_bits=0.8, net_se=0.04)
+    assert couplings.predicted_bits(dataset(theta), [row])[5] == pytest.approx((0.2, 0.01))
 
 
 def study(coupling, bits, distance, *, shared=0, p_family=1 / 21):
@@ -67,15 +80,20 @@ STUDIES = {
 }
 
 
-@pytest.fixture(scope="module")
-def table():
-    predicted = {1: 0.2, 20: 38.0}
-    rows = [
+PREDICTED = {1: (0.2, 0.01), 20: (38.0, 0.1)}
+
+
+def compared(predicted=None):
+    return pd.DataFrame(
         row
         for name, both in STUDIES.items()
         for row in couplings.coupling_rows(*both, predicted if name == "shared-source" else None)
-    ]
-    return pd.DataFrame(rows)
+    )
+
+
+@pytest.fixture(scope="module")
+def table():
+    return compared(PREDICTED)
 
 
 def test_rows_are_means_over_pairs_with_an_error(table):
@@ -84,7 +102,7 @@ def test_rows_are_means_over_pairs_with_an_error(table):
     assert last.net_bits == pytest.approx(25.0)
     assert last.net_se == pytest.approx(np.hypot(0.1, 0.1 / 5))
     assert (last.distance, last.distance_se, last.unmatched) == (1.5, 0.01, 2.0)
-    assert last.predicted_bits == 38.0
+    assert (last.predicted_bits, last.predicted_se) == (38.0, 0.1)
     assert table[table.coupling == "shared-init"].infinite.all()
 
 
@@ -96,22 +114,72 @@ def test_trends_say_yes_no_or_open(table):
     assert trends.above_zero.to_dict() == {
         "null": "open", "shared-source": "yes", "shared-source-order": "yes", "shared-init": "yes",
     }  # fmt: skip
+    assert trends.truth.tolist() == ["0", "finite", "finite", "infinite"]
     assert trends.rises.tolist() == ["open", "yes", "no", "infinite"]
     assert trends.distance_rises.tolist() == ["yes", "yes", "no", "open"]
+    assert trends.distance_peak.tolist() == [20, 20, 1, 20]
     assert trends.rise_bits["shared-source"] == pytest.approx(24.9)
     assert trends.rise_se["shared-source"] == pytest.approx(np.sqrt(2) * np.hypot(0.1, 0.02))
     assert trends.closer_last["shared-source"] == pytest.approx(0.25)
+    assert trends.closer_se["shared-source"] == pytest.approx(np.sqrt(1.25) * 0.01 / 2)
 
 
 def test_the_words_are_those_of_the_table(table):
     text = couplings.words(table)
-    assert "| `shared-source` | yes (p 0.05) | 0.10 ± 0.20 | 25.00 ± 0.20 | yes (+24.90" in text
+    assert (
+        "| `shared-source` | finite | yes (p 0.05) | 0.10 ± 0.20 | 25.00 ± 0.20 | yes (+24" in text
+    )
     assert "infinite on 264 directions, on the others 30.00" in text
+    assert "-0.100 ± 0.028, largest at 1 |" in text
+    assert "`shared-init` (the reading is infinite for `shared-init`)." in text
     assert "- The reading rises: `shared-source`; falls: `shared-source-order`." in text
-    assert "as the paper has it: `shared-source`; of these" in text
+    assert "before the end: `shared-source-order`." in text
+    assert "as the paper has it: `shared-source`. Of these" in text
     assert "clients of other seeds: `shared-source`." in text  # 50 % closer, then 25 %
-    assert "20: 38.00 predicted, 25.00 ± 0.20 read" in text
-    assert "overlap gives the sign of the rise and 37.8 bits of it, more than is read" in text
+    assert "20: 38.00 ± 0.20 predicted, 25.00 ± 0.20 read" in text
+
+
+@pytest.mark.parametrize(
+    ("predicted", "verdict"),
+    [
+        ((0.2, 38.0), "agree within 95 % errors at 1 of 2 .* is more than enough to explain it"),
+        ((0.2, 25.1), "agree within 95 % errors at 2 of 2 .* overlap explains all of it"),
+        ((0.2, 9.2), r"\+9.00 predicted: overlap explains 9.0 bits of it, and something else"),
+        ((9.0, 2.0), r"-7.00 predicted: overlap does not explain it"),
+    ],
+)
+def test_the_verdict_on_overlap_is_that_of_the_numbers(predicted, verdict):
+    made = {iteration: (bits, 0.1) for iteration, bits in zip((1, 20), predicted, strict=True)}
+    assert re.search(verdict, couplings.words(compared(made)))
+
+
+def test_where_order_does_not_matter_overlap_is_no_question():
+    rows = {name: couplings.coupling_rows(*both) for name, both in STUDIES.items()}
+    assert couplings.order_matters(rows["shared-source"], rows["shared-source-order"])
+    assert not couplings.order_matters(rows["null"], rows["null"])
+    assert "whatever the order, so that growing overlap explains nothing" in couplings.words(
+        compared()
+    )
+
+
+def test_tables_that_cannot_be_compared_are_refused(tmp_path):
+    def write(coupling, mi, distances):
+        folder = tmp_path / couplings.study_of("digits", coupling)
+        for name, rows in (("mi", mi), ("distances", distances)):
+            tables.write(rows.to_dict("records"), list(rows), folder / f"{name}.csv")
+
+    mi_of, apart = STUDIES["null"]
+    for coupling in COUPLINGS:
+        write(coupling, mi_of, apart)
+    write("shared-init", mi_of[mi_of.estimator == "ksg"], apart)
+    with pytest.raises(ValueError, match="digits-shared-init has no Gaussian reading"):
+        couplings.read(tmp_path, "digits")
+    write("shared-init", mi_of.drop(columns="p_family"), apart)
+    with pytest.raises(ValueError, match="no column p_family: an older fedmi wrote it; remove it"):
+        couplings.read(tmp_path, "digits")
+    write("shared-init", mi_of[mi_of.iteration == 1], apart)
+    with pytest.raises(ValueError, match="different checkpoints"):
+        couplings.read(tmp_path, "digits")
 
 
 def test_missing_studies_are_named(tmp_path):

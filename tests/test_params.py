@@ -73,6 +73,8 @@ def test_the_projects_own_sweeps_are_good(task):
         (dict(learning_rates=[0.1, 0.1]), "learning_rates: .* each may be named once"),
         (dict(couplings=["nil"]), "coupling: unknown name 'nil'"),
         (dict(seeds=25), "seeds: 25 cannot carry the covariance .* at least 26"),
+        (dict(batch_sizes=[4, 16]), "batch_sizes: 16 makes one step of an epoch"),
+        (dict(options=dict(learning_rate=0.1)), "options: learning_rate is what the sweep goes"),
         (dict(rates=[1.0]), "rates: no such key"),
     ],
 )
@@ -83,7 +85,11 @@ def test_a_bad_sweep_is_refused(tmp_path, changes, message):
     )  # fmt: skip
     path = tmp_path / "sweep.yaml"
     path.write_text(yaml.safe_dump(good))
-    assert len(params.load_sweep(path).points()) == 2
+    sweep = params.load_sweep(path)
+    assert len(sweep.points()) == 2
+    wider = sweep.model_copy(update=dict(learning_rates=[0.1, 0.2]))
+    longer = sweep.model_copy(update=dict(seeds=200))
+    assert sweep.fingerprint() == wider.fingerprint() != longer.fingerprint()
     path.write_text(yaml.safe_dump(good | changes))
     with pytest.raises(params.ParamsError, match=message):
         params.load_sweep(path)

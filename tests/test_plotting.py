@@ -137,6 +137,10 @@ def test_only_a_finished_run_is_published(tmp_path, capsys):
         (run / listed).write_text(json.dumps([name]))
         (run / "figures" / name).write_text(name)
     assert {path.name for path in figures.publish(run, target, params)} >= {"a.md", "b.md"}
+    os.utime(run / "couplings-signal.json", (0, 0))
+    with pytest.raises(FileNotFoundError, match="couplings-signal.json is older than some study"):
+        figures.publish(run, target, params)
+    os.utime(run / "couplings-signal.json")
     os.utime(drawn, (0, 0))  # sampled anew since
     with pytest.raises(FileNotFoundError, match="is not finished"):
         figures.publish(run, target, params)
@@ -158,7 +162,6 @@ def test_calibration_shows_what_fits_the_reading(bands):
         [row | dict(estimator="gaussian"), row | dict(estimator="ksg", truth_high=np.inf)]
     )
     axes = plotting.calibration(bands, trust).axes
-    assert axes[0].get_title(loc="left") or axes[0].get_title()
     titles = [a.get_title(loc="left") + a.get_title() for a in axes]
     assert titles[0].endswith("reads 2.00: truth 3.5 to 4.5")
     assert titles[1].endswith("reads 2.00: truth 3.5 upwards")
@@ -191,7 +194,7 @@ def test_couplings_stand_side_by_side():
 def test_a_sweep_is_a_map_of_rises_with_errors():
     table = pd.DataFrame(
         dict(task="digits", coupling=name, learning_rate=rate, batch_size=size)
-        | dict(rise_bits=20.0 if rate > 0.05 else -0.1, rise_se=1.0)
+        | dict(rise_bits=20.0 if rate > 0.05 else -0.1, rise_se=1.0, infinite=False)
         for name in ("null", "shared-source")
         for rate in (0.1, 0.01)
         for size in (5, 10)
@@ -202,6 +205,8 @@ def test_a_sweep_is_a_map_of_rises_with_errors():
     assert texts[0.5, 0.5].get_text() == "-0.1\n±2.0" and texts[0.5, 0.5].get_weight() == "normal"
     assert texts[1.5, 1.5].get_text() == "+20.0\n±2.0" and texts[1.5, 1.5].get_weight() == "bold"
     assert left.get_ylim() == (0, 2)
+    unknown = table.assign(infinite=table.batch_size == 5)
+    assert len(plotting.sweep(unknown).axes[0].texts) == 2
 
 
 def test_a_bench_shows_truth_sizes_and_what_is_refused():

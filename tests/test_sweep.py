@@ -3,16 +3,24 @@ import pandas as pd
 import pytest
 
 import fedmi
-from fedmi import sweep, tables
+from fedmi import params, store, sweep, tables
+from fedmi.mi.family import bonferroni_limit
 from tests import tiny
 
 RATES, SIZES = [0.125, 0.25], [4, 8]
+PLAN = params.Sweep(
+    task="tests.tiny:make",
+    couplings=["shared-source"],
+    learning_rates=RATES,
+    batch_sizes=SIZES,
+    seeds=1500,
+)
 ARGUMENTS = dict(clients=3, coupling="shared-source", root_seed=0)
 
 
 @pytest.fixture(scope="module")
 def points():
-    return sweep.grid(tiny.task, RATES, SIZES)
+    return PLAN.points()
 
 
 @pytest.fixture(scope="module")
@@ -30,8 +38,6 @@ def test_a_grid_has_every_rate_at_every_size(points):
     task = points["rate-0.125-batch-8"]
     assert (task.learning_rate, task.batch_size, task.steps) == (0.125, 8, 2)
     assert task.options == {"learning_rate": 0.125, "batch_size": 8, "examples": 16}
-    with pytest.raises(ValueError, match="batch_size: 5 does not divide the 16 examples"):
-        sweep.grid(tiny.task, RATES, [4, 5])
 
 
 def test_a_point_has_the_samples_that_it_would_have_alone(points, sampled):
@@ -53,13 +59,31 @@ def test_what_is_stored_is_not_sampled_again(points, sampled, folder, monkeypatc
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
 
 
+def test_a_larger_grid_spares_what_is_there_even_with_fewer_seeds(points, sampled, folder):
+    stores = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    more = PLAN.model_copy(update=dict(learning_rates=[0.125, 0.5], batch_sizes=[8])).points()
+    found = sweep.sample_grid(more, seeds=300, folder=folder, **ARGUMENTS)
+    assert found["rate-0.5-batch-8"].sizes["seed"] == 300
+    assert {path: path.stat().st_mtime_ns for path in stores} == stores
+    assert store.open_existing(folder / "rate-0.125-batch-8.zarr").seeds() == 1500
+
+
+def test_a_point_that_cannot_be_estimated_has_a_reason(points, sampled):
+    few = fedmi.finite(sampled["rate-0.25-batch-8"]).isel(seed=slice(22))
+    row = sweep.trend_row(few, permutations=20)
+    assert np.isnan(row["rise_bits"]) and "22 samples" in row["why_not"]
+    good = sweep.trend_row(fedmi.finite(sampled["rate-0.25-batch-8"]), permutations=20)
+    text = sweep.words(pd.DataFrame([row, good]))
+    assert "| `shared-source` | 2 | 1 | 0 | 1 |" in text
+
+
 def test_the_rise_is_the_known_one(points, sampled):
     for name, task in points.items():
         row = sweep.trend_row(fedmi.finite(sampled[name]), permutations=20)
         assert set(row) == set(sweep.COLUMNS)
         truth = tiny.mi_bits(task, task.steps) - tiny.mi_bits(task, 1)
         assert abs(row["rise_bits"] - truth) < 3 * row["rise_se"]
-        assert row["rises"] == "yes" and row["above_zero"] == "yes"
+        assert row["why_not"] == "" and not row["infinite"]
         assert (row["learning_rate"], row["batch_size"]) == (task.learning_rate, task.batch_size)
         assert (row["n"], row["steps"]) == (1500, task.steps)
 
@@ -67,13 +91,13 @@ def test_the_rise_is_the_known_one(points, sampled):
 def test_the_words_count_what_is_beyond_chance_at_any_point():
     rows = [
         dict.fromkeys(sweep.COLUMNS, 0.0)
-        | dict(coupling=coupling, learning_rate=rate, batch_size=10, n=2000)
+        | dict(coupling=coupling, learning_rate=rate, batch_size=10, n=2000, infinite=False)
         | dict(rise_bits=rise, rise_se=1.0)
         for coupling, rises in {"null": (0.5, -2.2), "shared-source": (9.0, -8.0)}.items()
         for rate, rise in zip(RATES, rises, strict=True)
     ]
-    assert sweep.limit_of(1) == pytest.approx(1.96, abs=1e-3)
-    assert sweep.limit_of(4) == pytest.approx(2.498, abs=1e-3)
+    assert bonferroni_limit(1) == pytest.approx(1.96, abs=1e-3)
+    assert bonferroni_limit(4) == pytest.approx(2.498, abs=1e-3)
     text = sweep.words(pd.DataFrame(rows))
     assert "| `null` | 2 | 0 | 0 | 2 | -2.20 ± 1.96 (rate 0.25, batch 10) |" in text
     assert "| `shared-source` | 2 | 1 | 1 | 0 |" in text
@@ -81,6 +105,6 @@ def test_the_words_count_what_is_beyond_chance_at_any_point():
 
 def test_a_missing_coupling_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="`make sweep SCALE=quick`"):
-        sweep.read(tmp_path, "null", "params/quick/sweep/digits.yaml")
+        sweep.read(tmp_path / "quick" / "sweep" / "digits", "null", "digits.yaml")
     tables.write([dict(coupling="null", n=1)], ["coupling", "n"], tmp_path / "null.csv")
-    assert sweep.read(tmp_path, "null", "x/y/z").coupling.tolist() == ["null"]
+    assert sweep.read(tmp_path, "null", "digits.yaml").coupling.tolist() == ["null"]

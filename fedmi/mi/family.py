@@ -6,6 +6,7 @@ Westfall and Young, Resampling-Based Multiple Testing (Wiley, 1993), section 2.6
 """
 
 import numpy as np
+from scipy.stats import norm
 
 
 def family_p_values(bits: np.ndarray, permuted: np.ndarray) -> np.ndarray:
@@ -13,7 +14,9 @@ def family_p_values(bits: np.ndarray, permuted: np.ndarray) -> np.ndarray:
 
     The probability that any of them is at most alpha is at most alpha if no pair is dependent. Each
     test's m + 1 values are first put on one scale, by their own mean and standard deviation, the
-    estimate included, so that under independence none of the m + 1 is special.
+    estimate included, so that the estimate is treated as any re-pairing is. (A shift of seeds is
+    one re-pairing of two clients, and nearly so of three.) No value is below 1 / (m + 1): twenty
+    re-pairings can just tell at 5 %, and only if none of them reads as much anywhere.
 
     Args:
         bits: (J,) estimates; infinite ones are beyond whatever re-pairing reads.
@@ -33,3 +36,8 @@ def family_p_values(bits: np.ndarray, permuted: np.ndarray) -> np.ndarray:
     largest = scores[:, 1:].max(axis=0)
     own = np.where(np.isfinite(bits), scores[:, 0], np.inf)
     return (1 + (largest >= own[:, None]).sum(axis=1)) / (1 + m)
+
+
+def bonferroni_limit(tests: int) -> float:
+    """How many standard errors away one of so many estimates has to be, at 5 % for all together."""
+    return float(norm.isf(0.025 / tests))

@@ -1,5 +1,6 @@
 """All that an estimate is worth, in one row: null, interval, ceiling, limit and calibration."""
 
+import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import nan
@@ -78,9 +79,12 @@ def report(
     for name in estimators:
         pair = calibration.own[name]
         if parts and np.isfinite(pair.estimate.bits):
-            subsamples[name] = subsample(
-                x, y, estimator=name, parts=parts, key=part_key, **options.get(name, {})
-            )
+            try:
+                subsamples[name] = subsample(
+                    x, y, estimator=name, parts=parts, key=part_key, **options.get(name, {})
+                )
+            except ValueError as error:  # a part without any spread: the calibration still holds
+                warnings.warn(f"{name}: no interval by subsampling: {error}", stacklevel=2)
         rows.append(_row(name, calibration, ranges.loc[name], subsamples.get(name)))
     return Report(pd.DataFrame(rows, columns=COLUMNS), calibration, subsamples)
 
