@@ -27,7 +27,7 @@ LOCK := $(if $(shell command -v flock),flock --nonblock --verbose .venv/study.lo
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
-	@echo "Variables: SCALE=quick|paper and CORES=n (study, couplings, sweep, estimators), ONLY=results/.../figures.json (one of them), PYTHON=python3.12 (first set-up)"
+	@echo "Variables: SCALE=quick|paper and CORES=n (study, couplings, sweep, estimators), ONLY=results/.../figures.json (one of them, with its SCALE), PYTHON=python3.12 (first set-up)"
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -254,7 +254,8 @@ def read(folder: Path, params: str) -> tuple[pd.DataFrame, pd.DataFrame, pd.Data
         if not path.exists():
             raise FileNotFoundError(
                 f'there is no {path}: run the notebook {notebook} with params = "{params}" first, '
-                f"or `make study SCALE={Path(params).parent.name}` for all studies"
+                f"or `make study SCALE={Path(params).parent.name}` for all studies "
+                "(`make couplings` for those of all couplings)"
             )
         found.append(read_csv(path))
     return found[0], found[1], found[2]
