@@ -257,7 +257,7 @@ def words(table: pd.DataFrame) -> str:
             f"| {row.rises}{rise} "
             f"| {row.distance_rise:+.3f} ± {1.96 * row.distance_rise_se:.3f}"
             f"{'' if row.distance_peak == last else f', largest at {row.distance_peak}'} "
-            f"| {100 * row.closer_first:.1f} %, {100 * row.closer_last:.1f} % "
+            f"| {_percent(row.closer_first)}, {_percent(row.closer_last)} "
             f"(± {196 * row.closer_se:.1f}) |"
         )
     lines += ["", *_sentences(trend, last), "", _overlap(table)]
@@ -266,6 +266,10 @@ def words(table: pd.DataFrame) -> str:
 
 def _shared(directions: float) -> str:
     return f"infinite on {directions:.0f} directions, on the others " if directions else ""
+
+
+def _percent(share: float) -> str:
+    return f"{round(100 * share, 1) + 0.0:.1f} %"  # no minus before a zero
 
 
 def _sentences(trend: pd.DataFrame, last: int) -> list[str]:
