@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from benchmarks import table
-from fedmi import figures
+from fedmi import couplings, figures, sweep, tables
 
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -169,6 +169,19 @@ def test_no_file_carries_a_registry_or_a_path_of_a_machine():
         assert here not in text, name
 
 
+@pytest.mark.parametrize(
+    ("name", "words"),
+    [
+        ("couplings-signal", couplings.words),
+        ("couplings-digits", couplings.words),
+        ("sweep-digits", sweep.words),
+    ],
+)
+def test_the_published_words_are_those_of_the_published_tables(name, words):
+    table = tables.read_csv(ROOT / "figures" / f"{name}.csv")
+    assert (ROOT / "figures" / f"{name}.md").read_text() == words(table)
+
+
 def test_the_readmes_rates_are_those_of_the_published_benchmark():
     assert table.excerpt(ROOT / "figures" / "performance.csv") in README
     assert "figures/performance.md" in README
@@ -178,5 +191,7 @@ def test_the_readmes_numbers_are_those_of_the_published_run():
     summary = figures.summary(ROOT / "figures")
     assert (ROOT / "figures" / "summary.md").read_text() == summary
     assert summary in README
+    assert (ROOT / "figures" / "couplings-digits.md").read_text() in README
+    assert (ROOT / "figures" / "sweep-digits.md").read_text() in README
     for name in re.findall(r"figures/[\w.-]+", README):
         assert (ROOT / name).is_file(), name
