@@ -99,7 +99,7 @@ def test_fewer_seeds_are_a_prefix_of_more(tmp_path):
 
 def test_stored_seeds_are_not_computed_again(tmp_path, monkeypatch):
     first = fedmi.sample(tiny.task, seeds=100, store=tmp_path / "a.zarr", **SETTINGS)
-    monkeypatch.setattr(sampling, "_run", lambda *_: pytest.fail("sampled again"))
+    monkeypatch.setattr(sampling, "fill", lambda *_: pytest.fail("sampled again"))
     again = fedmi.sample(tiny.task, seeds=100, store=tmp_path / "a.zarr", **SETTINGS)
     np.testing.assert_array_equal(first.theta, again.theta)
     fewer = fedmi.sample(tiny.task, seeds=70, store=tmp_path / "a.zarr", **SETTINGS)

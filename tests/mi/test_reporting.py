@@ -12,7 +12,7 @@ KEY = jax.random.key(0)
 
 @pytest.fixture(scope="module")
 def found():
-    x, y = LAW.sample(jax.random.key(1), 1200)
+    x, y = LAW.sample(jax.random.key(1), 500)
     return mi.report(x, y, truths=[0, 1, 2, 4], draws=2, key=KEY, options={"ksg": dict(k=4)})
 
 
