@@ -1,0 +1,22 @@
+"""Ways to make one model of the clients' models: pure functions, one a file, for `jax.vmap`.
+
+Each takes the clients' parameters (Q, t) and their weights n_q / n (Q,), and what else it needs by
+name, and returns one vector (t,). `over_seeds` checks samples and maps an aggregator over them.
+"""
+
+from fedmi.aggregation.fisher import fisher_mean
+from fedmi.aggregation.mapping import over_seeds
+from fedmi.aggregation.mean import weighted_mean
+from fedmi.aggregation.median import coordinate_median, geometric_median
+from fedmi.aggregation.precision import inverse_variance_mean
+from fedmi.aggregation.server_step import server_step
+
+__all__ = [
+    "coordinate_median",
+    "fisher_mean",
+    "geometric_median",
+    "inverse_variance_mean",
+    "over_seeds",
+    "server_step",
+    "weighted_mean",
+]

@@ -1,0 +1,160 @@
+from functools import partial
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from scipy.optimize import minimize
+
+from fedmi import aggregation
+from fedmi.aggregation import mapping
+
+Q, T = 3, 5
+DRAW = np.random.default_rng(0)
+POSITIVE = DRAW.uniform(0.5, 2.0, (Q, T))
+# The aggregators with what they need besides; `beside` has the clients in front where they differ.
+AGGREGATORS = {
+    "weighted_mean": (aggregation.weighted_mean, {}),
+    "coordinate_median": (aggregation.coordinate_median, {}),
+    "geometric_median": (aggregation.geometric_median, {}),
+    "server_step": (aggregation.server_step, {"download": np.zeros(T), "step": 1.0}),
+    "fisher_mean": (aggregation.fisher_mean, {"information": POSITIVE}),
+    "inverse_variance_mean": (aggregation.inverse_variance_mean, {"variances": POSITIVE}),
+}
+
+
+@pytest.fixture(scope="module", autouse=True)
+def double_precision():
+    with jax.enable_x64(True):
+        yield
+
+
+def clients(seed=0, n=4):
+    return np.random.default_rng(seed).standard_normal((n, Q, T))
+
+
+@pytest.mark.parametrize("name", AGGREGATORS)
+def test_equal_clients_are_what_they_are(name):
+    aggregator, beside = AGGREGATORS[name]
+    one = clients()[:, :1]
+    found = aggregation.over_seeds(aggregator, one.repeat(Q, axis=1), [1, 2, 5], **beside)
+    np.testing.assert_allclose(found, one[:, 0], rtol=1e-12)
+
+
+@pytest.mark.parametrize("name", AGGREGATORS)
+def test_the_order_of_clients_does_not_matter(name):
+    aggregator, beside = AGGREGATORS[name]
+    order, counts, w = [2, 0, 1], np.array([1, 2, 5]), clients()
+    turned = {k: v[order] if np.shape(v) == (Q, T) else v for k, v in beside.items()}
+    np.testing.assert_allclose(
+        aggregation.over_seeds(aggregator, w[:, order], counts[order], **turned),
+        aggregation.over_seeds(aggregator, w, counts, **beside),
+        rtol=1e-9,
+    )
+
+
+@pytest.mark.parametrize("name", sorted(AGGREGATORS.keys() - {"inverse_variance_mean"}))
+def test_a_client_with_twice_the_examples_counts_as_two(name):
+    aggregator, beside = AGGREGATORS[name]
+    w, twice = clients(), [0, 1, 2, 2]
+    doubled = {k: v[twice] if np.shape(v) == (Q, T) else v for k, v in beside.items()}
+    np.testing.assert_allclose(
+        aggregation.over_seeds(aggregator, w, [1, 1, 2], **beside),
+        aggregation.over_seeds(aggregator, w[:, twice], **doubled),
+        rtol=1e-9,
+    )
+
+
+def test_by_hand():
+    w = np.array([[[0.0, 10.0], [1.0, 20.0], [5.0, 60.0]]])
+    at = partial(aggregation.over_seeds, clients=w)
+    assert at(aggregation.weighted_mean)[0].tolist() == pytest.approx([2.0, 30.0])
+    assert at(aggregation.weighted_mean, counts=[1, 1, 2])[0].tolist() == [2.75, 37.5]
+    assert at(aggregation.coordinate_median)[0].tolist() == [1.0, 20.0]
+    # Half of the weight lies from 5 on: the middle between 1 and 5.
+    assert at(aggregation.coordinate_median, counts=[1, 1, 2])[0].tolist() == [3.0, 40.0]
+    assert at(aggregation.coordinate_median, counts=[1, 1, 3])[0].tolist() == [5.0, 60.0]
+    step = at(aggregation.server_step, download=np.array([1.0, 0.0]), step=2.0)
+    assert step[0].tolist() == pytest.approx([3.0, 60.0])
+    fisher = at(aggregation.fisher_mean, information=np.array([[1, 0], [3, 0], [0, 0.0]]))
+    assert fisher[0].tolist() == pytest.approx([0.75, 30.0])  # without information: the mean
+    variances = np.array([[1, 2], [1, 1], [np.inf, 2.0]])
+    inverse = at(aggregation.inverse_variance_mean, variances=variances)
+    assert inverse[0].tolist() == pytest.approx([0.5, (5 + 20 + 30) / 2])
+    certain = at(aggregation.inverse_variance_mean, variances=np.array([[0, 1], [1, 1], [1, 1.0]]))
+    assert certain[0].tolist() == pytest.approx([0.0, 30.0])
+
+
+@settings(max_examples=8, deadline=None)
+@given(seed=st.integers(0, 10**6), shift=st.floats(-1e3, 1e3))
+def test_the_geometric_median_is_where_the_distances_are_least(seed, shift):
+    w = clients(seed, 1) + shift
+    weights = np.array([0.2, 0.3, 0.5])
+
+    def distances(point):
+        return weights @ np.linalg.norm(w[0] - point, axis=1)
+
+    found = np.asarray(aggregation.over_seeds(aggregation.geometric_median, w, weights)[0])
+    best = min(minimize(distances, start, method="Nelder-Mead", tol=1e-10).fun for start in w[0])
+    assert distances(found) <= best * (1 + 1e-4)
+
+
+def test_what_is_symmetric_about_the_mean_has_its_medians_there():
+    centre = clients()[:, :1]
+    apart = np.random.default_rng(1).standard_normal((4, 1, T))
+    w = np.concatenate([centre - apart, centre, centre + apart], axis=1)
+    for median in (aggregation.coordinate_median, aggregation.geometric_median):
+        np.testing.assert_allclose(aggregation.over_seeds(median, w), w.mean(axis=1), atol=1e-4)
+
+
+def test_clients_of_one_law_have_the_mean_as_inverse_variance_mean():
+    w = clients()
+    found = aggregation.over_seeds(
+        aggregation.inverse_variance_mean, w, variances=np.tile(POSITIVE[:1], (Q, 1))
+    )
+    np.testing.assert_allclose(found, w.mean(axis=1))
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf, -np.inf])
+def test_medians_survive_a_client_that_is_not_finite(bad):
+    w = clients()
+    w[:, 1] = bad
+    found = np.asarray(aggregation.over_seeds(aggregation.coordinate_median, w))
+    others = w[:, [0, 2]]
+    assert (found >= others.min(axis=1)).all() and (found <= others.max(axis=1)).all()
+    found = aggregation.over_seeds(aggregation.geometric_median, w, [1, 2.5, 2])
+    np.testing.assert_allclose(found, w[:, 2], atol=1e-3)  # more than half of what is left
+
+
+@pytest.mark.parametrize("name", sorted(AGGREGATORS.keys() - {f.__name__ for f in mapping.ROBUST}))
+def test_others_refuse_a_client_that_is_not_finite(name):
+    aggregator, beside = AGGREGATORS[name]
+    w = clients()
+    w[2, 1, 3] = np.nan
+    with pytest.raises(ValueError, match="1 are not finite, the first client 1 of seed 2"):
+        aggregation.over_seeds(aggregator, w, **beside)
+
+
+def test_impossible_arguments_are_refused():
+    at = partial(aggregation.over_seeds, aggregation.weighted_mean)
+    with pytest.raises(ValueError, match=r"clients: shape \(3, 5\); it must be \(seeds"):
+        at(clients()[0])
+    with pytest.raises(ValueError, match=r"counts: shape \(2,\); 3 clients need one"):
+        at(clients(), [1, 2])
+    with pytest.raises(ValueError, match="counts: .* must be finite and above 0"):
+        at(clients(), [1, 0, 2])
+    w = clients()
+    w[:, 1:] = np.inf
+    with pytest.raises(ValueError, match="half of the weight or more"):
+        aggregation.over_seeds(aggregation.coordinate_median, w)
+
+
+def test_aggregators_can_be_compiled_and_mapped():
+    w = jnp.asarray(clients())
+    weights = jnp.full(Q, 1 / Q)
+    for name, (aggregator, beside) in AGGREGATORS.items():
+        one = aggregator(w[0], weights, **{k: jnp.asarray(v) for k, v in beside.items()})
+        found = aggregation.over_seeds(aggregator, w, **beside)
+        np.testing.assert_allclose(found[0], one, rtol=1e-9, err_msg=name)
