@@ -259,7 +259,7 @@ def sample(
     assets = task.assets()
     root = jax.random.key(root_seed)
     sampler = partial(tile_sampler, task, coupling, clients, checkpoints)
-    samples = _existing(store)
+    samples = existing(store)
     if tile is None:
         fitting = partial(fitting_tile, sampler, (root, np.int32(0), assets), devices.memory())
         tile = fitting() if samples is None else samples.tile
@@ -268,10 +268,9 @@ def sample(
         tile=tile,
     )  # fmt: skip
     samples = matching(samples, store, parameters, task)
-    pending = samples.pending(seeds)
-    if pending:
+    if samples.pending(seeds):
         sample_tile = sampler(tile)
-        fill([samples], lambda *a: [sample_tile(*a)], root, assets, seeds, pending)
+        fill([samples], lambda *a: [sample_tile(*a)], root, assets, seeds)
     return samples.dataset(seeds)
 
 
@@ -356,7 +355,8 @@ def describe(
         ) from None
 
 
-def _existing(path: str | Path | None) -> store.SampleStore | None:
+def existing(path: str | Path | None) -> store.SampleStore | None:
+    """The store in a folder, None where there is none."""
     return store.open_existing(Path(path)) if path is not None and Path(path).exists() else None
 
 
@@ -380,17 +380,17 @@ def fill(
     root: Array,
     assets: Assets,
     seeds: int,
-    pending: Sequence[int],
 ) -> None:
-    """Computes the pending tiles, writes each as it is done, and records the run.
+    """Computes the tiles that any store lacks, writes each as it is done, and records the run.
 
     Args:
-        stores: of equal tiles.
+        stores: of equal tiles, at least one unfinished; a tile that one has already it keeps.
         sample_tile: the function that samples a tile for each of them.
         root, assets: its arguments.
         seeds: how many the stores shall hold.
-        pending: the tiles to compute; a store that has one already keeps what it has.
     """
+    wanted = [set(samples.pending(seeds)) for samples in stores]
+    pending = sorted(set().union(*wanted))
     versions = provenance.versions()
     entry = dict(
         run=uuid.uuid4().hex,
@@ -405,7 +405,6 @@ def fill(
         seconds=None,
     )
     started = time.monotonic()
-    wanted = [set(samples.pending(seeds)) for samples in stores]
     for samples in stores:
         store.warn_of_versions(samples, versions)
         samples.clear_partial_files()

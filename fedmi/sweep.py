@@ -17,8 +17,7 @@ import xarray as xr
 from fedmi import scopes, tables
 from fedmi.couplings import coupling_rows, trends
 from fedmi.mi.family import bonferroni_limit
-from fedmi.sampling import TILE, check_arguments, describe, fill, grid_sampler, matching
-from fedmi.store import open_existing
+from fedmi.sampling import TILE, check_arguments, describe, existing, fill, grid_sampler, matching
 from fedmi.tasks.base import Task
 
 COLUMNS = [
@@ -66,8 +65,7 @@ def sample_grid(
         parameters = describe(
             task, assets, scope, clients=clients, checkpoints=kept, root_seed=root_seed, tile=TILE
         )
-        existing = open_existing(path) if path.exists() else None
-        stores.append(matching(existing, path, parameters, task))
+        stores.append(matching(existing(path), path, parameters, task))
     unfinished = [i for i, samples in enumerate(stores) if samples.pending(seeds)]
     if unfinished:
         sampler = grid_sampler(
@@ -78,8 +76,7 @@ def sample_grid(
             TILE,
         )
         filled = [stores[i] for i in unfinished]
-        pending = sorted(set().union(*(samples.pending(seeds) for samples in filled)))
-        fill(filled, sampler, jax.random.key(root_seed), assets, seeds, pending)
+        fill(filled, sampler, jax.random.key(root_seed), assets, seeds)
     return {name: samples.dataset(seeds) for name, samples in zip(points, stores, strict=True)}
 
 

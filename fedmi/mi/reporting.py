@@ -12,7 +12,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from fedmi.mi.calibrate import Calibration, calibrate
-from fedmi.mi.subsampling import PARTS, Subsamples, subsample
+from fedmi.mi.subsampling import Subsamples, fitting_parts, subsample
 
 COLUMNS = [
     "estimator", "net_bits", "perm_bits", "perm_sd", "p_value", "low", "high", "interval",
@@ -74,11 +74,11 @@ def report(
         key=calibrate_key, options=options,
     )  # fmt: skip
     ranges = calibration.ranges().set_index("estimator")
-    parts = _parts(calibration)
+    parts = fitting_parts(calibration.n, sum(calibration.ranks))
     subsamples, rows = {}, []
     for name in estimators:
         pair = calibration.own[name]
-        if parts and np.isfinite(pair.estimate.bits):
+        if len(parts) > 1 and np.isfinite(pair.estimate.bits):
             try:
                 subsamples[name] = subsample(
                     x, y, estimator=name, parts=parts, key=part_key, **options.get(name, {})
@@ -87,13 +87,6 @@ def report(
                 warnings.warn(f"{name}: no interval by subsampling: {error}", stacklevel=2)
         rows.append(_row(name, calibration, ranges.loc[name], subsamples.get(name)))
     return Report(pd.DataFrame(rows, columns=COLUMNS), calibration, subsamples)
-
-
-def _parts(calibration: Calibration) -> list[int]:
-    """Into how many parts the samples may be cut; [] if they are too few for a fit."""
-    least = 2 * sum(calibration.ranks)
-    parts = [m for m in PARTS if calibration.n // m >= max(least, 32)]
-    return parts if len(parts) > 1 else []
 
 
 def _row(name: str, calibration: Calibration, truth: pd.Series, parts: Subsamples | None) -> dict:

@@ -137,6 +137,16 @@ def _line(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple[float, flo
     return float(slope), float(intercept)
 
 
+def least_part(ranks: int) -> int:
+    """The fewest samples of a part, where x and y vary in so many directions together."""
+    return max(2 * ranks, 32)
+
+
+def fitting_parts(n: int, ranks: int) -> list[int]:
+    """Into how many parts n samples may be cut, out of `PARTS`."""
+    return [m for m in PARTS if n // m >= least_part(ranks)]
+
+
 def subsample(
     x: ArrayLike,
     y: ArrayLike,
@@ -166,8 +176,8 @@ def subsample(
     x, y = as_pair(x, y)
     n = len(x)
     if parts is None:
-        least = max(2 * (whiten(x, "x").rank + whiten(y, "y").rank), 32)
-        parts = [m for m in PARTS if n // m >= least]
+        ranks = whiten(x, "x").rank + whiten(y, "y").rank
+        parts, least = fitting_parts(n, ranks), least_part(ranks)
         if len(parts) < 2:
             raise ValueError(
                 f"{n} samples: a quarter of them must be at least {least}, twice the ranks of x "
