@@ -60,8 +60,8 @@ def chebyshev(x: ArrayLike, y: ArrayLike) -> float:
     return float(_of_seeds(x, y, NORMS["chebyshev"]).mean())
 
 
-def standard_error(x: ArrayLike, y: ArrayLike, *, metric: str = "euclidean") -> float:
-    """The standard error over seeds of the mean distance; nan for a single seed.
+def mean_and_error(x: ArrayLike, y: ArrayLike, *, metric: str = "euclidean") -> tuple[float, float]:
+    """The mean distance over seeds and its standard error, nan for a single seed.
 
     Args:
         x, y: (N, p).
@@ -72,7 +72,8 @@ def standard_error(x: ArrayLike, y: ArrayLike, *, metric: str = "euclidean") -> 
     """
     _check_metric(metric)
     distances = _of_seeds(x, y, NORMS[metric])
-    return float(distances.std(ddof=1) / np.sqrt(len(distances))) if len(distances) > 1 else np.nan
+    n = len(distances)
+    return float(distances.mean()), float(distances.std(ddof=1) / np.sqrt(n)) if n > 1 else np.nan
 
 
 METRICS = {"euclidean": euclidean, "manhattan": manhattan, "chebyshev": chebyshev}

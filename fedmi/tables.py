@@ -125,21 +125,24 @@ def distance_rows(samples: xr.Dataset, iteration: int) -> list[dict]:
     """
     key = jax.random.fold_in(jax.random.key(samples.attrs["root_seed"]), iteration)
     theta = samples.theta.sel(iteration=iteration).values
-    return [
-        dict(
-            _study(samples),
-            pair=f"{a}-{b}",
-            iteration=iteration,
-            metric=metric,
-            distance=measure(theta[:, a], theta[:, b]),
-            unmatched=distance.unmatched(
-                theta[:, a], theta[:, b], metric=metric, m=REPAIRINGS, key=key
-            ),
-            distance_se=distance.standard_error(theta[:, a], theta[:, b], metric=metric),
-        )
-        for metric, measure in distance.METRICS.items()
-        for a, b in combinations(range(samples.sizes["client"]), 2)
-    ]
+    rows = []
+    for metric in distance.METRICS:
+        for a, b in combinations(range(samples.sizes["client"]), 2):
+            x, y = theta[:, a], theta[:, b]
+            apart, error = distance.mean_and_error(x, y, metric=metric)
+            unmatched = distance.unmatched(x, y, metric=metric, m=REPAIRINGS, key=key)
+            rows.append(
+                dict(
+                    _study(samples),
+                    pair=f"{a}-{b}",
+                    iteration=iteration,
+                    metric=metric,
+                    distance=apart,
+                    unmatched=unmatched,
+                    distance_se=error,
+                )
+            )
+    return rows
 
 
 def learning_rows(
