@@ -13,7 +13,7 @@ import pandas as pd
 from jax.flatten_util import ravel_pytree
 
 from benchmarks.unchanged import FIGURES
-from fedmi import params, sampling, scopes, tables
+from fedmi import params, scopes, tables, training
 from fedmi.models.recurrent import RecurrentRegressor, dropout_masks
 from fedmi.models.recurrent_stack import recurrent_stack
 from fedmi.tasks.base import Task
@@ -55,7 +55,7 @@ def errors(study: params.Study) -> pd.DataFrame:
     """Relative distance of every client's parameters from those of float64, by quantile."""
     task = study.make_task()
     coupling = scopes.resolve(study.coupling, task.streams)
-    draw = sampling.over_seeds_and_clients(
+    draw = training.over_seeds_and_clients(
         lambda keys: draws(task, keys), jax.random.key(study.root_seed), coupling, CLIENTS
     )
     drawn = jax.jit(draw)(jnp.arange(SEEDS))

@@ -7,7 +7,7 @@ import jax
 import jax.numpy as jnp
 
 from benchmarks.work import Work
-from fedmi import Task, sampling, scopes, tasks
+from fedmi import Task, sampling, scopes, tasks, training
 from fedmi.models.recurrent import RecurrentRegressor, dropout_masks
 
 CLIENTS = 3
@@ -33,10 +33,10 @@ def plain_vmap(*, seeds: int) -> Work:
     root = jax.random.key(0)
 
     def one(keys):
-        theta, metric, clipped = sampling.train(task, keys, ())
+        theta, metric, clipped = training.train(task, keys, ())
         return theta[jnp.array(CHECKPOINTS) - 1], metric, clipped
 
-    train = jax.jit(sampling.over_seeds_and_clients(one, root, coupling, CLIENTS))
+    train = jax.jit(training.over_seeds_and_clients(one, root, coupling, CLIENTS))
 
     def run() -> None:
         jax.block_until_ready(train(jnp.arange(seeds)))
@@ -66,7 +66,7 @@ def _tiles(task: Task, seeds: int, tile: int) -> Work:
     root, assets = jax.random.key(0), task.assets()
 
     def run(tiles: int) -> None:
-        for _ in sampling._compute(sample_tile, root, assets, tile, range(tiles)):
+        for _ in sampling.compute_tiles(sample_tile, root, assets, tile, range(tiles)):
             pass
 
     devices = jax.local_device_count()

@@ -9,8 +9,8 @@ import xarray as xr
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
-from fedmi.sampling import over_seeds_and_clients
 from fedmi.tasks.base import Assets, Keys, Task
+from fedmi.training import over_seeds_and_clients
 
 SEEDS_AT_ONCE = 32
 
@@ -39,8 +39,9 @@ def held_out_metric(task: Task, samples: xr.Dataset, *, seeds: int) -> xr.DataAr
     coupling, clients = samples.attrs["scopes"], samples.sizes["client"]
     root, assets = jax.random.key(samples.attrs["root_seed"]), task.assets()
 
-    def one(keys: Keys, thetas: Array, assets: Assets) -> Array:
+    def one(keys: Keys, thetas: Array, later: Array | None, assets: Assets) -> Array:
         download, unravel = ravel_pytree(task.init(keys))
+        download = download if later is None else later
         data = task.held_out(keys, assets)
 
         def metric(theta):
@@ -49,9 +50,9 @@ def held_out_metric(task: Task, samples: xr.Dataset, *, seeds: int) -> xr.DataAr
         return jax.lax.map(metric, jnp.concatenate([download[None], thetas]))
 
     @jax.jit
-    def evaluate(seeds: Array, thetas: Array, assets: Assets) -> Array:
+    def evaluate(seeds: Array, thetas: Array, later: Array | None, assets: Assets) -> Array:
         with_assets = partial(one, assets=assets)
-        return over_seeds_and_clients(with_assets, root, coupling, clients)(seeds, thetas)
+        return over_seeds_and_clients(with_assets, root, coupling, clients)(seeds, thetas, later)
 
     if not samples.sizes["seed"]:
         raise ValueError(
@@ -64,7 +65,10 @@ def held_out_metric(task: Task, samples: xr.Dataset, *, seeds: int) -> xr.DataAr
         block = samples.isel(seed=slice(first, first + SEEDS_AT_ONCE))
         # The last block is filled up with its own first seeds, so that all compile to one call.
         filled = np.resize(np.arange(block.sizes["seed"]), SEEDS_AT_ONCE)
-        values = evaluate(block.seed.values[filled], block.theta.values[filled], assets)
+        later = None
+        if "download" in block:  # of a later round, the same for all clients
+            later = np.repeat(block.download.values[filled][:, None], clients, axis=1)
+        values = evaluate(block.seed.values[filled], block.theta.values[filled], later, assets)
         parts.append(np.asarray(values)[: block.sizes["seed"]])
     return xr.DataArray(
         np.concatenate(parts),

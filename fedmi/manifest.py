@@ -81,6 +81,7 @@ def samples_of(folder: Path, params: str) -> xr.Dataset:
         checkpoints=study.checkpoints,
         root_seed=study.root_seed,
         tile=study.tile or samples.tile,
+        **study.federated(task),
     )
     store.check_parameters(samples, asked | dict(assets=samples.parameters["assets"]))
     return finite(samples.dataset(seeds))

@@ -11,7 +11,7 @@ import numpy as np
 import pydantic
 import yaml
 
-from fedmi import scopes, tasks
+from fedmi import federation, scopes, tasks
 from fedmi.mi import bench
 from fedmi.store import fingerprint
 from fedmi.tasks.base import Task
@@ -40,6 +40,7 @@ class Study(pydantic.BaseModel):
         checkpoints: the iterations whose parameters are kept.
         root_seed: the seed of all randomness.
         tile: seeds computed at once (see `fedmi.sample`); memory grows with it.
+        rounds, aggregator, examples: of federated learning (see `fedmi.sample`).
         estimators: of mutual information.
         permutations: re-pairings of seeds behind every null.
         neighbours: k of the k-nearest-neighbour estimator, or several, of which figures show the
@@ -60,6 +61,9 @@ class Study(pydantic.BaseModel):
     checkpoints: list[pydantic.PositiveInt] = pydantic.Field(min_length=1)
     root_seed: int = pydantic.Field(default=0, ge=0, lt=2**32)
     tile: pydantic.PositiveInt | None = None
+    rounds: pydantic.PositiveInt = 1
+    aggregator: str = federation.MEAN
+    examples: list[pydantic.PositiveInt] | None = None
     estimators: list[Estimator] = pydantic.Field(default=["gaussian", "ksg"], min_length=1)
     permutations: int = pydantic.Field(default=FEWEST_PERMUTATIONS, ge=FEWEST_PERMUTATIONS)
     neighbours: pydantic.PositiveInt | list[pydantic.PositiveInt] = 3
@@ -84,6 +88,10 @@ class Study(pydantic.BaseModel):
     def make_task(self) -> Task:
         """The task with its options."""
         return tasks.get(self.task, **self.options)
+
+    def federated(self, task: Task) -> dict[str, Any]:
+        """What its samples depend on besides one epoch (`fedmi.federation.describe`)."""
+        return federation.describe(task, self.clients, self.rounds, self.aggregator, self.examples)
 
     def options_of(self, estimator: Estimator) -> dict[str, Any]:
         """The arguments that an estimator of mutual information takes from the study."""
@@ -163,6 +171,62 @@ class Sweep(pydantic.BaseModel):
     def fingerprint(self) -> str:
         """A short hash of what a point's row depends on besides the point."""
         return fingerprint(self.model_dump(exclude={"couplings", "learning_rates", "batch_sizes"}))
+
+
+SKEWED = "skewed"
+
+
+class Aggregation(pydantic.BaseModel):
+    """A comparison of aggregators on one task.
+
+    Attributes:
+        task, options, clients, checkpoints, root_seed: as in `Study`.
+        settings: named couplings, and "skewed": the default coupling with clients unlike each other.
+        skew: the further options of the task in that setting.
+        fitting_seeds: on which is fitted what aggregators have to learn.
+        judged_seeds: on which they are judged.
+        oracle_seeds: how many of the judged seeds are searched for the best that was possible.
+    """
+
+    model_config = pydantic.ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    task: str
+    options: dict[str, Any] = {}
+    skew: dict[str, Any] = {}
+    settings: list[str] = pydantic.Field(min_length=1)
+    clients: int = pydantic.Field(default=3, ge=3)
+    checkpoints: list[pydantic.PositiveInt] = pydantic.Field(min_length=1)
+    fitting_seeds: int = pydantic.Field(ge=16)
+    judged_seeds: int = pydantic.Field(ge=2)
+    oracle_seeds: int = pydantic.Field(ge=2)
+    root_seed: int = pydantic.Field(default=0, ge=0, lt=2**32)
+
+    @pydantic.field_validator("settings")
+    @classmethod
+    def _each_once(cls, value: list) -> list:
+        if len(set(value)) < len(value):
+            raise ValueError("each may be named once")
+        return value
+
+    def study(self, setting: str) -> Study:
+        """The study of all seeds that a setting needs."""
+        skewed = setting == SKEWED
+        return Study(
+            task=self.task,
+            options=self.options | (self.skew if skewed else {}),
+            coupling="shared-source" if skewed else setting,
+            clients=self.clients,
+            seeds=self.fitting_seeds + self.judged_seeds,
+            checkpoints=self.checkpoints,
+            root_seed=self.root_seed,
+            estimators=["ksg"],
+            neighbours=1,
+            permutations=FEWEST_PERMUTATIONS,
+        )
+
+    def fingerprint(self) -> str:
+        """A short hash of what a setting's tables depend on besides the setting."""
+        return fingerprint(self.model_dump(exclude={"settings"}))
 
 
 class Bench(pydantic.BaseModel):
@@ -303,6 +367,32 @@ def load_sweep(path: str | Path) -> Sweep:
     return _checked(find(path), Sweep, check_all)
 
 
+def load_aggregation(path: str | Path) -> Aggregation:
+    """Reads and checks the params file of a comparison of aggregators.
+
+    Raises:
+        ParamsError: naming the file, the key, what was wrong and what would be right.
+    """
+
+    def check_all(plan: Aggregation) -> None:
+        if plan.oracle_seeds > plan.judged_seeds:
+            raise ValueError(
+                f"oracle_seeds: {plan.oracle_seeds} is above the {plan.judged_seeds} judged seeds"
+            )
+        if SKEWED in plan.settings and not plan.skew:
+            raise ValueError(
+                "skew: the setting `skewed` needs the options that make clients unlike"
+            )
+        for setting in plan.settings:
+            study = plan.study(setting)
+            task = study.make_task()
+            if task.held_out is None:
+                raise ValueError(f"task: {plan.task!r} has no held-out data to judge on")
+            check(study, task)
+
+    return _checked(find(path), Aggregation, check_all)
+
+
 def load_bench(path: str | Path) -> Bench:
     """Reads and checks the params file of a test of estimators.
 
@@ -363,6 +453,7 @@ def check(study: Study, task: Task) -> None:
         ValueError: naming the key, what was wrong, and what would be right.
     """
     scopes.check_varies(scopes.resolve(study.coupling, task.streams))
+    study.federated(task)
     if study.checkpoints != sorted(set(study.checkpoints)):
         raise ValueError(f"checkpoints: {study.checkpoints} must be ascending, without repeats")
     if study.checkpoints[-1] > task.steps:

@@ -1,6 +1,6 @@
-"""Local SGD of one client, and the sampler that repeats it over seeds.
+"""The sampler: local SGD of every client, repeated over seeds.
 
-The sampler is `jax.vmap` of one client's epoch over clients and seeds, compiled once for a tile of
+It is `jax.vmap` of one client's epoch over clients and seeds, compiled once for a tile of
 seeds. Tiles have one fixed size, so that a seed's numbers do not depend on how many others are
 asked for, and each tile runs whole on one device, so that they do not depend on the devices.
 """
@@ -18,116 +18,57 @@ from typing import Any
 import jax
 import jax.numpy as jnp
 import numpy as np
-import optax
 import xarray as xr
 from jax import Array
-from jax.flatten_util import ravel_pytree
 
-from fedmi import devices, provenance, scopes, store, tasks
+from fedmi import devices, federation, provenance, scopes, store, tasks
 from fedmi.progress import track
-from fedmi.tasks.base import Assets, Data, Keys, Task
+from fedmi.tasks.base import Assets, Keys, Task
+from fedmi.training import over_seeds_and_clients, train, train_on
 
 TILE = 256
 LARGEST_TILE = 4096
 NETWORKS_IN_CACHE = 128
 
 
-def train(task: Task, keys: Keys, assets: Assets) -> tuple[Array, Array, Array]:
-    """One epoch of local SGD at one client (Step 2 of the paper's introduction).
-
-    Args:
-        task: the task.
-        keys: the client's keys, stream -> key.
-        assets: the task's assets.
-
-    Returns:
-        theta of shape (steps, t), the parameters after each step; the metric of shape (steps,),
-        taken on each minibatch before the step that uses it, thus on examples not yet seen; and
-        whether each step's gradient was clipped, of shape (steps,).
-    """
-    return train_on(task, keys, task.data(keys, assets))
-
-
-def train_on(task: Task, keys: Keys, data: Data) -> tuple[Array, Array, Array]:
-    """`train` on data that are there already, as `task.data` makes them."""
-    params = task.init(keys)
-    optimizer = task.optimizer
-    order = jax.random.permutation(keys[task.stream("order")], task.examples)
-    for leaf in jax.tree.leaves(data):
-        if leaf.shape[:1] != (task.examples,):
-            raise ValueError(
-                f"data: an array of shape {leaf.shape}, whose first axis must count the "
-                f"{task.examples} examples of the task {task.name!r}"
-            )
-    batches = jax.tree.map(
-        lambda a: a[order].reshape(task.steps, task.batch_size, *a.shape[1:]), data
-    )
-    dropout = task.stream("dropout")
-
-    def step(carry, inputs):
-        params, state = carry
-        index, batch = inputs
-        key = None if dropout is None else jax.random.fold_in(keys[dropout], index)
-        (_, metric), gradient = jax.value_and_grad(task.loss, has_aux=True)(params, batch, key)
-        clipped = (
-            jnp.zeros((), bool)
-            if task.clip_norm is None
-            else optax.tree.norm(gradient) > task.clip_norm
-        )
-        updates, state = optimizer.update(gradient, state, params)
-        params = optax.apply_updates(params, updates)
-        return (params, state), (ravel_pytree(params)[0], metric, clipped)
-
-    carry = (params, optimizer.init(params))
-    _, history = jax.lax.scan(step, carry, (jnp.arange(task.steps), batches))
-    return history
-
-
-def over_seeds_and_clients(
-    one: Callable[..., Any], root: Array, coupling: Mapping[str, str], clients: int
-) -> Callable[..., Any]:
-    """Maps a function of one client of one seed over seeds and all clients.
-
-    A stream's key is folded in with the seed (the client) only if it differs between them, so that
-    `jax.vmap` computes what depends on the other streams alone once, not once a seed (a client).
-
-    Args:
-        one: (keys, *rest) -> a pytree of arrays, for one client of one seed.
-        root: the study's root key.
-        coupling: stream -> scope.
-        clients: number of clients.
-
-    Returns:
-        A function (seeds of shape (n,), *rest) -> the pytree with the axes (seed, client) in
-        front, as each of `rest` has them.
-    """
-
-    def of_seed_and_client(seed: Array, client: Array, *rest: Any) -> Any:
-        return one(scopes.client_keys(root, coupling, seed=seed, client=client), *rest)
-
-    def over_both(seeds: Array, *rest: Any) -> Any:
-        over_seeds = jax.vmap(of_seed_and_client, (0, None, *(0 for _ in rest)))
-        over_clients = jax.vmap(over_seeds, (None, 0, *(1 for _ in rest)), out_axes=1)
-        return over_clients(seeds, jnp.arange(clients), *rest)
-
-    return over_both
-
-
 def tile_sampler(
-    task: Task, coupling: Mapping[str, str], clients: int, checkpoints: Sequence[int], tile: int
+    task: Task,
+    coupling: Mapping[str, str],
+    clients: int,
+    checkpoints: Sequence[int],
+    tile: int,
+    *,
+    rounds: int = 1,
+    aggregator: str = federation.MEAN,
+    client_examples: Sequence[int] | None = None,
 ) -> Callable[[Array, Array, Assets], dict[str, Array]]:
     """The function, to be compiled, that samples one tile of seeds.
+
+    Args:
+        rounds, aggregator, client_examples: as `fedmi.federation.describe` gives them.
 
     Returns:
         A function (root key, index of the tile's first seed, assets) -> theta of shape
         (tile, clients, checkpoints, t), metric (tile, clients, steps) and the number of clipped
-        steps (tile, clients).
+        steps (tile, clients); from the second round on also the download (tile, t).
     """
 
     def one(keys: Keys, assets: Assets) -> dict[str, Array]:
-        return _kept(checkpoints, *train(task, keys, assets))
+        if rounds == 1 and client_examples is None:
+            return _kept(checkpoints, *train(task, keys, assets))
+        history, servers = federation.train_rounds(
+            task, keys, assets, rounds=rounds, aggregator=federation.aggregator_of(aggregator),
+            examples=client_examples or [task.examples] * clients,
+        )  # fmt: skip
+        return _kept(checkpoints, *history) | (dict(download=servers[-2]) if rounds > 1 else {})
 
-    return _tile_of(one, coupling, clients, tile)
+    sample_tile = _tile_of(one, coupling, clients, tile)
+
+    def with_one_download(root: Array, first: Array, assets: Assets) -> dict[str, Array]:
+        arrays = sample_tile(root, first, assets)
+        return arrays | (dict(download=arrays["download"][:, 0]) if rounds > 1 else {})
+
+    return with_one_download
 
 
 def grid_sampler(
@@ -167,12 +108,32 @@ def _kept(
 def _tile_of(
     one: Callable[[Keys, Assets], Any], coupling: Mapping[str, str], clients: int, tile: int
 ) -> Callable[[Array, Array, Assets], Any]:
-    """Maps a function of one client of one seed over a tile, block by block."""
+    """Maps a function of one client of one seed over a tile."""
+
+    def of_seeds(root: Array, seeds: Array, assets: Assets) -> Any:
+        mapped = over_seeds_and_clients(lambda keys: one(keys, assets), root, coupling, clients)
+        return mapped(seeds)
+
+    return over_tile(of_seeds, clients, tile)
+
+
+def over_tile(
+    of_seeds: Callable[[Array, Array, Assets], Any], clients: int, tile: int
+) -> Callable[[Array, Array, Assets], Any]:
+    """Maps a function of several seeds over a tile, block by block.
+
+    Args:
+        of_seeds: (root key, seeds (n,), assets) -> a pytree of arrays (n, ...).
+        clients: of a seed.
+        tile: seeds.
+
+    Returns:
+        A function (root key, index of the tile's first seed, assets) -> arrays (tile, ...).
+    """
 
     def sample_tile(root: Array, first: Array, assets: Assets) -> Any:
-        mapped = over_seeds_and_clients(lambda keys: one(keys, assets), root, coupling, clients)
         seeds = (first + jnp.arange(tile)).reshape(-1, block_size(tile, clients))
-        blocks = jax.lax.map(mapped, seeds)
+        blocks = jax.lax.map(lambda block: of_seeds(root, block, assets), seeds)
         return jax.tree.map(lambda a: a.reshape(tile, *a.shape[2:]), blocks)
 
     return sample_tile
@@ -221,8 +182,15 @@ def sample(
     root_seed: int = 0,
     store: str | Path | None = None,
     tile: int | None = None,
+    rounds: int = 1,
+    aggregator: str = federation.MEAN,
+    examples: Sequence[int] | None = None,
 ) -> xr.Dataset:
     """Samples client-computed parameters: one epoch of local SGD for every client of every seed.
+
+    By default that epoch is the first; with `rounds` R it is the epoch of round R, after R - 1
+    rounds of download, local SGD, and aggregation. What the clients of a seed download then differs
+    from seed to seed, and they share it.
 
     Seeds that the store holds already are not computed again, so that an interrupted call goes on
     where it stopped and a larger `seeds` adds to a smaller one: the first 2,000 of 22,000 are the
@@ -240,12 +208,18 @@ def sample(
         tile: seeds a tile: what is computed at once, and a shard of the store. Memory grows with
             it. By default that of the store if it is there already, else 256 on a CPU, and on a
             GPU as many as half of its memory holds.
+        rounds: the round R of federated learning whose epoch is sampled.
+        aggregator: how the server makes one model of the clients', by name: "weighted_mean",
+            "coordinate_median", "geometric_median" or "package.module:attribute".
+        examples: n_q, how many of the task's examples each client has, in whole minibatches; it
+            weighs by them in the aggregate, and after as many steps rests. All by default.
 
     Returns:
         A dataset, opened lazily, of theta (seed, client, iteration, parameter) float32, metric
         (seed, client, step) float32, taken on each step's minibatch before the step, and clipped
-        (seed, client), the number of steps whose gradient was clipped. Its attributes are what the
-        samples depend on.
+        (seed, client), the number of steps whose gradient was clipped; for `rounds` above 1 also
+        download (seed, parameter), where the clients started. Its attributes are what the samples
+        depend on.
 
     Raises:
         ValueError: for impossible arguments.
@@ -258,14 +232,15 @@ def sample(
     scopes.check_varies(coupling)
     assets = task.assets()
     root = jax.random.key(root_seed)
-    sampler = partial(tile_sampler, task, coupling, clients, checkpoints)
+    federated = federation.describe(task, clients, rounds, aggregator, examples)
+    sampler = partial(tile_sampler, task, coupling, clients, checkpoints, **federated)
     samples = existing(store)
     if tile is None:
         fitting = partial(fitting_tile, sampler, (root, np.int32(0), assets), devices.memory())
         tile = fitting() if samples is None else samples.tile
     parameters = describe(
         task, assets, coupling, clients=clients, checkpoints=checkpoints, root_seed=root_seed,
-        tile=tile,
+        tile=tile, **federated,
     )  # fmt: skip
     samples = matching(samples, store, parameters, task)
     if samples.pending(seeds):
@@ -323,8 +298,13 @@ def describe(
     checkpoints: Sequence[int],
     root_seed: int,
     tile: int,
+    **federated: Any,
 ) -> dict[str, Any]:
     """What samples depend on, in JSON's types.
+
+    Args:
+        task, assets, coupling, clients, checkpoints, root_seed, tile: as for `sample`, checked.
+        **federated: as `fedmi.federation.describe` gives it.
 
     Raises:
         ValueError: if the task's options cannot be written as JSON.
@@ -345,6 +325,7 @@ def describe(
         clients=int(clients),
         checkpoints=list(checkpoints),
         tile=int(tile),
+        **federated,
     )
     try:
         return json.loads(json.dumps(description))
@@ -410,7 +391,7 @@ def fill(
         samples.clear_partial_files()
         samples.grow(seeds)
         samples.record(entry)
-    results = _compute(jax.jit(sample_tile), root, assets, stores[0].tile, pending)
+    results = compute_tiles(jax.jit(sample_tile), root, assets, stores[0].tile, pending)
     for tile, parts in track(results, total=len(pending), what="sampling", unit="tile"):
         for samples, own, arrays in zip(stores, wanted, parts, strict=True):
             if tile not in own:
@@ -422,7 +403,7 @@ def fill(
         samples.record(entry | finished)
 
 
-def _compute(
+def compute_tiles(
     sample_tile: Callable[..., Sequence[dict[str, Array]]],
     root: Array,
     assets: Assets,

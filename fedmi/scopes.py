@@ -23,29 +23,31 @@ import jax
 from jax import Array
 
 SCOPES = ("fixed", "client", "shared", "independent")
-ROLES = ("init", "source", "variation", "order", "dropout")
+ROLES = ("init", "source", "variation", "order", "dropout", "skew")
 
-# Per named coupling, the scope of a stream by the part (role) that it plays in the task.
+# Per named coupling, the scope of a stream by the part (role) that it plays in the task. What makes
+# a client unlike the others, `skew`, belongs to the client, whatever is shared.
 COUPLINGS: Mapping[str, Mapping[str, str]] = {
     "null": dict(
         init="fixed", source="client", variation="client", order="independent",
-        dropout="independent",
+        dropout="independent", skew="client",
     ),
-    "independent": dict.fromkeys(ROLES, "independent"),
+    "independent": dict.fromkeys(ROLES, "independent") | dict(skew="client"),
     "shared-source": dict(
         init="fixed", source="shared", variation="independent", order="independent",
-        dropout="independent",
+        dropout="independent", skew="client",
     ),
     "shared-source-order": dict(
         init="fixed", source="shared", variation="independent", order="shared",
-        dropout="independent",
+        dropout="independent", skew="client",
     ),
     "shared-init": dict(
         init="shared", source="client", variation="client", order="independent",
-        dropout="independent",
+        dropout="independent", skew="client",
     ),
     "shared-order": dict(
         init="fixed", source="client", variation="client", order="shared", dropout="shared",
+        skew="client",
     ),
 }  # fmt: skip
 

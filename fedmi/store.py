@@ -22,7 +22,6 @@ import zarr
 
 SCHEMA = 1
 ATTRIBUTE = "fedmi"  # the group's one attribute; everything else lies inside it
-PER_SEED = ("theta", "metric", "clipped")
 
 
 class StoreError(ValueError):
@@ -43,6 +42,7 @@ class SampleStore:
         self.path = path
         self.parameters: dict[str, Any] = self._record["parameters"]
         self.tile: int = self.parameters["tile"]
+        self._per_seed = per_seed(self.parameters)
 
     @property
     def _record(self) -> dict[str, Any]:
@@ -82,7 +82,7 @@ class SampleStore:
         """
         tiles = -(-seeds // self.tile)
         with self._explained(f"make room for {seeds} seeds"):
-            for name in PER_SEED:
+            for name in self._per_seed:
                 array = self._group[name]
                 if array.shape[0] < seeds:
                     array.resize((seeds, *array.shape[1:]))
@@ -108,7 +108,7 @@ class SampleStore:
         first = tile * self.tile
         count = len(arrays["theta"])
         with self._explained(f"write seeds {first} to {first + count - 1}"):
-            for name in PER_SEED:
+            for name in self._per_seed:
                 self._group[name][first : first + count] = arrays[name]
             self._group["completed"][tile] = count
 
@@ -142,6 +142,12 @@ class SampleStore:
         data = data.assign_coords(seed=np.arange(seeds))
         data.attrs = {**self.parameters, "hash": fingerprint(self.parameters)}
         return data
+
+
+def per_seed(parameters: Mapping[str, Any]) -> tuple[str, ...]:
+    """The arrays whose first axis counts the seeds."""
+    federated = parameters.get("rounds", 1) > 1  # before, all seeds download what `init` makes
+    return ("theta", "metric", "clipped", *(["download"] if federated else []))
 
 
 def fingerprint(parameters: Mapping[str, Any]) -> str:
@@ -215,6 +221,8 @@ def _lay_out(
         (0, clients, steps), (tile, clients, steps),
     )  # fmt: skip
     array("clipped", "int32", 0, ("seed", "client"), (0, clients), (tile, clients))
+    if "download" in per_seed(parameters):
+        array("download", "float32", np.nan, ("seed", "parameter"), (0, size), (tile, size))
     array("completed", "int32", 0, ("tile",), (0,), (1,))
     for name, values in (
         ("client", range(clients)),
@@ -253,7 +261,7 @@ def open_existing(path: Path) -> SampleStore:
         )
     samples = SampleStore(group, path)
     # A run killed while it made room may have left one array larger than another.
-    samples.grow(max(group[name].shape[0] for name in PER_SEED))
+    samples.grow(max(group[name].shape[0] for name in per_seed(samples.parameters)))
     return samples
 
 

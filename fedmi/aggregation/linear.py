@@ -10,6 +10,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+from jax import Array
 from scipy import linalg
 
 KINDS = ("scalar", "coordinate", "reduced-rank")
@@ -25,8 +26,8 @@ class LinearAggregator:
     Attributes:
         kind: "scalar" (one weight a client), "coordinate" (one a client and parameter), or
             "reduced-rank" (a matrix of low rank that is applied to the weighted mean update).
-        centre_in: (Q, t) or (t,), the mean of the updates that were fitted on.
-        centre_out: (t,), the mean of the targets.
+        centre_in: (Q, t) or (t,), the mean of the updates that were fitted on; zero without offset.
+        centre_out: (t,), the mean of the targets; zero without offset.
         weights: (Q,), (Q, t), or the two factors (t, r) and (r, t).
         shares: (Q,), n_q / n, for the mean update of the reduced-rank rule.
         ridge, rank: what validation chose; the rank is 0 for the other kinds.
@@ -40,18 +41,19 @@ class LinearAggregator:
     ridge: float
     rank: int = 0
 
-    def __call__(self, clients: np.ndarray, download: np.ndarray) -> np.ndarray:
-        """The aggregate (N, t) of clients (N, Q, t) that started from download (t,) or (N, t)."""
-        download = np.asarray(download)
-        updates = clients - (download[:, None] if download.ndim == 2 else download)
-        if self.kind == "scalar":
-            moved = np.einsum("q,nqt->nt", self.weights, updates - self.centre_in)
-        elif self.kind == "coordinate":
-            moved = np.einsum("qt,nqt->nt", self.weights, updates - self.centre_in)
-        else:
-            mean = np.einsum("q,nqt->nt", self.shares, updates)
+    def __call__(self, clients: Array, download: Array) -> Array:
+        """The aggregate (..., t) of clients (..., Q, t) that started from download (..., t).
+
+        Of NumPy's arrays or JAX's, under `jax.vmap` too.
+        """
+        updates = clients - download[..., None, :]
+        if self.kind == "reduced-rank":
+            mean = (self.shares[:, None] * updates).sum(axis=-2)
             moved = (mean - self.centre_in) @ self.weights[0] @ self.weights[1]
-        return download + self.centre_out + moved
+        else:
+            weights = self.weights[:, None] if self.kind == "scalar" else self.weights
+            moved = (weights * (updates - self.centre_in)).sum(axis=-2)
+        return download + (self.centre_out + moved)
 
 
 def fit(
@@ -61,9 +63,14 @@ def fit(
     *,
     kind: str,
     shares: Sequence[float] | None = None,
+    offset: bool = False,
     seed: int = 0,
 ) -> LinearAggregator:
     """Fits a rule to targets by ridge regression; a part of the seeds chooses ridge and rank.
+
+    Without an offset a rule knows nothing but how to weigh updates. With one it also knows where
+    training led on average, on the data of all the seeds that it was fitted on: clients that stay
+    where they are then get that for an answer.
 
     Args:
         clients: (N, Q, t), the clients' parameters.
@@ -71,6 +78,7 @@ def fit(
         download: (t,) or (N, t), where the clients started.
         kind: "scalar", "coordinate" or "reduced-rank".
         shares: (Q,), n_q / n; equal by default.
+        offset: whether the rule may add a constant to what the updates say.
         seed: of the choice of the seeds that validate.
 
     Raises:
@@ -99,7 +107,7 @@ def fit(
     regress = {"scalar": _scalar, "coordinate": _coordinate, "reduced-rank": _reduced_rank}[kind]
 
     def rules(rows: np.ndarray, only: tuple[float, int] | None = None):
-        return regress(updates[rows], wanted[rows], shares, only)
+        return regress(updates[rows], wanted[rows], shares, only, offset)
 
     def error(rule: LinearAggregator) -> float:
         made = rule(clients[validating], download[validating] if download.ndim == 2 else download)
@@ -109,14 +117,14 @@ def fit(
     return next(iter(rules(order, (best.ridge, best.rank))))
 
 
-def _centred(a: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    centre = a.mean(axis=0)
+def _centred(a: np.ndarray, offset: bool) -> tuple[np.ndarray, np.ndarray]:
+    centre = a.mean(axis=0) if offset else np.zeros(a.shape[1:])
     return a - centre, centre
 
 
-def _scalar(updates, wanted, shares, only):
+def _scalar(updates, wanted, shares, only, offset):
     """One weight a client: the normal equations are (Q, Q)."""
-    (u, centre_in), (y, centre_out) = _centred(updates), _centred(wanted)
+    (u, centre_in), (y, centre_out) = _centred(updates, offset), _centred(wanted, offset)
     gram = np.einsum("nqt,nrt->qr", u, u)
     cross = np.einsum("nqt,nt->q", u, y)
     scale = np.trace(gram) / len(gram)
@@ -125,9 +133,9 @@ def _scalar(updates, wanted, shares, only):
         yield LinearAggregator("scalar", centre_in, centre_out, weights, shares, ridge)
 
 
-def _coordinate(updates, wanted, shares, only):
+def _coordinate(updates, wanted, shares, only, offset):
     """One weight a client and coordinate: normal equations (Q, Q) for each coordinate."""
-    (u, centre_in), (y, centre_out) = _centred(updates), _centred(wanted)
+    (u, centre_in), (y, centre_out) = _centred(updates, offset), _centred(wanted, offset)
     gram = np.einsum("nqt,nrt->tqr", u, u)
     cross = np.einsum("nqt,nt->tq", u, y)
     scale = np.trace(gram, axis1=1, axis2=2).mean() / gram.shape[1]
@@ -137,14 +145,14 @@ def _coordinate(updates, wanted, shares, only):
         yield LinearAggregator("coordinate", centre_in, centre_out, weights, shares, ridge)
 
 
-def _reduced_rank(updates, wanted, shares, only):
+def _reduced_rank(updates, wanted, shares, only, offset):
     """Reduced-rank ridge regression on the mean update (Mukherjee and Zhu 2011).
 
     The ridge solution, projected on the directions in which its fitted values vary most.
     """
     (u, centre_in), (y, centre_out) = (
-        _centred(np.einsum("q,nqt->nt", shares, updates)),
-        _centred(wanted),
+        _centred(np.einsum("q,nqt->nt", shares, updates), offset),
+        _centred(wanted, offset),
     )
     gram, cross = u.T @ u, u.T @ y
     scale = np.trace(gram) / len(gram)

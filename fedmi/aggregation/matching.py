@@ -29,6 +29,11 @@ def signed_permutations(units: int) -> np.ndarray:
     return np.array([eye[list(p)] @ s for p in permutations(range(units)) for s in signs])
 
 
+def can_match(params: Params) -> bool:
+    """Whether parameters are those of a `RecurrentRegressor`."""
+    return "head" in params and any(name.startswith("layer_") for name in params)
+
+
 def match(params: Params, reference: Params) -> Params:
     """The parameters of `fedmi.models.recurrent`, with the units of every layer as in a reference.
 

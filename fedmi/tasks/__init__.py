@@ -1,7 +1,7 @@
 """Learning tasks, by name or by `package.module:attribute`."""
 
 import importlib
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from fedmi.tasks.base import Task
@@ -10,7 +10,7 @@ from fedmi.tasks.signal import signal
 
 TASKS: Mapping[str, Callable[..., Task]] = {"signal": signal, "digits": digits}
 
-__all__ = ["TASKS", "Task", "get"]
+__all__ = ["TASKS", "Task", "attribute", "get"]
 
 
 def get(task: str | Task, **options: Any) -> Task:
@@ -27,7 +27,7 @@ def get(task: str | Task, **options: Any) -> Task:
             ValidationError, a ValueError too, where the function checks them.
     """
     if isinstance(task, str):
-        source, made = task, TASKS[task] if task in TASKS else _attribute(task)
+        source, made = task, TASKS[task] if task in TASKS else attribute(task)
     else:
         source, made = getattr(task, "name", repr(task)), task
     if isinstance(made, Task):
@@ -47,21 +47,31 @@ def get(task: str | Task, **options: Any) -> Task:
     return task
 
 
-def _attribute(path: str) -> Any:
-    module_name, colon, attribute = path.partition(":")
+def attribute(path: str, what: str = "task", known: Iterable[str] = TASKS) -> Any:
+    """What "package.module:attribute" names.
+
+    Args:
+        path: the name.
+        what: what it should be, for messages: the argument's own name.
+        known: the names that stand for themselves, for messages.
+
+    Raises:
+        ValueError: if it cannot be had.
+    """
+    module_name, colon, name = path.partition(":")
     if not colon:
         raise ValueError(
-            f"task: unknown name {path!r}; known tasks: {', '.join(TASKS)} (or your own as "
+            f"{what}: unknown name {path!r}; known {what}s: {', '.join(known)} (or your own as "
             "package.module:attribute)"
         )
     try:
         module = importlib.import_module(module_name)
     except (ImportError, TypeError, ValueError) as error:  # `.x:y`, for one, is a TypeError
         raise ValueError(
-            f"task: {path!r}: the module {module_name!r} cannot be imported ({error}); it must lie "
-            "on the import path (PYTHONPATH), which `make` extends by the project's folder"
+            f"{what}: {path!r}: the module {module_name!r} cannot be imported ({error}); it must "
+            "lie on the import path (PYTHONPATH), which `make` extends by the project's folder"
         ) from error
     try:
-        return getattr(module, attribute)
+        return getattr(module, name)
     except AttributeError:
-        raise ValueError(f"task: the module {module_name!r} has no {attribute!r}") from None
+        raise ValueError(f"{what}: the module {module_name!r} has no {name!r}") from None

@@ -31,8 +31,9 @@ class Task:
         streams: the streams of randomness that the task draws from, a mapping of the stream's
             name to the part it plays: `init`, `source` (what the data are drawn from),
             `variation` (how one client's data differ from the source), `order` (of the
-            minibatches) or `dropout` (noise inside the loss). The named couplings give scopes to
-            these parts. Exactly one stream is the `init` and one the `order`.
+            minibatches), `dropout` (noise inside the loss) or `skew` (what makes a client unlike
+            the others). The named couplings give scopes to these parts. Exactly one stream is the
+            `init` and one the `order`.
         init: keys -> the downloaded parameters, any pytree of float arrays.
         data: (keys, assets) -> the client's training data, a pytree of arrays whose first axis
             has `examples` entries.
@@ -47,6 +48,8 @@ class Task:
         baseline: the metric of the best constant prediction, None where nobody knows it.
         held_out: (keys, assets) -> data of the same kind that the client has not trained on;
             None where the task has none.
+        ensemble: (params of several clients, stacked, their weights, batch) -> (loss, metric) of
+            the weighted mean of their predictions; None where the task does not say.
         assets: () -> arrays that all seeds read, fetched once before anything is compiled.
         options: the arguments that the task was made with, in JSON's types. They go into a store's
             provenance, and a store is extended only by a task of the same name, numbers and
@@ -69,6 +72,7 @@ class Task:
     larger_is_better: bool = False
     baseline: float | None = None
     held_out: Callable[[Keys, Assets], Data] | None = None
+    ensemble: Callable[[Params, Array, Data], tuple[Array, Array]] | None = None
     assets: Callable[[], Assets] = no_assets
     options: Mapping[str, Any] = field(default_factory=dict)
 

@@ -10,6 +10,7 @@ from typing import Annotated
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import optax
 import pydantic
 from flax import linen as nn
@@ -37,6 +38,7 @@ def digits(
     zoom: Fraction = 0.1,
     shift: Pixels = 2.0,
     held_out: pydantic.PositiveInt = 200,
+    label_concentration: pydantic.PositiveFloat | None = None,
 ) -> Task:
     """The digits task; its defaults are the paper's where the paper gives them.
 
@@ -51,8 +53,15 @@ def digits(
         zoom: the largest relative change of its size, either way.
         shift: the largest move along rows and along columns, in pixels, either way.
         held_out: further originals, none of them the client's own, to evaluate on.
+        label_concentration: makes the clients unlike each other: the shares of the ten digits in
+            a client's data, training and held-out, are drawn from a symmetric Dirichlet law of
+            this concentration (Hsu, Qi and Brown 2019), by a stream `skew`. The smaller, the
+            fewer digits a client has. By default all clients draw from all originals alike.
     """
     options = dict(locals())
+    skewed = label_concentration is not None
+    if not skewed:  # the task is what it was before it could be skewed
+        del options["label_concentration"]
     head = nn.Dense(CLASSES)
 
     def init(keys: Keys) -> Params:
@@ -64,6 +73,12 @@ def digits(
             raise ValueError(
                 f"images: {images!r} has {len(originals)} images; a client needs {examples} and "
                 f"{held_out} to hold out"
+            )
+        fewest = np.bincount(labels, minlength=CLASSES).min()
+        if skewed and fewest < examples + held_out:
+            raise ValueError(
+                f"images: {images!r} has {fewest} images of some digit; a client that has that "
+                f"digit alone needs {examples} and {held_out} to hold out; ask for fewer"
             )
         lenet = pretrain(originals, labels).params
         return jax.tree.map(
@@ -77,24 +92,37 @@ def digits(
             "labels": assets["labels"][selected],
         }
 
+    def originals(keys: Keys, assets: Assets, count: int) -> Array:
+        if not skewed:
+            return select(keys["selection"], len(assets["labels"]), count)
+        shares = jax.random.dirichlet(keys["skew"], jnp.full(CLASSES, label_concentration))
+        return select_labels(keys["selection"], assets["labels"], shares, count)
+
     def data(keys: Keys, assets: Assets) -> Data:
-        own = select(keys["selection"], len(assets["labels"]), examples)
-        return draw(own, keys["augmentation"], assets)
+        return draw(originals(keys, assets, examples), keys["augmentation"], assets)
 
     def other_data(keys: Keys, assets: Assets) -> Data:
-        both = select(keys["selection"], len(assets["labels"]), examples + held_out)
+        both = originals(keys, assets, examples + held_out)
         return draw(both[examples:], jax.random.fold_in(keys["augmentation"], 1), assets)
+
+    def loss_and_metric(log_shares: Array, labels: Array) -> tuple[Array, Array]:
+        right = jnp.argmax(log_shares, axis=-1) == labels
+        entropy = optax.softmax_cross_entropy_with_integer_labels(log_shares, labels)
+        return jnp.mean(entropy), jnp.mean(right, dtype=jnp.float32)
 
     def loss(params: Params, batch: Data, key: Array | None) -> tuple[Array, Array]:
         logits = head.apply({"params": params}, batch["features"])
-        labels = batch["labels"]
-        right = jnp.argmax(logits, axis=-1) == labels
-        entropy = optax.softmax_cross_entropy_with_integer_labels(logits, labels)
-        return jnp.mean(entropy), jnp.mean(right, dtype=jnp.float32)
+        return loss_and_metric(logits, batch["labels"])
+
+    def ensemble(params: Params, weights: Array, batch: Data) -> tuple[Array, Array]:
+        logits = jax.vmap(lambda p: head.apply({"params": p}, batch["features"]))(params)
+        of_client = jnp.log(weights)[:, None, None] + jax.nn.log_softmax(logits)
+        return loss_and_metric(jax.nn.logsumexp(of_client, axis=0), batch["labels"])
 
     return Task(
         name="digits",
-        streams=dict(init="init", selection="source", augmentation="variation", order="order"),
+        streams=dict(init="init", selection="source", augmentation="variation", order="order")
+        | (dict(skew="skew") if skewed else {}),
         init=init,
         data=data,
         loss=loss,
@@ -104,6 +132,7 @@ def digits(
         metric="accuracy",
         larger_is_better=True,
         held_out=other_data,
+        ensemble=ensemble,
         assets=functools.cache(assets),
         options=options,
     )
@@ -139,6 +168,37 @@ def select(key: Array, population: int, count: int) -> Array:
 
     nothing = (jnp.full(count, -1, jnp.int32), jnp.zeros(count, jnp.int32))
     return jax.lax.scan(swap, nothing, (places, jax.vmap(draw)(places)))[1]
+
+
+def select_labels(key: Array, labels: Array, shares: Array, count: int) -> Array:
+    """Distinct indices of labels, in random order, where each label has its share.
+
+    Every place's label is drawn from the shares, and then the next of a random order of all that
+    have it. With one key, that order is the same for whoever draws, and so is the random number
+    behind each place's label: what two clients with other shares have in common is what their
+    shares have.
+
+    Args:
+        key: a JAX random key.
+        labels: (population,) of int32, from 0.
+        shares: (classes,), which sum to one.
+        count: at most how many have the rarest label.
+
+    Returns:
+        (count,) of int32. A larger count adds to the end of a smaller one's draw.
+    """
+    mixing, drawing = jax.random.split(key)
+    order = jax.random.permutation(mixing, len(labels))
+    grouped = order[jnp.argsort(labels[order], stable=True)].astype(jnp.int32)
+    sizes = jnp.bincount(labels, length=len(shares))
+    places = jnp.arange(count)
+    draws = jax.vmap(lambda i: jax.random.uniform(jax.random.fold_in(drawing, i)))(places)
+    # A share of zero is never drawn, and rounding of the sum never lets the draw fall beside.
+    wanted = jnp.searchsorted(jnp.cumsum(shares) / jnp.sum(shares), draws, side="right")
+    wanted = jnp.minimum(wanted, len(shares) - 1)
+    same = wanted[:, None] == wanted
+    earlier = jnp.sum(same & (places < places[:, None]), axis=1)
+    return grouped[(jnp.cumsum(sizes) - sizes)[wanted] + earlier]
 
 
 @jax.custom_batching.sequential_vmap

@@ -40,6 +40,7 @@ def signal(
     lowest_frequency: pydantic.NonNegativeFloat = 1.0,
     highest_frequency: pydantic.PositiveFloat = 4.0,
     noise: pydantic.NonNegativeFloat = 0.05,
+    source_skew: Fraction | None = None,
 ) -> Task:
     """The signal task; its defaults are the paper's where the paper gives them.
 
@@ -59,8 +60,14 @@ def signal(
         lowest_frequency: of the sinusoids, in periods per unit of time.
         highest_frequency: likewise.
         noise: standard deviation of the normal noise on every point.
+        source_skew: makes the clients unlike each other: the frequencies of a client's sources
+            come from a band of its own, by this share narrower than the whole range and placed
+            anywhere in it by a stream `skew`. By default all clients have the whole range.
     """
     options = dict(locals())
+    skewed = source_skew is not None
+    if not skewed:  # the task is what it was before it could be skewed
+        del options["source_skew"]
     if not round(256 * dropout) == 256 * dropout:
         raise ValueError(f"dropout: {dropout} is not a multiple of 1/256, such as 0.0625")
     if not highest_frequency > lowest_frequency:
@@ -74,15 +81,20 @@ def signal(
     def init(keys: Keys) -> Params:
         return network.init(keys["init"], jnp.zeros((1, length, 1)), None)["params"]
 
-    def examples_of(source: Array, variation: Array) -> Data:
-        wave = draw_source(source, sinusoids, lowest_frequency, highest_frequency)
+    def examples_of(keys: Keys, variation: Array) -> Data:
+        lowest, highest = lowest_frequency, highest_frequency
+        if skewed:
+            width = (1 - source_skew) * (highest - lowest)
+            lowest += jax.random.uniform(keys["skew"]) * source_skew * (highest - lowest)
+            highest = lowest + width
+        wave = draw_source(keys["source"], sinusoids, lowest, highest)
         return draw_examples(variation, wave, times, examples, noise)
 
     def data(keys: Keys, assets: Assets) -> Data:
-        return examples_of(keys["source"], keys["variation"])
+        return examples_of(keys, keys["variation"])
 
     def held_out(keys: Keys, assets: Assets) -> Data:
-        return examples_of(keys["source"], jax.random.fold_in(keys["variation"], 1))
+        return examples_of(keys, jax.random.fold_in(keys["variation"], 1))
 
     def loss(params: Params, batch: Data, key: Array | None) -> tuple[Array, Array]:
         x, y = batch
@@ -92,11 +104,18 @@ def signal(
         error = jnp.mean((recurrent_stack(params, x, masks) - y) ** 2)
         return error, error
 
+    def ensemble(params: Params, weights: Array, batch: Data) -> tuple[Array, Array]:
+        x, y = batch
+        predictions = jax.vmap(lambda p: recurrent_stack(p, x, None))(params)
+        error = jnp.mean((jnp.tensordot(weights, predictions, 1) - y) ** 2)
+        return error, error
+
     return Task(
         name="signal",
         streams=dict(
             init="init", source="source", variation="variation", order="order", dropout="dropout"
-        ),
+        )
+        | (dict(skew="skew") if skewed else {}),
         init=init,
         data=data,
         loss=loss,
@@ -107,11 +126,12 @@ def signal(
         metric="mse",
         baseline=1.0,
         held_out=held_out,
+        ensemble=ensemble,
         options=options,
     )
 
 
-def draw_source(key: Array, sinusoids: int, lowest: float, highest: float) -> Data:
+def draw_source(key: Array, sinusoids: int, lowest: float | Array, highest: float | Array) -> Data:
     """A source s(t) = sum_m amplitude_m sin(angular_m t + phase_m).
 
     Returns:

@@ -24,7 +24,7 @@ RULES = {
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_rule_of_its_kind_is_found_and_holds_on_other_seeds(kind):
     w, target = samples(RULES[kind])
-    rule = fit(w[:300], target[:300], DOWNLOAD, kind=kind)
+    rule = fit(w[:300], target[:300], DOWNLOAD, kind=kind, offset=True)
     error = rule(w[300:], DOWNLOAD) - target[300:]
     assert np.sqrt((error**2).mean()) < 0.012
     assert rule.rank == (1 if kind == "reduced-rank" else 0)
@@ -34,12 +34,12 @@ def test_a_rule_of_its_kind_is_found_and_holds_on_other_seeds(kind):
 
 def test_least_squares_by_another_solver():
     w, target = samples(RULES["scalar"], noise=1.0)
-    rule = fit(w, target, DOWNLOAD, kind="scalar")
+    rule = fit(w, target, DOWNLOAD, kind="scalar", offset=True)
     updates = w - w.mean(axis=0)
     design = updates.transpose(0, 2, 1).reshape(-1, Q)
     expected = np.linalg.lstsq(design, (target - target.mean(axis=0)).ravel(), rcond=None)[0]
     np.testing.assert_allclose(rule.weights, expected, rtol=5e-3)
-    weights = fit(w, target, DOWNLOAD, kind="coordinate").weights
+    weights = fit(w, target, DOWNLOAD, kind="coordinate", offset=True).weights
     for k in range(T):
         one = np.linalg.lstsq(updates[:, :, k], target[:, k] - target[:, k].mean(), rcond=None)[0]
         np.testing.assert_allclose(weights[:, k], one, atol=0.02)
@@ -49,7 +49,7 @@ def test_least_squares_by_another_solver():
 def test_without_any_relation_nothing_is_learnt(kind):
     w = samples(RULES["scalar"])[0]
     target = DOWNLOAD + DRAW.standard_normal((N, T))
-    rule = fit(w[:300], target[:300], DOWNLOAD, kind=kind)
+    rule = fit(w[:300], target[:300], DOWNLOAD, kind=kind, offset=True)
     error = ((rule(w[300:], DOWNLOAD) - target[300:]) ** 2).mean()
     assert error < 1.05 * target[300:].var(axis=0).mean()
 
@@ -57,8 +57,8 @@ def test_without_any_relation_nothing_is_learnt(kind):
 def test_a_download_of_each_seed_s_own():
     w, target = samples(RULES["coordinate"])
     moves = DRAW.standard_normal((N, T))
-    rule = fit(w + moves[:, None], target + moves, DOWNLOAD + moves, kind="coordinate")
-    same = fit(w, target, DOWNLOAD, kind="coordinate")
+    rule = fit(w + moves[:, None], target + moves, DOWNLOAD + moves, kind="coordinate", offset=True)
+    same = fit(w, target, DOWNLOAD, kind="coordinate", offset=True)
     np.testing.assert_allclose(rule.weights, same.weights, atol=1e-9)
     np.testing.assert_allclose(
         rule(w + moves[:, None], DOWNLOAD + moves), same(w, DOWNLOAD) + moves, atol=1e-8
@@ -70,9 +70,9 @@ def test_impossible_arguments_are_refused():
     with pytest.raises(ValueError, match="kind 'best' is not one of scalar"):
         fit(w, target, DOWNLOAD, kind="best")
     with pytest.raises(ValueError, match="they must be .seeds, clients, parameters."):
-        fit(w, target[:5], DOWNLOAD, kind="scalar")
+        fit(w, target[:5], DOWNLOAD, kind="scalar", offset=True)
     with pytest.raises(ValueError, match="7 seeds are too few"):
-        fit(w[:7], target[:7], DOWNLOAD, kind="scalar")
+        fit(w[:7], target[:7], DOWNLOAD, kind="scalar", offset=True)
     w[3, 1, 2] = np.nan
     with pytest.raises(ValueError, match="clients: not finite"):
-        fit(w, target, DOWNLOAD, kind="scalar")
+        fit(w, target, DOWNLOAD, kind="scalar", offset=True)

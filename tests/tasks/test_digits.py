@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
-from fedmi import images, sampling, scopes
+from fedmi import images, scopes, training
 from fedmi.augmentation import draw_maps
 from fedmi.models.lenet import LeNet, Pretrained, pretrain
 from fedmi.tasks.digits import digits, select
@@ -188,7 +188,7 @@ def test_an_epoch_teaches_digits_never_seen():
     assets = task.assets()
 
     def one(keys, assets):
-        theta = sampling.train(task, keys, assets)[0][-1]
+        theta = training.train(task, keys, assets)[0][-1]
         fresh, unravel = jax.flatten_util.ravel_pytree(task.init(keys))
         others = task.held_out(keys, assets)
         return jnp.stack([task.loss(unravel(t), others, None)[1] for t in (fresh, theta)])

@@ -1,0 +1,164 @@
+"""Rounds of federated learning: download, local SGD at every client, aggregate (paper, Steps 1-3).
+
+Everything of a round is one function of a client's keys, in which the clients of a seed meet where
+their models are aggregated; `fedmi.training` maps it over clients and seeds like a single epoch.
+"""
+
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from types import MappingProxyType
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+from jax.flatten_util import ravel_pytree
+
+from fedmi import aggregation
+from fedmi.aggregation.mapping import shares
+from fedmi.tasks import attribute
+from fedmi.tasks.base import Assets, Keys, Task
+from fedmi.training import CLIENTS, train_on
+
+Aggregator = Callable[..., Array]
+
+MEAN = "weighted_mean"
+AGGREGATORS: Mapping[str, Aggregator] = MappingProxyType(
+    {
+        MEAN: aggregation.weighted_mean,
+        "coordinate_median": aggregation.coordinate_median,
+        "geometric_median": aggregation.geometric_median,
+    }
+)
+
+
+def aggregator_of(name: str) -> Aggregator:
+    """The aggregator of a name, out of `AGGREGATORS` or "package.module:attribute".
+
+    It is a function of the clients' parameters (Q, t) and their weights (Q,), and of their
+    `download` (t,) if it has an argument of that name.
+
+    Raises:
+        ValueError: for a name that is not known, a module or attribute that cannot be had, or
+            something that is no function.
+    """
+    if name in AGGREGATORS:
+        return AGGREGATORS[name]
+    found = attribute(name, what="aggregator", known=AGGREGATORS)
+    if not callable(found):
+        raise ValueError(f"aggregator: {name!r} is a {type(found).__name__}, not a function")
+    return found
+
+
+def describe(
+    task: Task, clients: int, rounds: int, aggregator: str, examples: Sequence[int] | None
+) -> dict[str, Any]:
+    """What of this samples depend on; nothing where it is one epoch of clients with equal data.
+
+    Args:
+        task: the task.
+        clients: number of clients Q.
+        rounds, aggregator, examples: as for `fedmi.sample`.
+
+    Raises:
+        ValueError: naming the argument, what was wrong, and what would be right.
+    """
+    if isinstance(rounds, bool) or not isinstance(rounds, int | np.integer):
+        raise ValueError(f"rounds: {rounds!r} is not a whole number")
+    if rounds < 1:
+        raise ValueError(f"rounds: {rounds} is below 1")
+    aggregator_of(aggregator)
+    found: dict[str, Any] = {}
+    if rounds > 1:
+        found |= dict(rounds=int(rounds), aggregator=aggregator)
+    if examples is not None:
+        counts = list(examples)
+        if len(counts) != clients:
+            raise ValueError(f"examples: {len(counts)} numbers for {clients} clients")
+        check_examples(task, counts)
+        if set(counts) != {task.examples}:
+            found |= dict(client_examples=[int(count) for count in counts])
+    return found
+
+
+def round_keys(task: Task, keys: Keys, number: Array | int) -> Keys:
+    """The keys of a round: `order` and `dropout` are drawn anew in each, the data are not.
+
+    Round 1 has the keys themselves, so that it is the single epoch that `fedmi.sampling` takes.
+    """
+
+    def of_round(key: Array) -> Array:
+        return jnp.where(number == 1, key, jax.random.fold_in(key, number))
+
+    return {
+        stream: of_round(key) if task.streams[stream] in ("order", "dropout") else key
+        for stream, key in keys.items()
+    }
+
+
+def train_rounds(
+    task: Task,
+    keys: Keys,
+    assets: Assets,
+    *,
+    rounds: int,
+    aggregator: Aggregator = aggregation.weighted_mean,
+    examples: Sequence[int],
+) -> tuple[tuple[Array, Array, Array], Array]:
+    """Rounds of federated learning as one client sees them, under `vmap` over clients (`CLIENTS`).
+
+    Args:
+        task: the task.
+        keys: the client's keys, stream -> key.
+        assets: the task's assets.
+        rounds: how many, at least 1.
+        aggregator: as `aggregator_of` returns it.
+        examples: (Q,), n_q, whole numbers of minibatches, at most `task.examples`.
+
+    Returns:
+        The history of the last round, as `fedmi.training.train` returns it, and the model that the
+        server has after each round, (rounds, t).
+    """
+    check_examples(task, examples)
+    weights = jnp.asarray(shares(examples, len(examples)))
+    own = jnp.asarray(examples)[jax.lax.axis_index(CLIENTS)]
+    own = None if set(examples) == {task.examples} else own
+    download, unravel = ravel_pytree(task.init(keys))
+    data = task.data(keys, assets)
+
+    def epoch(number: Array | int, start: Array) -> tuple[Array, Array, Array]:
+        return train_on(
+            task, round_keys(task, keys, number), data, params=unravel(start), examples=own
+        )
+
+    with_download = "download" in inspect.signature(aggregator).parameters
+
+    def started(start: Array) -> dict[str, Array]:
+        # Clients with downloads of their own, as in round 1 of `independent`, share their mean.
+        return dict(download=jax.lax.pmean(start, CLIENTS)) if with_download else {}
+
+    def one_round(carry: Any, number: Array) -> tuple[Any, Array]:
+        start, _ = carry
+        history = epoch(number, start)
+        uploads = jax.lax.all_gather(history[0][-1], CLIENTS)
+        server = aggregator(uploads, weights.astype(uploads.dtype), **started(start))
+        return (server, history), server
+
+    nothing = jax.tree.map(
+        lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(epoch, 1, download)
+    )
+    numbers = jnp.arange(1, rounds + 1)
+    (_, history), servers = jax.lax.scan(one_round, (download, nothing), numbers)
+    return history, servers
+
+
+def check_examples(task: Task, examples: Sequence[int]) -> None:
+    """Raises ValueError unless every client has a whole number of minibatches of its own."""
+    for count in examples:
+        whole = isinstance(count, int | np.integer) and not isinstance(count, bool)
+        if not whole or not 0 < count <= task.examples or count % task.batch_size:
+            raise ValueError(
+                f"examples: {count} is no multiple of the minibatch, {task.batch_size}, from "
+                f"{task.batch_size} to {task.examples}"
+            )
