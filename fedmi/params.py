@@ -181,7 +181,7 @@ class Aggregation(pydantic.BaseModel):
 
     Attributes:
         task, options, clients, checkpoints, root_seed: as in `Study`.
-        settings: named couplings, and "skewed": the default coupling with clients unlike each other.
+        settings: named couplings, and "skewed": the default one with clients unlike each other.
         skew: the further options of the task in that setting.
         fitting_seeds: on which is fitted what aggregators have to learn.
         judged_seeds: on which they are judged.
