@@ -19,15 +19,15 @@ from jax import Array
 from jax.flatten_util import ravel_pytree
 
 from fedmi import aggregation, scopes
-from fedmi.aggregation import linear, matching
+from fedmi.aggregation import MEAN, linear, matching
 from fedmi.aggregation.linear import LinearAggregator
+from fedmi.mi.family import bonferroni_limit
 from fedmi.params import Aggregation
 from fedmi.progress import track
 from fedmi.sampling import TILE, compute_tiles, over_tile
 from fedmi.tasks.base import Assets, Data, Params, Task
 from fedmi.training import train_on
 
-MEAN = "mean"
 MATCHED = "matched mean"
 LINEAR = {
     "linear, scalar": dict(kind="scalar"),
@@ -50,6 +50,9 @@ STEPS = np.r_[0.0, 2 ** np.arange(-3, 6.5, 0.5)]
 PROBE, FARTHEST, NEWTON_STEPS = 0.125, 2.0, 4
 """On the plane, in units of the clients' root mean square distance from their mean: of the
 differences behind derivatives, the longest step, and how many steps."""
+
+COINCIDES = 0.05
+"""Closer to the mean than this, relative to how far it has moved, a method is said to be it."""
 
 SEGMENT = np.linspace(0, 1, 11)
 """Places between two clients at which the loss barrier is looked for."""
@@ -631,3 +634,82 @@ def surface(plan: Comparison, seed: int) -> pd.DataFrame:
     ]
     table = pd.DataFrame(rows, columns=SURFACE_COLUMNS[3:])
     return table.assign(**_where(plan, -1))[SURFACE_COLUMNS]
+
+
+def words(table: pd.DataFrame) -> str:
+    """The comparison in plain words, as Markdown, every number out of the table.
+
+    A difference counts if it is beyond chance at any of all rows (Bonferroni, 5 %).
+
+    Args:
+        table: rows with `COLUMNS`, of one task.
+    """
+    limit = bonferroni_limit(len(table))
+    last = table.iteration.max()
+    judged_on, oracles = table.seeds.max(), table.seeds.min()
+    lines = [
+        f"Global objective F (mean training loss over the clients), {judged_on} seeds that nothing "
+        f"was fitted on ({oracles} for the oracles); after ± stands the 95 % error. Below: the "
+        f"share of seeds in which F is below that of the mean. Iteration {last}:",
+        "",
+    ]
+    for setting, of in table.groupby("setting", sort=False):
+        mean = of[(of.iteration == last) & (of.method == MEAN)].iloc[0]
+        lines += [
+            f"**`{setting}`**: F of the mean {mean.objective:.4f}, held-out metric "
+            f"{mean.held_out_metric:.4f}.",
+            "",
+            "| | F less F of the mean | below | held-out loss, less the mean's "
+            "| held-out metric, less the mean's | apart from the mean |",
+            "|---|---|---|---|---|---|",
+        ]
+        at = of[(of.iteration == last) & (of.method != MEAN)].sort_values(
+            ["reference", "objective_less_mean"]
+        )
+        for row in at.itertuples():
+            name = f"*{row.method}*" if row.reference else row.method
+            apart = "" if np.isnan(row.apart) else f"{100 * row.apart:.1f} %"
+            lines.append(
+                f"| {name} | {_signed(row.objective_less_mean, row.objective_less_mean_se)} "
+                f"| {100 * row.better:.0f} % "
+                f"| {_signed(row.held_out_loss_less_mean, row.held_out_loss_less_mean_se)} "
+                f"| {_signed(row.held_out_metric_less_mean, row.held_out_metric_less_mean_se)} "
+                f"| {apart} |"
+            )
+        lines.append("")
+    lines += [
+        "In italics what is no aggregator: it sees all data, or does not aggregate. Apart: the "
+        "distance from the mean, relative to how far the mean has moved.",
+        "",
+    ]
+    for setting, of in table.groupby("setting", sort=False):
+        lines.append(f"- `{setting}`: {_verdict(of, limit)}")
+    return "\n".join(lines) + "\n"
+
+
+def _signed(value: float, error: float) -> str:
+    return f"{value:+.4f} ± {1.96 * error:.4f}"
+
+
+def _verdict(of: pd.DataFrame, limit: float) -> str:
+    """One setting in a sentence or two."""
+    parts = []
+    for iteration, rows in of.groupby("iteration"):
+        rows = rows.set_index("method")
+        rivals = rows[~rows.reference & (rows.index != MEAN)]
+        best = rivals.loc[rivals.objective_less_mean.idxmin()]
+        less, error = best.objective_less_mean, best.objective_less_mean_se
+        alone = rows.loc[ALONE]
+        parts.append(
+            f"at iteration {iteration} a client alone is "
+            f"{_signed(alone.objective_less_mean, alone.objective_less_mean_se)} from the mean, and "
+            + (
+                f"the best aggregator is {best.name} ({_signed(less, error)})"
+                if less < -limit * error
+                else "no aggregator is below it beyond chance"
+            )
+        )
+    final = of[of.iteration == of.iteration.max()]
+    same = final[~final.reference & (final.method != MEAN) & (final.apart < COINCIDES)].method
+    close = f" Within {100 * COINCIDES:.0f} % of the mean: {', '.join(same)}." if len(same) else ""
+    return "; ".join(parts) + "." + close

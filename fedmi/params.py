@@ -173,6 +173,54 @@ class Sweep(pydantic.BaseModel):
         return fingerprint(self.model_dump(exclude={"couplings", "learning_rates", "batch_sizes"}))
 
 
+class Rounds(pydantic.BaseModel):
+    """One study within several rounds of federated learning.
+
+    Attributes:
+        task, options, clients, seeds, checkpoints, root_seed, aggregator, permutations: as in
+            `Study`.
+        couplings: named couplings.
+        rounds: the rounds whose epochs are sampled.
+    """
+
+    model_config = pydantic.ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    task: str
+    options: dict[str, Any] = {}
+    couplings: list[str] = pydantic.Field(min_length=1)
+    rounds: list[pydantic.PositiveInt] = pydantic.Field(min_length=1)
+    aggregator: str = federation.MEAN
+    clients: int = pydantic.Field(default=3, ge=2)
+    seeds: pydantic.PositiveInt
+    checkpoints: list[pydantic.PositiveInt] = pydantic.Field(min_length=2)
+    root_seed: int = pydantic.Field(default=0, ge=0, lt=2**32)
+    permutations: int = pydantic.Field(default=FEWEST_PERMUTATIONS, ge=FEWEST_PERMUTATIONS)
+
+    @pydantic.field_validator("couplings", "rounds")
+    @classmethod
+    def _each_once(cls, value: list) -> list:
+        if len(set(value)) < len(value):
+            raise ValueError("each may be named once")
+        return value
+
+    def studies(self) -> dict[str, Study]:
+        """The study of each round under each coupling, by a name for files."""
+        return {
+            f"{coupling}-{number}": Study(
+                coupling=coupling,
+                rounds=number,
+                estimators=["gaussian"],
+                **self.model_dump(exclude={"couplings", "rounds"}),
+            )
+            for coupling in self.couplings
+            for number in self.rounds
+        }
+
+    def fingerprint(self) -> str:
+        """A short hash of what a round's rows depend on besides the coupling and the round."""
+        return fingerprint(self.model_dump(exclude={"couplings", "rounds"}))
+
+
 SKEWED = "skewed"
 
 
@@ -365,6 +413,22 @@ def load_sweep(path: str | Path) -> Sweep:
             check(study, task)
 
     return _checked(find(path), Sweep, check_all)
+
+
+def load_rounds(path: str | Path) -> Rounds:
+    """Reads and checks the params file of rounds of federated learning.
+
+    Raises:
+        ParamsError: naming the file, the key, what was wrong and what would be right.
+    """
+
+    def check_all(plan: Rounds) -> None:
+        studies = list(plan.studies().values())
+        task = studies[0].make_task()
+        for study in studies:
+            check(study, task)
+
+    return _checked(find(path), Rounds, check_all)
 
 
 def load_aggregation(path: str | Path) -> Aggregation:

@@ -1,4 +1,9 @@
+import signal
+import subprocess
+import sys
+import time
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -12,6 +17,7 @@ from fedmi.training import over_seeds_and_clients
 from tests import tiny
 
 ROOT = jax.random.key(0)
+ROOT_FOLDER = Path(__file__).parents[1]
 SEEDS = jnp.arange(3)
 
 
@@ -102,3 +108,98 @@ def test_rounds_go_on_from_the_aggregate_by_any_aggregator():
 def test_impossible_numbers_of_examples_are_refused(count):
     with pytest.raises(ValueError, match=f"examples: {count} is no multiple of the minibatch, 4"):
         federate(tiny.task, 2, examples=[16, count])
+
+
+def halfway(clients, weights, download):
+    """A user's own aggregator."""
+    return 0.5 * (weights @ clients) + 0.5 * download
+
+
+def sampled(**options):
+    return fedmi.sample(tiny.task, seeds=70, checkpoints=[1, 2, 4], tile=64, **options)
+
+
+def test_a_later_round_is_sampled_like_the_first():
+    first, second = sampled(), sampled(rounds=2)
+    np.testing.assert_allclose(
+        second.download, first.theta.sel(iteration=4).mean("client"), rtol=1e-5
+    )
+    (theta, metric, _), servers = federate(tiny.task, 3, rounds=2)
+    np.testing.assert_allclose(second.theta[:3], theta[:, :, [0, 1, 3]], rtol=1e-5)
+    np.testing.assert_allclose(second.metric[:3], metric, rtol=1e-5)
+    assert second.attrs["rounds"] == 2
+    assert not {"rounds", "aggregator", "client_examples"} & set(first.attrs)
+    assert "download" not in first
+    held_out = fedmi.held_out_metric(tiny.task, second, seeds=3)
+    keys = keys_of(tiny.task, 1, 2)
+    data = np.asarray(tiny.task.held_out(keys, ()))
+    expected = ((servers[1, 2, 0] - data) ** 2).sum(axis=1).mean() / 2
+    np.testing.assert_allclose(held_out.sel(seed=1, client=2, iteration=0), expected, rtol=1e-5)
+
+
+def test_an_aggregator_of_one_s_own():
+    first = sampled()
+    own = sampled(rounds=2, aggregator="tests.test_federation:halfway")
+    mean = first.theta.sel(iteration=4).mean("client")
+    np.testing.assert_allclose(own.download, 0.5 * mean, rtol=1e-5)
+    assert own.attrs["aggregator"] == "tests.test_federation:halfway"
+
+
+def test_clients_of_unequal_data_are_sampled():
+    unequal = sampled(examples=[4, 8, 16])
+    assert unequal.attrs["client_examples"] == [4, 8, 16]
+    np.testing.assert_array_equal(*(unequal.theta[:, 0].sel(iteration=k) for k in (1, 4)))
+    np.testing.assert_allclose(unequal.theta[:, 2], sampled().theta[:, 2], rtol=1e-5)
+    assert "client_examples" not in sampled(examples=[16, 16, 16]).attrs
+
+
+CHILD = """
+import sys, fedmi
+from tests import tiny
+fedmi.sample(
+    tiny.task, seeds=600, checkpoints=[1, 2, 4], tile=16, rounds=3, examples=[8, 16, 16],
+    aggregator="coordinate_median", store=sys.argv[1],
+)
+"""
+
+
+def test_killed_and_resumed_rounds_leave_the_same_bytes(tmp_path):
+    def start(store):
+        command = [sys.executable, "-c", CHILD, str(store)]
+        return subprocess.Popen(command, cwd=ROOT_FOLDER, stdout=subprocess.DEVNULL)
+
+    def bytes_of(store):
+        files = (p for p in sorted(store.rglob("*")) if p.is_file() and p != store / "zarr.json")
+        return {path.relative_to(store): path.read_bytes() for path in files}
+
+    whole, torn = tmp_path / "whole.zarr", tmp_path / "torn.zarr"
+    assert start(whole).wait() == 0
+    child = start(torn)
+    deadline = time.monotonic() + 120
+    while len(list(torn.glob("download/c/*"))) < 9 and child.poll() is None:
+        assert time.monotonic() < deadline
+        time.sleep(0.002)
+    child.send_signal(signal.SIGKILL)
+    child.wait()
+    with pytest.raises(ValueError, match="of 600 seeds: sampling has not finished"):
+        fedmi.store.open_existing(torn).dataset(600)
+    assert start(torn).wait() == 0
+    assert bytes_of(torn) == bytes_of(whole)
+    with pytest.raises(ValueError, match="rounds: 3 in the store, absent asked for"):
+        fedmi.sample(tiny.task, seeds=600, checkpoints=[1, 2, 4], tile=16, store=torn)
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (dict(rounds=0), "rounds: 0 is below 1"),
+        (dict(rounds=True), "rounds: True is not a whole number"),
+        (dict(aggregator="best"), "aggregator: unknown name 'best'; known aggregators: weighted_m"),
+        (dict(aggregator="tests.tiny:SIZE"), "aggregator: 'tests.tiny:SIZE' is a int, not a func"),
+        (dict(examples=[16, 16]), "examples: 2 numbers for 3 clients"),
+        (dict(examples=[16, 16, 8.0]), "examples: 8.0 is no multiple of the minibatch"),
+    ],
+)
+def test_impossible_rounds_are_refused(options, message):
+    with pytest.raises(ValueError, match=message):
+        sampled(**options)

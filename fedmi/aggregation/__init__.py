@@ -11,7 +11,11 @@ from fedmi.aggregation.median import coordinate_median, geometric_median
 from fedmi.aggregation.precision import inverse_variance_mean
 from fedmi.aggregation.server_step import server_step
 
+MEAN = "mean"
+"""What tables call the weighted mean, against which everything else is held."""
+
 __all__ = [
+    "MEAN",
     "coordinate_median",
     "fisher_mean",
     "geometric_median",

