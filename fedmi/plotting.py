@@ -452,3 +452,59 @@ def figure_names(study: str) -> tuple[str, str]:
         study, ("", "")
     )
     return f"{mi}{study}-mi", f"{apart}{study}-distances"
+
+
+def compression(table: pd.DataFrame, costs: pd.DataFrame) -> Figure:
+    """What uploads take at a harmless error (a), what other clients save (b), what errors cost (c).
+
+    Args:
+        table: rows of `fedmi.compression.rows`, of one study.
+        costs: rows of `fedmi.compression.cost_rows`.
+    """
+    noise = table[table.channel == "noise"]
+    tolerances = sorted(noise.tolerance.unique(), reverse=True)
+    with mpl.style.context(STYLE):
+        figure, (bits, saved, cost) = plt.subplots(1, 3, figsize=(10.5, 3.6), layout="constrained")
+        looks = _looks(["bits", "bits_one", "bits_others", "separate_bits"])
+        for name, words in (
+            ("bits", "alone"), ("bits_one", "given one other"),
+            ("bits_others", "given all others"), ("separate_bits", "each parameter by itself"),
+        ):  # fmt: skip
+            line = noise[noise.tolerance == tolerances[0]]
+            bits.plot(line.iteration, line[name].where(line[name] > 0), label=words, **looks[name])
+        bits.set_yscale("log")
+        bits.set_title(f"(a) bits a parameter, {100 * tolerances[0]:g} % cost")
+        looks = _looks(tolerances)
+        for tolerance in tolerances:
+            line = noise[noise.tolerance == tolerance]
+            for name, fill in (("saved_one", None), ("saved_coded", "none")):
+                style = looks[tolerance] | dict(markerfacecolor=fill)
+                label = f"{100 * tolerance:g} % cost" if fill is None else None
+                saved.errorbar(
+                    line.iteration, line[name], 1.96 * line[f"{name}_se"], label=label, **style
+                )
+        saved.set_title("(b) share saved, given one other\n(open: the other as it was sent)")
+        saved.axhline(0, color="0.6", linewidth=0.8, zorder=1)
+        for axes in (bits, saved):
+            axes.set_xlabel("iteration")
+            axes.legend()
+        _compression_costs(cost, costs[costs.channel == "noise"], noise)
+        figure.suptitle(_title(table), fontsize=10.5)
+    return figure
+
+
+def _compression_costs(axes: Axes, costs: pd.DataFrame, noise: pd.DataFrame) -> None:
+    """Cost against error at each checkpoint, with the harmless errors marked."""
+    looks = _looks(sorted(costs.iteration.unique()))
+    for iteration, line in costs.groupby("iteration"):
+        style = looks[iteration] | dict(marker="")
+        axes.plot(
+            line.distortion_share, line.cost.where(line.cost > 0), label=f"{iteration}", **style
+        )
+        found = noise[noise.iteration == iteration]
+        axes.plot(found.distortion_share, found.tolerance, **looks[iteration] | dict(linestyle=""))
+    axes.set_xscale("log")
+    axes.set_yscale("log")
+    axes.set_xlabel("error, share of the clients' variance")
+    axes.set_title("(c) cost of errors, share of the gain\n(marked: the cost allowed)")
+    axes.legend(title="iteration", title_fontsize=8)
