@@ -27,6 +27,7 @@ download differs from seed to seed, the server knows it, and updates would take 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
+from itertools import permutations
 from math import isfinite, isnan, nan
 
 import jax
@@ -72,6 +73,8 @@ class Sources:
         laws: of each client.
         one: what the next client tells about each; None where there are too few seeds.
         others: what all other clients together tell about each; None likewise.
+        mi: "one" or "others" -> the Gaussian MI in bits with its error, the mean over clients; what
+            there are too few seeds for is left out.
         crosses: of each and the next client (`rate_distortion.cross_correlations`).
         n: seeds that they are fitted on.
     """
@@ -79,6 +82,7 @@ class Sources:
     laws: list[Law]
     one: list[SideInformation] | None
     others: list[SideInformation] | None
+    mi: Mapping[str, np.ndarray]
     crosses: list[np.ndarray]
     n: int
 
@@ -102,26 +106,44 @@ def sources(samples: xr.Dataset, iteration: int) -> Sources:
     clients = [at.sel(client=q).values for q in samples.client.values]
     count, n = len(clients), samples.sizes["seed"]
     if n < 2 * REPAIRINGS:
-        raise ValueError(f"samples: {n} seeds are too few to fit a law; take more")
+        raise ValueError(
+            f"samples: {n} seeds are too few to fit a law; take more, or evaluate fewer"
+        )
     key = jax.random.key(samples.attrs["root_seed"])
     pairing = repairing(n, REPAIRINGS, jax.random.fold_in(key, iteration))
     fits = [rate_distortion.fit(x, f"client {q}") for q, x in enumerate(clients)]
-    one, others, crosses = [], [], []
-    for q, fit in enumerate(fits):
-        rest = fits[(q + 1) % count]
-        crosses.append(rate_distortion.cross_correlations(fit, rest, pairing))
-        one.append(rate_distortion.side_information(fit.law.variances, crosses[-1], n))
-        if count == 2:
-            others.append(one[-1])
-            continue
-        rest = rate_distortion.fit(
-            np.hstack(clients[:q] + clients[q + 1 :]), f"clients other than {q}"
-        )
-        of_rest = rate_distortion.cross_correlations(fit, rest, pairing)
-        others.append(rate_distortion.side_information(fit.law.variances, of_rest, n))
     laws = [fit.law for fit in fits]
-    told = [None if None in side else side for side in (one, others)]
-    return Sources(laws, *told, crosses, n)
+    crosses = {
+        (a, b): rate_distortion.cross_correlations(fits[a], fits[b], pairing)
+        for a, b in permutations(range(count), 2)
+    }
+    following = [crosses[q, (q + 1) % count] for q in range(count)]
+    sides, mi = {}, {}
+    for name, of in (
+        ("one", following),
+        ("others", [_of_all_others(crosses, q, count) for q in range(count)]),
+    ):
+        sides[name] = [
+            rate_distortion.side_information(law.variances, cross, n)
+            for law, cross in zip(laws, of, strict=True)
+        ]
+        if None in sides[name]:
+            sides[name] = None
+        else:
+            mi[name] = np.mean([rate_distortion.mutual_information(c, n) for c in of], axis=0)
+    return Sources(laws, sides["one"], sides["others"], mi, following, n)
+
+
+def _of_all_others(crosses: Mapping[tuple[int, int], np.ndarray], q: int, count: int) -> np.ndarray:
+    """(1 + m, r_q, rank) correlations of client q with all others taken as one."""
+    rest = [k for k in range(count) if k != q]
+    within = np.block(
+        [
+            [np.eye(crosses[a, q].shape[1]) if a == b else crosses[a, b][0] for b in rest]
+            for a in rest
+        ]
+    )
+    return rate_distortion.jointly([crosses[q, k] for k in rest], within)
 
 
 @dataclass(frozen=True)
@@ -411,8 +433,7 @@ def _coded(of: Sources, level: float, again: np.ndarray, t: int) -> dict[str, fl
     """
     sides = {name: side for name, side in (("one", of.one), ("others", of.others)) if side}
     result = {}
-    for name, side in sides.items():
-        mi, error = np.mean([s.mi_bits for s in side], axis=0)
+    for name, (mi, error) in of.mi.items():
         result |= {f"mi_{name}": mi / t, f"mi_{name}_se": error / t}
     if not level > 0:
         return result
@@ -500,7 +521,7 @@ def words(table: pd.DataFrame) -> str:
     for row in noise.itertuples():
         lines.append(
             f"| {row.iteration} | {_percent(row.tolerance, 2)} "
-            f"| {_with_error(row.bits, row.bits_se)} | {_percent(row.distortion_share)} "
+            f"| {_with_error(row.bits, row.bits_se)} | {_percent(row.distortion_share, 2)} "
             f"| {'–' if isnan(row.separate_bits) else f'{row.separate_bits:.3f}'} "
             f"| {_percent(row.saved_one, error=row.saved_one_se)} "
             f"| {_percent(row.saved_others, error=row.saved_others_se)} "

@@ -17,9 +17,10 @@ clients save zero on average. At small errors this is the Gaussian MI net of re-
 `fedmi.mi` reads it.
 """
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from math import inf, isinf, log, nan
+from math import inf, log, nan
 
 import numpy as np
 from numpy import linalg
@@ -150,39 +151,20 @@ class SideInformation:
     Attributes:
         variances: (r,) of the conditional law's principal directions.
         repaired: (m, r) the same, given clients of other seeds.
-        information: the plug-in Gaussian MI in bits.
-        repaired_information: (m,) the same with clients of other seeds.
         n: number of seeds.
     """
 
     variances: np.ndarray
     repaired: np.ndarray
-    information: float
-    repaired_information: np.ndarray
     n: int
-
-    @property
-    def mi_bits(self) -> tuple[float, float]:
-        """The Gaussian MI net of re-paired seeds, in bits, and its standard error."""
-        if isinf(self.information):
-            return inf, nan
-        return self._net(self.information - self.repaired_information)
 
     def saving(self, error: float) -> tuple[float, float]:
         """The bits saved at a total mean squared error, and their standard error.
 
         Unrelated clients save zero on average: the number can be negative.
         """
-        left = np.array([rate(v, error) for v in self.repaired]) - rate(self.variances, error)
-        return self._net(left)
-
-    def _net(self, differences: np.ndarray) -> tuple[float, float]:
-        """The mean of (m,) differences to re-pairings, and its standard error, in bits."""
-        net = float(differences.mean())
-        # Over re-pairings the estimate spreads as it would without dependence. Dependence adds the
-        # sum of squared canonical correlations over N nats^2, which is at most twice the MI.
-        null = differences.var(ddof=1) * (1 + 1 / len(differences))
-        return net, float(np.sqrt(null + 2 * max(net, 0) / (log(2) * self.n)))
+        left = np.array([rate(variances, error) for variances in self.repaired])
+        return _net(left - rate(self.variances, error), self.n)
 
 
 def cross_correlations(x: Fitted, y: Fitted, repairing: Repairing) -> np.ndarray:
@@ -202,6 +184,22 @@ def cross_correlations(x: Fitted, y: Fitted, repairing: Repairing) -> np.ndarray
         raise ValueError(f"repairing: {repairing.m} re-pairings; an error takes at least 2")
     ahead, behind = x.basis[repairing.order], repairing.extended(y.basis)
     return np.array([ahead.T @ behind[s : s + n] for s in (0, *repairing.shifts)])
+
+
+def jointly(crosses: Sequence[np.ndarray], within: np.ndarray) -> np.ndarray:
+    """The correlations of x with several clients taken as one.
+
+    Args:
+        crosses: (1 + m, r_x, r_k) of x and each of them, re-paired alike.
+        within: (r, r) correlations of all their principal directions, side by side.
+
+    Returns:
+        (1 + m, r_x, rank) with orthonormal directions of all of them. Directions that they share
+        count once.
+    """
+    values, axes = linalg.eigh(within)
+    kept = values > SHARED
+    return np.concatenate(crosses, axis=2) @ (axes[:, kept] / np.sqrt(values[kept]))
 
 
 def side_information(
@@ -232,11 +230,30 @@ def side_information(
     sd = np.sqrt(variances * (n - 1) / freedom)
     left = [np.eye(p) - cross @ cross.T for cross in crosses]
     spectra = [np.maximum(linalg.eigvalsh(sd[:, None] * u * sd), 0) for u in left]
-    bits = [_half_log_bits(u) for u in left]
-    return SideInformation(spectra[0], np.array(spectra[1:]), bits[0], np.array(bits[1:]), n)
+    return SideInformation(spectra[0], np.array(spectra[1:]), n)
 
 
-def _half_log_bits(unexplained: np.ndarray) -> float:
-    """The plug-in MI in bits; infinite where something of x is known without error."""
-    values = linalg.eigvalsh(unexplained)
-    return inf if values[0] < 2 * SHARED else float(-0.5 * np.log2(values).sum())
+def mutual_information(crosses: np.ndarray, n: int) -> tuple[float, float]:
+    """The Gaussian MI in bits net of re-paired seeds, to which small errors' savings tend.
+
+    Args:
+        crosses: (1 + m, r_x, r_y), see `cross_correlations`.
+        n: number of seeds.
+
+    Returns:
+        The MI and its standard error; infinite and nan where x and y share a direction.
+    """
+    squares = [linalg.eigvalsh(cross @ cross.T) for cross in crosses]
+    if max(squares[0]) > (1 - SHARED) ** 2:
+        return inf, nan
+    bits = np.array([-0.5 * np.log1p(-np.maximum(s, 0)).sum() / log(2) for s in squares])
+    return _net(bits[0] - bits[1:], n)
+
+
+def _net(differences: np.ndarray, n: int) -> tuple[float, float]:
+    """The mean of (m,) differences to re-pairings, and its standard error, in bits."""
+    net = float(differences.mean())
+    # Over re-pairings the estimate spreads as it would without dependence. Dependence adds the sum
+    # of squared canonical correlations over N nats^2, which is at most twice the MI.
+    null = differences.var(ddof=1) * (1 + 1 / len(differences))
+    return net, float(np.sqrt(null + 2 * max(net, 0) / (log(2) * n)))

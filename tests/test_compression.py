@@ -14,24 +14,27 @@ CHECKPOINTS = [1, 4]
 EVALUATED = 400
 
 
-def sampled(coupling, seeds=3400, task=tiny.task):
-    samples = fedmi.sample(task, seeds=seeds, coupling=coupling, checkpoints=CHECKPOINTS, tile=256)
-    fitted, evaluated = (
-        samples.isel(seed=slice(EVALUATED, None)),
-        samples.isel(seed=slice(EVALUATED)),
-    )
+def judged(samples):
+    """The samples with their sources and costs, fitted and evaluated on different seeds."""
+    fitted = samples.isel(seed=slice(EVALUATED, None))
     of = {iteration: compression.sources(fitted, iteration) for iteration in CHECKPOINTS}
-    return samples, of, compression.costs(task, evaluated, of)
+    return samples, of, compression.costs(tiny.task, samples.isel(seed=slice(EVALUATED)), of)
+
+
+def sampled(coupling, seeds=3400):
+    return fedmi.sample(
+        tiny.task, seeds=seeds, coupling=coupling, checkpoints=CHECKPOINTS, tile=256
+    )
 
 
 @pytest.fixture(scope="module")
 def shared():
-    return sampled("shared-source")
+    return judged(sampled("shared-source"))
 
 
 @pytest.fixture(scope="module")
 def null():
-    return sampled("null")
+    return judged(sampled("null"))
 
 
 def table(found, **options):
@@ -88,7 +91,7 @@ def test_both_channels_make_the_error_of_the_water_level():
     rng = np.random.default_rng(0)
     axes, _ = np.linalg.qr(rng.normal(size=(3, 3)))
     law = Law(np.array([1.0, 2.0, 3.0]), axes, variances, (axes**2) @ variances)
-    of = compression.Sources([law], None, None, [], 100)
+    of = compression.Sources([law], None, None, {}, [], 100)
     theta = law.mean + (rng.normal(size=(20_000, 3)) * np.sqrt(variances)) @ axes.T
     found = compression.candidates(theta[:, None], of, rng)
     np.testing.assert_allclose(found[:, 0], theta)
@@ -145,7 +148,7 @@ def test_the_harmless_error_and_its_bits_are_those_of_the_known_law(shared):
         assert row.bits_one == pytest.approx(row.bits * (1 - row.saved_one))
 
 
-def test_the_error_of_the_bits_is_what_other_seeds_make_of_them():
+def test_the_error_of_the_bits_is_what_other_seeds_make_of_them(shared):
     gain = np.random.default_rng(0).normal(1, 0.5, size=(200, 400))
     rise = np.random.default_rng(1).exponential(size=(200, 400))[..., None] * np.array([0.5, 2.0])
     levels = np.array([0.5, 2.0])
@@ -155,9 +158,8 @@ def test_the_error_of_the_bits_is_what_other_seeds_make_of_them():
         for g, r in zip(gain, rise, strict=True)
     ]
     level = [compression.harmless_level(c.rise["noise"], c.gain, levels, 0.1) for c in costs]
-    of = compression.Sources([law], None, None, [], 100)
-    samples = fedmi.sample(tiny.task, seeds=2, checkpoints=[1], tile=2)
-    row = compression.rows(samples, 1, of, costs[0], tolerances=[0.1])[0]
+    of = compression.Sources([law], None, None, {}, [], 100)
+    row = compression.rows(shared[0], 1, of, costs[0], tolerances=[0.1])[0]
     spread = np.std(0.5 * np.log2(2 / np.array(level))) / 12
     assert row["bits_se"] == pytest.approx(spread, rel=0.3)
 
@@ -196,18 +198,17 @@ def test_where_training_gains_nothing_no_error_is_called_harmless(shared):
     assert "had not gained anything" in compression.words(rows)
 
 
-def test_few_seeds_leave_out_what_they_cannot_tell():
-    samples, of, cost = sampled("shared-source", seeds=EVALUATED + 30)
+def test_few_seeds_leave_out_what_they_cannot_tell(shared):
+    samples, of, cost = judged(shared[0].isel(seed=slice(EVALUATED + 30)))
     assert of[1].one is not None and of[1].others is None
     rows = table((samples, of, cost))
     assert rows.saved_others.isna().all() and rows.bits_one.notna().all()
     assert "too few seeds" in compression.words(rows)
 
 
-def test_two_clients_have_one_other():
-    samples = fedmi.sample(tiny.task, seeds=200, clients=2, checkpoints=[1], tile=256)
-    of = compression.sources(samples, 1)
-    np.testing.assert_array_equal(of.one[0].variances, of.others[0].variances)
+def test_two_clients_have_one_other(shared):
+    of = compression.sources(shared[0].isel(client=slice(2), seed=slice(200)), 1)
+    np.testing.assert_allclose(of.one[0].variances, of.others[0].variances)
 
 
 def test_the_words_are_those_of_the_table(shared):
