@@ -5,19 +5,24 @@ numbers decide: the bits that a client takes if its parameters are sent at an er
 loss as it is (`fedmi.rate_distortion`), and the bits less that it takes where the server holds the
 other clients' parameters already.
 
-**The harmless error.** Normal noise is added to every client's parameters, in each principal
-direction of their law with the variance that reverse water-filling gives to the error there, and
-the noisy uploads are averaged. The noise is harmless while the global objective, the mean over
-clients of the loss on their own training data, rises by no more than a small share of what the mean
-of the clients had gained over the download. Noise is taken with both signs, so that only what it
-costs on average is left, and the same draws serve all water levels. Laws are fitted on seeds other
-than those that are evaluated.
+**The harmless error.** Every client's parameters are given an error as reverse water-filling makes
+it in the principal directions of their law, and the erroneous uploads are averaged. The error is
+harmless while the global objective, the mean over clients of the loss on their own training data,
+rises by no more than a small share of what the mean of the clients had gained over the download.
+Normal noise is taken with both signs, so that only what it costs on average is left, and the same
+draws serve all water levels. Laws are fitted on seeds other than those that are evaluated.
 
-**Why not the decoder's own channel?** The best decoder does more than that: knowing the law, it
-pulls what it receives towards the law's mean over seeds. Where all seeds start from one download,
-that mean is a network trained by thousands of clients, and may be better than the mean of three: a
-decoder that holds it can do without any upload, for reasons that have nothing to do with coding.
-Both channels are measured (`CHANNELS`); "noise" is the one to read.
+**Two channels** make errors of the same size:
+
+- "noise": normal noise of that size is added. It says what an error costs that has nothing to do
+  with what is sent: half of the loss's curvature times the error, less for being averaged. No code
+  of R(D) bits makes such errors; it is the size that counts here.
+- "decoder": what the best code of R(D) bits makes of the parameters. It leaves weak directions out
+  and pulls the others towards the law's mean over seeds. Where the clients had moved along weak
+  directions to suit their own data, that costs more than noise does. Where all seeds start from one
+  download, the law's mean is a network trained by thousands of clients, and may be better than the
+  mean of three: a decoder that holds it can then do without any upload, for reasons that have
+  nothing to do with coding. So its costs need not grow with the error.
 
 What is idealised: encoder and decoder know the law, blocks of many seeds are coded together, and
 the other clients' parameters are held without error. The law is that of the parameters; where the
@@ -502,9 +507,8 @@ def words(table: pd.DataFrame) -> str:
     Args:
         table: rows of `rows`, of one study.
     """
-    noise = table[table.channel == "noise"].sort_values(
-        ["tolerance", "iteration"], ascending=[False, True]
-    )
+    table = table.sort_values(["tolerance", "iteration"], ascending=[False, True])
+    noise = table[table.channel == "noise"]
     t, clients = noise.parameters.iloc[0], noise.clients.iloc[0]
     lines = [
         "How many bits a parameter takes if its error may cost a given share of what training has "
@@ -512,34 +516,45 @@ def words(table: pd.DataFrame) -> str:
         f"already (the next client's, all {clients - 1} others', or the next client's as that was "
         f"itself sent). Laws of {noise.fitted.iloc[0]} seeds, costs over "
         f"{noise.evaluated.iloc[0]} others; ± is the 95 % error.",
-        "",
-        "| iteration | cost allowed | bits a parameter | error, share of the variance "
-        "| bits, each parameter by itself | saved, given one | given all others "
-        "| given one as sent | MI with one, bits a parameter |",
-        "|---|---|---|---|---|---|---|---|---|",
     ]
-    for row in noise.itertuples():
-        lines.append(
-            f"| {row.iteration} | {_percent(row.tolerance, 2)} "
-            f"| {_with_error(row.bits, row.bits_se)} | {_percent(row.distortion_share, 2)} "
-            f"| {'–' if isnan(row.separate_bits) else f'{row.separate_bits:.3f}'} "
-            f"| {_percent(row.saved_one, error=row.saved_one_se)} "
-            f"| {_percent(row.saved_others, error=row.saved_others_se)} "
-            f"| {_percent(row.saved_coded, error=row.saved_coded_se)} "
-            f"| {_with_error(row.mi_one, row.mi_one_se, 4)} |"
-        )
+    for channel, how in (
+        ("noise", "The error is added as noise"),
+        ("decoder", "The error is that of the best code, whose decoder knows the law"),
+    ):
+        lines += [
+            "",
+            f"{how}:",
+            "",
+            "| iteration | cost allowed | bits a parameter | error, share of the variance "
+            "| bits, each parameter by itself | saved, given one | given all others "
+            "| given one as sent | MI with one, bits a parameter |",
+            "|---|---|---|---|---|---|---|---|---|",
+            *(_line(row) for row in table[table.channel == channel].itertuples()),
+        ]
     return "\n".join([*lines, "", *_sentences(noise, t), *_left_out(noise)]) + "\n"
 
 
+def _line(row: tuple) -> str:
+    separate = "–" if isnan(row.separate_bits) else f"{row.separate_bits:.3f}"
+    return (
+        f"| {row.iteration} | {_percent(row.tolerance, 2)} | {_with_error(row.bits, row.bits_se)} "
+        f"| {_percent(row.distortion_share, 2)} | {separate} "
+        f"| {_percent(row.saved_one, error=row.saved_one_se)} "
+        f"| {_percent(row.saved_others, error=row.saved_others_se)} "
+        f"| {_percent(row.saved_coded, error=row.saved_coded_se)} "
+        f"| {_with_error(row.mi_one, row.mi_one_se, 4)} |"
+    )
+
+
 def _sentences(noise: pd.DataFrame, t: int) -> list[str]:
-    """What the last checkpoint says, and what a decoder that knows the law's mean needs."""
+    """What the last checkpoint says, and what it costs to send nothing."""
     last = noise[noise.iteration == noise.iteration.max()]
     told = []
     for row in last[last.bits > 0].itertuples():
         saved = _percent(row.saved_one, error=row.saved_one_se)
         told.append(
-            f"- At iteration {row.iteration}, an error that costs {_percent(row.tolerance, 2)} of "
-            f"the gain takes {row.bits * t:.0f} bits for all {t} parameters, where they take "
+            f"- At iteration {row.iteration}, noise that costs {_percent(row.tolerance, 2)} of the "
+            f"gain takes {row.bits * t:.0f} bits for all {t} parameters, where they take "
             f"{FLOAT_BITS * t} as floats of {FLOAT_BITS} bits. One other client at the server "
             f"saves {saved} of them, {row.bits * row.saved_one * t:.1f} bits; of the floats, that "
             f"is {_percent(row.bits * row.saved_one / FLOAT_BITS, 3)}."
@@ -578,8 +593,8 @@ def _left_out(noise: pd.DataFrame) -> list[str]:
         "training had not gained anything that errors could cost": empty & early,
         "the smallest error that was tried costs more than is allowed at some tolerance": empty
         & ~early,
-        "nothing need be sent at some tolerance, since normal noise as large as the clients' own "
-        "spread is harmless": noise.bits == 0,
+        "nothing need be sent at some tolerance: noise as large as the clients' own spread is "
+        "harmless": noise.bits == 0,
         "too few seeds for so many parameters, to tell what all others (or one other) save": lost,
     }
     return [f"- At iteration {at(which)}: {why}." for why, which in reasons.items() if which.any()]
