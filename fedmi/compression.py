@@ -531,7 +531,7 @@ def words(table: pd.DataFrame) -> str:
             "|---|---|---|---|---|---|---|---|---|",
             *(_line(row) for row in table[table.channel == channel].itertuples()),
         ]
-    return "\n".join([*lines, "", *_sentences(noise, t), *_left_out(noise)]) + "\n"
+    return "\n".join([*lines, "", *_sentences(table, t), *_left_out(noise)]) + "\n"
 
 
 def _line(row: tuple) -> str:
@@ -546,25 +546,36 @@ def _line(row: tuple) -> str:
     )
 
 
-def _sentences(noise: pd.DataFrame, t: int) -> list[str]:
+def _sentences(table: pd.DataFrame, t: int) -> list[str]:
     """What the last checkpoint says, and what it costs to send nothing."""
-    last = noise[noise.iteration == noise.iteration.max()]
+    noise = table[table.channel == "noise"]
+    last = table[table.iteration == table.iteration.max()]
     told = []
-    for row in last[last.bits > 0].itertuples():
-        saved = _percent(row.saved_one, error=row.saved_one_se)
+    for tolerance, rows in last.groupby("tolerance", sort=False):
+        rows = rows.set_index("channel")
+        added, best = rows.loc["noise"], rows.loc["decoder"]
+        if not (added.bits > 0 and isfinite(added.saved_one)):
+            continue
+        saved = added.bits * added.saved_one
         told.append(
-            f"- At iteration {row.iteration}, noise that costs {_percent(row.tolerance, 2)} of the "
-            f"gain takes {row.bits * t:.0f} bits for all {t} parameters, where they take "
-            f"{FLOAT_BITS * t} as floats of {FLOAT_BITS} bits. One other client at the server "
-            f"saves {saved} of them, {row.bits * row.saved_one * t:.1f} bits; of the floats, that "
-            f"is {_percent(row.bits * row.saved_one / FLOAT_BITS, 3)}."
+            f"- At iteration {added.iteration}, noise that costs {_percent(tolerance, 2)} of the "
+            f"gain is that of {added.bits * t:.0f} bits for all {t} parameters, which take "
+            f"{FLOAT_BITS * t} as floats of {FLOAT_BITS} bits"
+            + (
+                ""
+                if isnan(best.bits)
+                else f" (the best code's error at that cost: {best.bits * t:.0f})"
+            )
+            + ". One other client at the server saves "
+            f"{_percent(added.saved_one, error=added.saved_one_se)} of them, {saved * t:.1f} bits; "
+            f"of the floats, that is {_percent(saved / FLOAT_BITS, 3)}."
         )
-    row = last.iloc[-1]
-    if isfinite(row.mi_one):
+    mi = last.mi_one.iloc[0]
+    if isfinite(mi):
         told.append(
             "- The smaller the error, the closer the saving comes to the mutual information, "
-            f"{row.mi_one * t:.1f} bits for all parameters, whatever the parameters themselves "
-            "take: as a share, it goes to zero."
+            f"{mi * t:.1f} bits for all parameters, while the bits themselves grow without bound: "
+            "as a share, it goes to zero."
         )
     costs = noise.drop_duplicates("iteration").dropna(subset=["mean_cost"])
     if len(costs):
@@ -601,8 +612,8 @@ def _left_out(noise: pd.DataFrame) -> list[str]:
 
 
 def _with_error(value: float, error: float, digits: int = 3) -> str:
-    if isnan(value):
-        return "–"
+    if not isfinite(value):
+        return "–" if isnan(value) else "infinite"
     return f"{value + 0.0:.{digits}f} ± {1.96 * error:.{digits}f}"
 
 

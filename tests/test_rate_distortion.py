@@ -145,6 +145,11 @@ def test_unrelated_clients_save_nothing_however_few_the_seeds(unrelated, share):
     assert (saved > 3 * errors).mean() < 0.05
 
 
+def test_what_regression_leaves_by_chance_is_not_taken_for_less_variance(unrelated):
+    left = np.array([side.variances.sum() for side in unrelated])
+    assert left.mean() == pytest.approx(VARIANCES.sum(), abs=3.5 * left.std() / np.sqrt(150))
+
+
 def test_several_clients_are_one_of_more_dimensions():
     x, y = pair(3_000, CORRELATIONS, 8)
     z = np.random.default_rng(9).normal(size=(3_000, 4)) + x[:, :4]
