@@ -539,9 +539,9 @@ def _line(row: tuple) -> str:
     return (
         f"| {row.iteration} | {_percent(row.tolerance, 2)} | {_with_error(row.bits, row.bits_se)} "
         f"| {_percent(row.distortion_share, 2)} | {separate} "
-        f"| {_percent(row.saved_one, error=row.saved_one_se)} "
-        f"| {_percent(row.saved_others, error=row.saved_others_se)} "
-        f"| {_percent(row.saved_coded, error=row.saved_coded_se)} "
+        f"| {_percent(row.saved_one, 2, row.saved_one_se)} "
+        f"| {_percent(row.saved_others, 2, row.saved_others_se)} "
+        f"| {_percent(row.saved_coded, 2, row.saved_coded_se)} "
         f"| {_with_error(row.mi_one, row.mi_one_se, 4)} |"
     )
 

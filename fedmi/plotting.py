@@ -480,7 +480,7 @@ def compression(table: pd.DataFrame, costs: pd.DataFrame) -> Figure:
         saved.axhline(0, color="0.6", linewidth=0.8, zorder=1)
         for axes in (bits, saved):
             axes.set_xlabel("iteration")
-            axes.legend()
+            axes.legend(fontsize=7)
         _compression_costs(cost, costs, noise)
         figure.suptitle(_title(table), fontsize=10.5)
     return figure

@@ -217,7 +217,7 @@ def test_the_words_are_those_of_the_table(shared):
     last = rows[(rows.iteration == 4) & (rows.channel == "noise") & (rows.tolerance == 0.01)]
     row = last.iloc[0]
     assert f"| 4 | 1.00 % | {row.bits:.3f} ± {1.96 * row.bits_se:.3f} |" in text
-    assert f"{100 * row.saved_one:.1f} ± {196 * row.saved_one_se:.1f} %" in text
+    assert f"{100 * row.saved_one:.2f} ± {196 * row.saved_one_se:.2f} %" in text
     for channel, tolerance in ((c, t) for c in ("noise", "decoder") for t in (0.01, 0.0001)):
         row = rows[(rows.channel == channel) & (rows.tolerance == tolerance)].iloc[0]
         assert f"| {row.bits:.3f} ± {1.96 * row.bits_se:.3f} |" in text
