@@ -557,6 +557,7 @@ def _sentences(table: pd.DataFrame, t: int) -> list[str]:
         if not (added.bits > 0 and isfinite(added.saved_one)):
             continue
         saved = added.bits * added.saved_one
+        saved_bits = round(saved * t, 1) + 0.0  # no minus before a zero
         told.append(
             f"- At iteration {added.iteration}, noise that costs {_percent(tolerance, 2)} of the "
             f"gain is that of {added.bits * t:.0f} bits for all {t} parameters, which take "
@@ -567,7 +568,7 @@ def _sentences(table: pd.DataFrame, t: int) -> list[str]:
                 else f" (the best code's error at that cost: {best.bits * t:.0f})"
             )
             + ". One other client at the server saves "
-            f"{_percent(added.saved_one, error=added.saved_one_se)} of them, {round(saved * t, 1) + 0.0:.1f} bits; "
+            f"{_percent(added.saved_one, error=added.saved_one_se)} of them, {saved_bits:.1f} bits; "
             f"of the floats, that is {_percent(saved / FLOAT_BITS, 3)}."
         )
     mi = last.mi_one.iloc[0]
