@@ -568,8 +568,8 @@ def _sentences(table: pd.DataFrame, t: int) -> list[str]:
                 else f" (the best code's error at that cost: {best.bits * t:.0f})"
             )
             + ". One other client at the server saves "
-            f"{_percent(added.saved_one, error=added.saved_one_se)} of them, {saved_bits:.1f} bits; "
-            f"of the floats, that is {_percent(saved / FLOAT_BITS, 3)}."
+            f"{_percent(added.saved_one, error=added.saved_one_se)} of them, "
+            f"{saved_bits:.1f} bits; of the floats, that is {_percent(saved / FLOAT_BITS, 3)}."
         )
     mi = last.mi_one.iloc[0]
     if isfinite(mi):
