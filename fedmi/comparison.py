@@ -700,9 +700,9 @@ def _verdict(of: pd.DataFrame, limit: float) -> str:
         best = rivals.loc[rivals.objective_less_mean.idxmin()]
         less, error = best.objective_less_mean, best.objective_less_mean_se
         alone = rows.loc[ALONE]
+        apart = _signed(alone.objective_less_mean, alone.objective_less_mean_se)
         parts.append(
-            f"at iteration {iteration} a client alone is "
-            f"{_signed(alone.objective_less_mean, alone.objective_less_mean_se)} from the mean, and "
+            f"at iteration {iteration} a client alone is {apart} from the mean, and "
             + (
                 f"the best aggregator is {best.name} ({_signed(less, error)})"
                 if less < -limit * error
