@@ -187,7 +187,7 @@ def words(tests: pd.DataFrame, noise: pd.DataFrame, decomposition: pd.DataFrame)
         noise: rows of `noise_rows`.
         decomposition: rows of `decomposition_rows`.
     """
-    seeds = ", ".join(f"{n}" for n in tests.n.unique())
+    seeds = " and ".join(f"{n}" for n in tests.n.unique())
     lines = [
         "The additive model (one thing that all clients have in common, plus noise that is "
         "independent of it and from client to client) says what stands below. It is put to "
@@ -280,6 +280,9 @@ def _parts(decomposition: pd.DataFrame) -> str:
         f"shared variance {moved('shared')}, variance of a client's own {moved('own')}, squared "
         f"distance of the clients' means {moved('separation')}. "
     )
+    peak = means.own.idxmax()
+    if peak not in (means.index[0], means.index[-1]):
+        text += f"The clients' own is largest at {peak} ({means.own[peak]:.3g}). "
     if rises("shared") and rises("own"):
         return text + (
             "Both variances grow. What is shared growing raises mutual information, noise growing "

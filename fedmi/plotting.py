@@ -522,7 +522,7 @@ def _p_values(axes: Axes, tests: pd.DataFrame) -> None:
     axes.set_yticks(range(len(names), 0, -1), names)
     axes.set_title("(b) tests of the additive model")
     axes.set_xlabel(f"p; the line: 5 % among all {len(tests)} tests")
-    axes.legend(fontsize=7, loc="lower left")
+    axes.legend(fontsize=7, loc="upper left")
 
 
 def _noise(axes: Axes, noise: pd.DataFrame) -> None:

@@ -110,6 +110,9 @@ def test_the_words_follow_the_verdicts(tables):
     assert "covariances of clients are not one (symmetry)" in said(symmetry=1e-9, free=True)
     apart = said(noises_on_each_other=1e-9, free=True)
     assert "The covariances of clients do not reject it" in apart
+    peaked = decomposition.assign(own_x=decomposition.own_x.where(decomposition.iteration != 2, 9))
+    assert "own is largest at 2" in evidence.words(tests, noise, peaked)
+    assert "own is largest" not in text
     nothing = tests.assign(by_construction=True, verdict=evidence.NO_EVIDENCE)
     assert "share nothing that changes" in evidence.words(nothing, noise, decomposition)
 
