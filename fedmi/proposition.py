@@ -11,8 +11,15 @@ samples themselves, so that tails and covariances of the clients are as they are
 
 For clients that are independent and identically distributed given what they share, the first holds
 by construction, and is no evidence: there X = E[X | shared] + N always, with N uncorrelated with
-what is shared. Only a noise whose *law* varies with what is shared breaks the additive model then,
-and that is what the second asks.
+what is shared. Only a noise whose *law* varies with what is shared breaks the additive model then:
+it makes N depend on P, or N1 and N2 on each other. That is what the second asks, and with a fourth
+client `noise_dependence` measures it.
+
+Symmetry and equality are squared norms of matrices as they are, without an inverse. Directions in
+which nothing varies, of which trained networks have many, add nothing to them; those of large
+variance, which make up the distance of clients and the traces of `fedmi.additive`, count most, so
+that a breach among parameters that hardly move is not seen. Definiteness is asked for relative to
+the clients' own covariance, on the directions that vary beyond rounding.
 """
 
 from collections.abc import Callable, Sequence
@@ -23,7 +30,15 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import linalg, stats
 
-from fedmi.mi.samples import as_samples, check_lengths
+from fedmi.additive import centred, checked
+
+BLOCK = 2048
+"""Seeds of a block of the kernels: a few float32 matrices of BLOCK x BLOCK are held at once."""
+
+DRAWS = 999
+"""Of signs or re-pairings: p-values from 0.001 on stay below 5 % among some forty tests."""
+
+Kernel = Callable[[slice, slice], np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -32,18 +47,20 @@ class Test:
 
     Attributes:
         name: what is tested.
-        statistic: its value; zero on average, or small, if the additive model holds.
-        p_value: the probability of as large a value under it.
+        statistic: its value.
+        expected: what it is on average where the additive model holds.
+        p_value: the probability of a value as far off under it.
     """
 
     __test__ = False  # not one of pytest's
 
     name: str
     statistic: float
+    expected: float
     p_value: float
 
 
-def symmetry(x: ArrayLike, y: ArrayLike, *, draws: int = 199, seed: int = 0) -> Test:
+def symmetry(x: ArrayLike, y: ArrayLike, *, draws: int = DRAWS, seed: int = 0) -> Test:
     """Is Cov(X, Y) symmetric?
 
     The statistic is the squared norm of the antisymmetric part of the cross-covariance over that of
@@ -56,19 +73,18 @@ def symmetry(x: ArrayLike, y: ArrayLike, *, draws: int = 199, seed: int = 0) -> 
         seed: of these.
 
     Raises:
-        ValueError: arrays that are not samples, or of unequal shapes.
+        ValueError: arrays that are not samples, of unequal shapes, or fewer than one draw.
     """
-    x, y = _centred([x, y])
+    x, y = _even([x, y])
 
-    def part(signs: np.ndarray | None) -> float:
-        c = _cross(x, y, signs)
-        return float(((c - c.T) ** 2).sum() / 4)
+    def kernel(i: slice, j: slice) -> np.ndarray:
+        """Products <A_i, A_j> of the antisymmetric parts A_i of x_i y_i'."""
+        return ((x[i] @ x[j].T) * (y[i] @ y[j].T) - (x[i] @ y[j].T) * (y[i] @ x[j].T)) / 2
 
-    whole = float((_cross(x, y, None) ** 2).sum())
-    return _wild("symmetry", part, len(x), whole, draws, seed)
+    return _wild("symmetry", kernel, len(x), _whole([(x, y)]), draws, seed)
 
 
-def equality(clients: Sequence[ArrayLike], *, draws: int = 199, seed: int = 0) -> Test:
+def equality(clients: Sequence[ArrayLike], *, draws: int = DRAWS, seed: int = 0) -> Test:
     """Have all pairs of three clients the same cross-covariance?
 
     The statistic adds up the squared norms of Cov(X, Y - Z) and of the two like it, over that of
@@ -81,16 +97,16 @@ def equality(clients: Sequence[ArrayLike], *, draws: int = 199, seed: int = 0) -
     Raises:
         ValueError: as `symmetry`, or not three clients.
     """
-    arrays = _three(clients)
+    x, y, z = _even(_three(clients))
 
-    def part(signs: np.ndarray | None) -> float:
+    def kernel(i: slice, j: slice) -> np.ndarray:
+        """Sums over the roles of <D_i, D_j>, with D_i = x_i (y_i - z_i)'."""
         return sum(
-            float((_cross(arrays[i], arrays[j] - arrays[k], signs) ** 2).sum())
-            for i, j, k in ((0, 1, 2), (1, 0, 2), (2, 0, 1))
+            (a[i] @ a[j].T) * ((b[i] - c[i]) @ (b[j] - c[j]).T)
+            for a, b, c in ((x, y, z), (y, x, z), (z, x, y))
         )
 
-    whole = sum(float((_cross(a, b, None) ** 2).sum()) for a, b in combinations(arrays, 2))
-    return _wild("equality", part, len(arrays[0]), whole, draws, seed)
+    return _wild("equality", kernel, len(x), _whole([(x, y), (x, z), (y, z)]), draws, seed)
 
 
 def definiteness(clients: Sequence[ArrayLike], *, seed: int = 0) -> Test:
@@ -98,31 +114,38 @@ def definiteness(clients: Sequence[ArrayLike], *, seed: int = 0) -> Test:
 
     On one half of the seeds the direction v is sought in which the symmetrised cross-covariance,
     relative to the clients' own, is most negative; on the other half the mean of (v'x)(v'y) is
-    tested against zero from below. The choice of v thus costs no size.
+    tested against zero from below. The choice of v thus costs no size. With not many times more
+    seeds than parameters it costs power: v is then mostly noise.
 
     Args:
         clients: two or more arrays (N, t).
         seed: of the choice of halves.
 
     Returns:
-        A `Test` whose statistic is the correlation in that direction on the second half.
+        A `Test` whose statistic is the correlation in that direction on the second half, which is
+        at least the expected 0 if the additive model holds.
 
     Raises:
-        ValueError: as `symmetry`.
+        ValueError: as `symmetry`, or clients that do not vary.
     """
-    arrays = _centred(clients)
+    clients = checked(clients)
+    rounding = 8 * max(np.finfo(a.dtype).eps for a in clients)  # as in fedmi.mi.gaussian
+    arrays = centred(clients)
     order = np.random.default_rng(seed).permutation(len(arrays[0]))
     fit, judge = np.array_split(order, 2)
     t = arrays[0].shape[1]
     shared, own = np.zeros((t, t)), np.zeros((t, t))
-    for a, b in combinations(arrays, 2):
-        c = a[fit].T @ b[fit]
+    parts = [a[fit] for a in arrays]
+    for a, b in combinations(parts, 2):
+        c = a.T @ b
         shared += c + c.T
-    for a in arrays:
-        own += a[fit].T @ a[fit]
-    # Directions in which nothing varies are left out.
+    for a in parts:
+        own += a.T @ a
     values, axes = linalg.eigh(own)
-    kept = values > values[-1] * t * np.finfo(float).eps
+    # Directions in which nothing varies, to the precision of the samples and of this, are left out.
+    kept = values > max(values.mean() * rounding**2, values[-1] * t * np.finfo(float).eps)
+    if not kept.any():
+        raise ValueError("clients do not vary; there is no covariance to test")
     white = axes[:, kept] / np.sqrt(values[kept])
     v = white @ linalg.eigh(white.T @ shared @ white, subset_by_index=[0, 0])[1][:, 0]
     along = [a[judge] @ v for a in arrays]
@@ -130,159 +153,239 @@ def definiteness(clients: Sequence[ArrayLike], *, seed: int = 0) -> Test:
     products = np.mean([a * b for a, b in combinations(along, 2)], axis=0)
     found = stats.ttest_1samp(products, 0.0, alternative="less")
     correlation = products.mean() / np.mean([a.var() for a in along])
-    return Test("definiteness", float(correlation), float(found.pvalue))
+    return Test("definiteness", float(correlation), 0.0, float(found.pvalue))
 
 
 def third_client(
-    clients: Sequence[ArrayLike], *, draws: int = 199, seeds: int = 1000, seed: int = 0
+    clients: Sequence[ArrayLike], *, draws: int = DRAWS, seeds: int = 10_000, seed: int = 0
 ) -> list[Test]:
     """Is X - Y independent of Z? Under the additive model it is, for each of the three roles.
 
-    Two tests, by re-pairing the third client's seeds: does the size of Z tell the size of X - Y
-    (rank correlation of their lengths; the largest of the three roles), and are the two vectors
-    independent in any way (distance correlation, Székely, Rizzo and Bakirov 2007)?
+    Two tests, of means over the roles. Does the size of Z tell the size of X - Y? (Rank correlation
+    of their lengths; each seed's product has mean zero under independence, and is put to a t-test.)
+    Are the two vectors independent in any way? (Distance correlation, squared and free of bias,
+    Székely and Rizzo 2014; its null by random signs of the seeds, as for `symmetry`: the wild
+    bootstrap of Chwialkowski, Sejdinovic and Gretton 2014.) The roles share clients, which
+    re-pairing the seeds of one would undo; a seed's sign leaves it as it is.
 
     Args:
         clients: three arrays (N, t).
-        draws, seed: of re-pairings.
-        seeds: the distance correlation is taken on so many at most, as it grows with their square.
+        draws, seed: of random signs.
+        seeds: the distance correlation is taken on so many at most, the first, as it grows with
+            their square, in time and in memory.
 
     Raises:
-        ValueError: as `equality`.
+        ValueError: as `equality`, or fewer than four seeds.
     """
-    arrays = _three(clients)
-    draw = np.random.default_rng(seed)
+    arrays = centred(_three(clients))
+    if min(seeds, len(arrays[0])) < 4:
+        raise ValueError(f"seeds: {min(seeds, len(arrays[0]))} are too few; give at least 4")
     roles = ((0, 1, 2), (0, 2, 1), (1, 2, 0))
-    sizes = [
-        tuple(_scores(np.linalg.norm(a, axis=1)) for a in (arrays[i] - arrays[j], arrays[k]))
-        for i, j, k in roles
-    ]
-    few = slice(seeds)
-    apart = [
-        tuple(_double_centred(a[few]) for a in (arrays[i] - arrays[j], arrays[k]))
-        for i, j, k in roles
-    ]
+    sizes = [(_squares(arrays[i] - arrays[j]), _squares(arrays[k])) for i, j, k in roles]
+    few = _even([a[:seeds] for a in arrays])
+    products = 0.0
+    for i, j, k in roles:
+        products = products + _distances(few[i] - few[j]) * _distances(few[k]) / len(roles)
 
-    def size(order: np.ndarray) -> float:
-        return max(abs(float(a @ b[order])) for a, b in sizes)
+    def kernel(i: slice, j: slice) -> np.ndarray:
+        return products[i, j]
 
-    def distance(order: np.ndarray) -> float:
-        return max(
-            float((a * b[np.ix_(order, order)]).sum() / np.sqrt((a**2).sum() * (b**2).sum()))
-            for a, b in apart
-        )
-
+    name = "third client, distance correlation"
     return [
-        _permuted("third client, size", size, len(arrays[0]), draws, draw),
-        _permuted("third client, distance correlation", distance, len(apart[0][0]), draws, draw),
+        _rank_correlation("third client, size", sizes),
+        _wild(name, kernel, len(products), 1.0, draws, seed),
     ]
 
 
 @dataclass(frozen=True)
-class Decomposition:
-    """Where the mean squared distance of two clients comes from.
-
-    E |X - Y|^2 = separation + own_x + own_y, where own_x = tr Cov(X) - shared.
+class NoiseDependence:
+    """How far four clients' noises depend on what the clients share, and on each other.
 
     Attributes:
-        shared: tr Cov(X, Y), symmetrised: in the additive model the variance of P.
-        own_x, own_y: tr Cov(X) - shared and tr Cov(Y) - shared: the variances of the noises.
-        separation: |E X - E Y|^2.
-        squared_distance: the mean of |X - Y|^2.
+        on_shared: does what two clients have in common, (Z + W) / 2, tell the size of X - Y?
+        on_each_other: does the size of Z - W tell that of X - Y?
+        squared_variation: the squared coefficient of variation, over what is shared, of the noise's
+            variance given what is shared; below zero by chance.
+        squared_error: its standard error over seeds.
     """
 
-    shared: float
-    own_x: float
-    own_y: float
-    separation: float
-    squared_distance: float
+    on_shared: Test
+    on_each_other: Test
+    squared_variation: float
+    squared_error: float
+
+    @property
+    def variation(self) -> float:
+        """The coefficient of variation, 0 where its square was found below zero."""
+        return float(np.sqrt(max(self.squared_variation, 0.0)))
+
+    @property
+    def interval(self) -> tuple[float, float]:
+        """A 95 % interval of the coefficient of variation, from that of its square."""
+        ends = self.squared_variation + np.array([-1.96, 1.96]) * self.squared_error
+        low, high = np.sqrt(np.maximum(ends, 0.0))
+        return float(low), float(high)
 
 
-def decompose(x: ArrayLike, y: ArrayLike) -> Decomposition:
-    """The variance that two clients share, and what each has of its own.
+def noise_dependence(clients: Sequence[ArrayLike]) -> NoiseDependence:
+    """Does the noise's law vary with what is shared? Asked of four clients, with its size.
+
+    Given what is shared, s, the differences X - Y and Z - W of clients that are independent given s
+    are independent, so that Cov(|X - Y|^2, |Z - W|^2) is the variance of E[|X - Y|^2 | s] over s.
+    For clients that are alike given s that is twice the variance of their noise given s. Its root
+    over the mean is the coefficient of variation: 0 in the additive model, 0.1 if the noise's
+    variance is typically 10 % above or below its mean. A noise that keeps its total variance and
+    changes in shape or direction alone is not seen here, but by `third_client`.
+
+    The tests are of mean rank correlations over all ways to split four clients into pairs, by the
+    t-test of `third_client`.
 
     Args:
-        x, y: (N, t), row i of each from the same seed.
+        clients: four arrays (N, t), row i of each from the same seed.
 
     Raises:
-        ValueError: as `symmetry`.
+        ValueError: as `symmetry`, or not four clients, fewer than three seeds, or clients without
+            noise.
     """
-    means = [np.asarray(a, np.float64).mean(axis=0) for a in (x, y)]
-    x, y = _centred([x, y])
-    n = len(x)
-    shared = float((x * y).sum() / n)
-    separation = float(((means[0] - means[1]) ** 2).sum())
-    return Decomposition(
-        shared=shared,
-        own_x=float((x**2).sum() / n) - shared,
-        own_y=float((y**2).sum() / n) - shared,
-        separation=separation,
-        squared_distance=float(((x - y) ** 2).sum() / n) + separation,
+    if len(clients) != 4:
+        raise ValueError(f"{len(clients)} clients; this splits four into pairs")
+    arrays = centred(checked(clients))
+    if len(arrays[0]) < 3:
+        raise ValueError(f"clients hold {len(arrays[0])} samples; give at least 3")
+    pairs = list(combinations(range(4), 2))
+    apart = {(i, j): _squares(arrays[i] - arrays[j]) for i, j in pairs}
+    if not all(squares.any() for squares in apart.values()):
+        raise ValueError("clients: two are the same in all seeds, so that there is no noise")
+    common = {(i, j): _squares(arrays[i] + arrays[j]) for i, j in pairs}
+    # The pairs are in lexical order: the complement of the first is the last, and so on.
+    others = list(zip(pairs, reversed(pairs), strict=True))
+    splits = others[:3]
+
+    mean = np.mean([squares.mean() for squares in apart.values()])
+    relative = {pair: (squares - squares.mean()) / mean for pair, squares in apart.items()}
+    products = np.mean([relative[a] * relative[b] for a, b in splits], axis=0)
+    squared = products.mean()
+    # The mean is an estimate as well: a seed's influence on the ratio, by the delta method.
+    influence = products - 2 * squared * np.mean(list(relative.values()), axis=0)
+    return NoiseDependence(
+        on_shared=_rank_correlation(
+            "noise on the shared part", [(apart[a], common[b]) for a, b in others]
+        ),
+        on_each_other=_rank_correlation(
+            "noises on each other", [(apart[a], apart[b]) for a, b in splits]
+        ),
+        squared_variation=float(squared),
+        squared_error=float(influence.std(ddof=1) / np.sqrt(len(influence))),
     )
 
 
-def _centred(clients: Sequence[ArrayLike]) -> list[np.ndarray]:
-    names = [f"clients[{q}]" for q in range(len(clients))]
-    arrays = [as_samples(a, name) for a, name in zip(clients, names, strict=True)]
-    check_lengths(arrays, names)
-    if len({a.shape[1] for a in arrays}) > 1:
-        raise ValueError(
-            f"clients have {', '.join(str(a.shape[1]) for a in arrays)} components; the additive "
-            "model is of the same parameters in all"
-        )
-    return [a - a.mean(axis=0) for a in (np.asarray(a, np.float64) for a in arrays)]
+def holm(p_values: ArrayLike) -> np.ndarray:
+    """p-values adjusted for so many tests, whatever their dependence (Holm 1979).
+
+    Args:
+        p_values: (J,).
+
+    Returns:
+        (J,) values in the same order: the probability that any test without an effect is at most
+        alpha is at most alpha.
+    """
+    values = np.asarray(p_values, float)
+    order = np.argsort(values)
+    adjusted = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
+    found = np.empty_like(values)
+    found[order] = np.minimum(adjusted, 1.0)
+    return found
 
 
 def _three(clients: Sequence[ArrayLike]) -> list[np.ndarray]:
     if len(clients) != 3:
         raise ValueError(f"{len(clients)} clients; this compares three")
-    return _centred(clients)
+    return checked(clients)
 
 
-def _cross(x: np.ndarray, y: np.ndarray, signs: np.ndarray | None) -> np.ndarray:
-    """The cross-covariance of centred samples, each seed with its sign."""
-    if signs is None:
-        return x.T @ y / len(x)
-    # A seed's product less the mean: the signs must not bring the mean back.
-    return ((x * signs[:, None]).T @ y - signs.sum() * (x.T @ y) / len(x)) / len(x)
+def _even(clients: Sequence[ArrayLike]) -> list[np.ndarray]:
+    """Centred, of unit root mean square all together, in float32.
+
+    Products of four numbers then neither overflow nor vanish, and what they lose by rounding is far
+    below what another draw of signs would change.
+    """
+    arrays = centred(checked(clients))
+    size = np.sqrt(np.mean([np.mean(a**2) for a in arrays])) or 1.0
+    return [(a / size).astype(np.float32) for a in arrays]
 
 
-def _wild(
-    name: str,
-    part: Callable[[np.ndarray | None], float],
-    n: int,
-    whole: float,
-    draws: int,
-    seed: int,
-) -> Test:
-    draw = np.random.default_rng(seed)
-    own = part(None)
-    null = [part(draw.choice([-1.0, 1.0], n)) for _ in range(draws)]
-    p = (1 + sum(value >= own for value in null)) / (1 + draws)
-    return Test(name, own / whole if whole > 0 else 0.0, p)
+def _whole(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
+    """The squared norms of the cross-covariances of pairs, times the squared number of seeds."""
+    return sum(float(linalg.norm(x.T @ y)) ** 2 for x, y in pairs)
 
 
-def _permuted(
-    name: str,
-    statistic: Callable[[np.ndarray], float],
-    n: int,
-    draws: int,
-    draw: np.random.Generator,
-) -> Test:
-    own = statistic(np.arange(n))
-    null = [statistic(draw.permutation(n)) for _ in range(draws)]
-    return Test(name, own, (1 + sum(value >= own for value in null)) / (1 + draws))
+def _wild(name: str, kernel: Kernel, n: int, whole: float, draws: int, seed: int) -> Test:
+    """Is the mean of vectors m_i, one a seed, zero?
+
+    The squared norm of sum_i w_i m_i is w' K w with the kernel K_ij = <m_i, m_j>, which is made
+    once for all draws of w, block by block. For the samples w is 1; for the null it is random signs
+    less their mean, so that they do not bring the mean of m back.
+
+    Args:
+        name: of the test.
+        kernel: (some seeds, other seeds) -> K.
+        n: number of seeds.
+        whole: what the squared norm is told relative to.
+        draws, seed: of signs.
+    """
+    if draws < 1:
+        raise ValueError(f"draws: {draws}; a null needs at least one")
+    signs = np.random.default_rng(seed).choice(np.array([-1, 1], np.float32), (n, draws))
+    weights = np.column_stack([np.ones(n, np.float32), signs - signs.mean(axis=0)])
+    blocks = [slice(start, start + BLOCK) for start in range(0, n, BLOCK)]
+    forms = np.zeros(1 + draws)
+    for i, rows in enumerate(blocks):
+        for columns in blocks[i:]:
+            half = kernel(rows, columns) @ weights[columns]
+            part = np.einsum("nd,nd->d", weights[rows], half, dtype=np.float64)
+            forms += part if columns is rows else 2 * part
+    own, null = forms[0], forms[1:]
+    p = (1 + (null >= own).sum()) / (1 + draws)
+    return Test(name, float(own / (whole or 1)), float(null.mean() / (whole or 1)), float(p))
+
+
+def _rank_correlation(name: str, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> Test:
+    """Is the mean rank correlation of pairs of values (N,) zero?"""
+    products = np.mean([_scores(a) * _scores(b) for a, b in pairs], axis=0)
+    if not products.any():  # what is constant depends on nothing
+        return Test(name, 0.0, 0.0, 1.0)
+    found = stats.ttest_1samp(products, 0.0)
+    return Test(name, float(products.mean()), 0.0, float(found.pvalue))
 
 
 def _scores(values: np.ndarray) -> np.ndarray:
-    """Centred ranks of unit length, so that products are rank correlations."""
+    """Standardised ranks, so that mean products are rank correlations; 0 if all are equal."""
     ranks = stats.rankdata(values)
-    centred = ranks - ranks.mean()
-    return centred / np.linalg.norm(centred)
+    return (ranks - ranks.mean()) / (ranks.std() or 1.0)
 
 
-def _double_centred(x: np.ndarray) -> np.ndarray:
-    """Distances between samples, less the means of their rows and columns."""
-    squared = (x**2).sum(axis=1)
-    d = np.sqrt(np.maximum(squared[:, None] + squared[None] - 2 * x @ x.T, 0))
-    return d - d.mean(axis=0) - d.mean(axis=1)[:, None] + d.mean()
+def _distances(x: np.ndarray) -> np.ndarray:
+    """Distances between samples, U-centred (Székely and Rizzo 2014) and of unit norm.
+
+    Products of two such matrices have mean zero for independent samples; less their plain means,
+    distances would add a bias that in many dimensions is as large as what is looked for.
+    """
+    n = len(x)
+    squared = _squares(x)
+    d = x @ x.T
+    d *= -2
+    d += squared
+    d += squared[:, None]
+    np.sqrt(np.maximum(d, 0, out=d), out=d)
+    np.fill_diagonal(d, 0)  # as rounding leaves something there
+    sums = d.sum(axis=0, dtype=np.float64)
+    off = (sums / (n - 2) - sums.sum() / (2 * (n - 1) * (n - 2))).astype(d.dtype)
+    d -= off
+    d -= off[:, None]
+    np.fill_diagonal(d, 0)
+    d /= np.linalg.norm(d) or 1.0
+    return d
+
+
+def _squares(x: np.ndarray) -> np.ndarray:
+    return np.einsum("np,np->n", x, x)

@@ -1,91 +1,42 @@
 import numpy as np
 import pytest
 
+from benchmarks import proposition as simulated
 from fedmi import proposition
-from fedmi.mi import gaussian
+from fedmi.additive import centred
 
-D, N = 20, 1000
-DRAW = np.random.default_rng(0)
-MIX = DRAW.standard_normal((D, D)) / np.sqrt(D)
+SIMULATIONS = 100
 
 
-def additive(draw, n=N, shared=1.0):
-    """One thing plus independent noise, of other laws and sizes at every client."""
-    p = draw.standard_normal((n, D)) @ MIX * shared
-    noises = (
-        draw.standard_normal((n, D)),
-        draw.standard_t(8, (n, D)) * 0.7,
-        draw.uniform(-2, 2, (n, D)) @ MIX,
-    )
-    return [p + noise for noise in noises]
+def serially(function, count):
+    return map(function, range(count))
 
 
-def nothing_shared(draw):
-    return additive(draw, shared=0.0)
+def rejected(model, simulations):
+    """Test -> share of the simulations in which it rejects, the slow one on few seeds."""
+    return {
+        row["test"]: row["rejected"]
+        for row in simulated.rows(model, simulations, 59, 100, serially)
+    }
 
 
-def turned(draw):
-    """Y has what is shared turned by a rotation: the cross-covariance is not symmetric."""
-    p, turn = draw.standard_normal((N, D)), np.linalg.qr(MIX)[0]
-    return [q + draw.standard_normal((N, D)) for q in (p, p @ turn, p)]
+@pytest.mark.parametrize("model", [name for name, m in simulated.MODELS.items() if m.additive])
+def test_the_additive_model_is_rejected_as_seldom_as_it_should(model):
+    shares = rejected(model, SIMULATIONS)
+    assert len(shares) == (7 if simulated.MODELS[model].tests == simulated.ALL else 1)
+    assert max(shares.values()) <= 0.05 + 4 * np.sqrt(0.05 * 0.95 / SIMULATIONS)
 
 
-def unequal(draw):
-    """Z has more of what is shared."""
-    p = draw.standard_normal((N, D))
-    return [q + draw.standard_normal((N, D)) for q in (p, p, 1.5 * p)]
+@pytest.mark.parametrize("model", [n for n, m in simulated.MODELS.items() if not m.additive])
+def test_what_breaks_the_model_is_found(model):
+    shares = rejected(model, 10)
+    slow = "third client, distance correlation"  # needs more than a hundred seeds
+    assert min(share for test, share in shares.items() if test != slow) >= 0.9
 
 
-def opposed(draw):
-    """In two of twenty directions clients go opposite ways."""
-    p = draw.standard_normal((N, D))
-    signs = np.r_[-np.ones(2), np.ones(D - 2)]
-    return [q + draw.standard_normal((N, D)) for q in (p, p * signs, p * signs[::-1])]
-
-
-def noisier_with_the_shared(draw):
-    """The noise is larger where what is shared is: uncorrelated with it, and not independent."""
-    p = draw.standard_normal((N, D))
-    scale = np.exp(0.4 * p[:, :1])
-    return [p + scale * draw.standard_normal((N, D)) for _ in range(3)]
-
-
-TESTS = {
-    "symmetry": lambda w: proposition.symmetry(*w[:2], draws=99),
-    "equality": lambda w: proposition.equality(w, draws=99),
-    "definiteness": proposition.definiteness,
-    "size": lambda w: proposition.third_client(w, draws=99, seeds=10)[0],
-    "distance": lambda w: proposition.third_client(w, draws=39, seeds=150)[1],
-}
-
-
-def rejected(name, make, simulations):
-    draw = np.random.default_rng(1)
-    return np.mean([TESTS[name](make(draw)).p_value <= 0.05 for _ in range(simulations)])
-
-
-@pytest.mark.parametrize("name", TESTS)
-def test_the_additive_model_is_rejected_as_seldom_as_it_should(name):
-    """150 simulations of each."""
-    assert rejected(name, additive, 150) <= 0.12  # 5 %, and three standard errors and a half
-
-
-def test_definiteness_keeps_its_size_where_nothing_is_shared():
-    assert rejected("definiteness", nothing_shared, 150) <= 0.12
-
-
-@pytest.mark.parametrize(
-    ("name", "make"),
-    [
-        ("symmetry", turned),
-        ("equality", unequal),
-        ("definiteness", opposed),
-        ("size", noisier_with_the_shared),
-        ("distance", noisier_with_the_shared),
-    ],
-)
-def test_what_breaks_the_model_is_found(name, make):
-    assert rejected(name, make, 10) >= 0.9
+def test_any_dependence_of_a_difference_on_the_third_client_is_found():
+    p_values = [simulated.p_values("noise with the shared", 59, 600, i) for i in range(5)]
+    assert max(p["third client, distance correlation"] for p in p_values) <= 0.05
 
 
 def test_statistics_by_hand():
@@ -94,6 +45,9 @@ def test_statistics_by_hand():
     assert proposition.symmetry(x, y).statistic == pytest.approx(0.5)
     assert proposition.symmetry(x, x).statistic == 0
     assert proposition.equality([x, x, x]).statistic == 0
+    # Cov(X, Y - Z) and Cov(Y, X - Z) have the squared norm 1/4, Cov(Z, X - Y) is 0; of the
+    # cross-covariances one is not 0, and has 1/4.
+    assert proposition.equality([x, y, 0 * x]).statistic == pytest.approx(2)
     draw = np.random.default_rng(2)
     w = draw.standard_normal((4000, 3))
     assert proposition.definiteness([w, -w]).statistic == pytest.approx(-1)
@@ -101,31 +55,113 @@ def test_statistics_by_hand():
     assert proposition.definiteness([w, w]).p_value > 0.5
 
 
-def test_the_squared_distance_is_separation_and_both_noises():
-    w = additive(np.random.default_rng(3), 20_000)
-    w[1] = w[1] + np.arange(D) / 10
-    found = proposition.decompose(*w[:2])
-    assert found.squared_distance == pytest.approx(((w[0] - w[1]) ** 2).sum(axis=1).mean())
-    parts = found.separation + found.own_x + found.own_y
-    assert found.squared_distance == pytest.approx(parts)
-    assert found.shared == pytest.approx((MIX**2).sum(), rel=0.05)
-    assert found.own_x == pytest.approx(D, rel=0.05)
-    assert found.own_y == pytest.approx(D * 0.49 * 8 / 6, rel=0.05)
-    assert found.separation == pytest.approx((np.arange(D) ** 2 / 100).sum(), rel=0.02)
+def cross(x, y, signs):
+    """The cross-covariance of centred samples, each seed's product less the mean with its sign."""
+    mean = x.T @ y / len(x)
+    if signs is None:
+        return mean
+    return ((x * signs[:, None]).T @ y - signs.sum() * mean) / len(x)
 
 
-def test_mi_and_distance_can_rise_together_in_the_additive_model():
-    """The paper's proof holds the variance of P fixed; here it grows, faster than the noise."""
-    draw, d, n = np.random.default_rng(4), 394, 4000
-    read = []
-    for shared, noise in ((0.1, 1.0), (0.4, 1.2)):
-        p = shared * draw.standard_normal((n, d))
-        x, y = (p + noise * draw.standard_normal((n, d)) for _ in range(2))
-        truth = -d / 2 * np.log2(1 - (shared**2 / (shared**2 + noise**2)) ** 2)
-        e = gaussian(x, y)
-        assert e.interval[0] < truth < e.interval[1]
-        read.append((truth, e.bits, np.linalg.norm(x - y, axis=1).mean()))
-    assert all(after > before for before, after in zip(*read, strict=True))
+def antisymmetric(arrays, signs=None):
+    c = cross(*arrays, signs)
+    return ((c - c.T) ** 2).sum() / 4
+
+
+def unequal(arrays, signs=None):
+    return sum(
+        (cross(arrays[i], arrays[j] - arrays[k], signs) ** 2).sum()
+        for i, j, k in ((0, 1, 2), (1, 0, 2), (2, 0, 1))
+    )
+
+
+@pytest.mark.parametrize("scale", [1e-6, 1.0, 1e6])
+@pytest.mark.parametrize(
+    ("plain", "count", "test"),
+    [
+        (antisymmetric, 2, lambda w, **options: proposition.symmetry(*w, **options)),
+        (unequal, 3, proposition.equality),
+    ],
+)
+def test_the_kernel_is_the_plain_bootstrap(plain, count, test, scale, monkeypatch):
+    """As the formulas have it: a cross-covariance of signed seeds a draw, in float64."""
+    monkeypatch.setattr(proposition, "BLOCK", 300)
+    clients = simulated.turned(np.random.default_rng(6))[:count]
+    found = test([scale * w for w in clients], draws=99, seed=3)
+    arrays = centred(clients)
+    signs = np.random.default_rng(3).choice(np.array([-1.0, 1.0]), (len(arrays[0]), 99))
+    own = plain(arrays)
+    null = np.array([plain(arrays, column) for column in signs.T])
+    pairs = [(i, j) for i in range(count) for j in range(i)]
+    whole = sum(((arrays[i].T @ arrays[j] / 1000) ** 2).sum() for i, j in pairs)
+    assert found.statistic == pytest.approx(own / whole, rel=1e-4)
+    assert found.expected == pytest.approx(null.mean() / whole, rel=1e-4)
+    assert found.p_value == (1 + (null >= own).sum()) / 100
+
+
+def test_directions_that_do_not_vary_change_nothing():
+    w = simulated.opposed(np.random.default_rng(7))
+    wide = [np.hstack([a, np.ones((len(a), 5)), a[:, :3]]) for a in w]  # rank 20 of 28
+    plain, found = (proposition.definiteness(c[:3]) for c in (w, wide))
+    assert found.statistic == pytest.approx(plain.statistic)
+    # In float32 too, in which repeated directions differ by rounding.
+    turn = np.linalg.qr(np.random.default_rng(8).standard_normal((28, 28)))[0]
+    blurred = [(a @ turn).astype(np.float32) for a in wide[:3]]
+    assert proposition.definiteness(blurred).statistic == pytest.approx(plain.statistic, rel=1e-3)
+
+
+@pytest.mark.parametrize("strength", [0.0, 0.2, 0.4])
+def test_the_variation_of_the_noise_is_found(strength):
+    """Noise of scale exp(a p) has the variance exp(2 a p), of squared variation exp(4 a^2) - 1."""
+    draw, n = np.random.default_rng(9), 20_000
+    p = draw.standard_normal((n, 20))
+    clients = [p + np.exp(strength * p[:, :1]) * draw.standard_normal((n, 20)) for _ in range(4)]
+    found = proposition.noise_dependence(clients)
+    truth = np.expm1(4 * strength**2)
+    assert abs(found.squared_variation - truth) < 3 * found.squared_error
+    low, high = found.interval
+    assert low <= found.variation <= high
+    if strength:
+        assert abs(found.variation / np.sqrt(truth) - 1) < 0.15
+        assert low > 0
+    assert (
+        (found.on_each_other.p_value < 1e-6) == (found.on_shared.p_value < 1e-6) == bool(strength)
+    )
+
+
+def test_the_error_of_the_variation_is_its_spread():
+    found = [
+        proposition.noise_dependence(simulated.noisier(np.random.default_rng(i)))
+        for i in range(200)
+    ]
+    truth = np.expm1(0.64)
+    squares = np.array([f.squared_variation for f in found])
+    errors = np.array([f.squared_error for f in found])
+    assert errors.mean() == pytest.approx(squares.std(), rel=0.3)
+    assert (np.abs(squares - truth) < 1.96 * errors).mean() > 0.75  # skewed: log-normal squares
+
+
+def test_noises_that_depend_on_each_other_and_not_on_the_shared_part():
+    """All four have one more factor s of their size in common, which their means do not show."""
+    draw, n = np.random.default_rng(10), 4000
+    p, size = draw.standard_normal((n, 20)), np.exp(0.3 * draw.standard_normal((n, 1)))
+    clients = [3 * p + size * draw.standard_normal((n, 20)) for _ in range(4)]
+    found = proposition.noise_dependence(clients)
+    assert found.on_each_other.p_value < 1e-6
+    assert found.on_each_other.statistic > 3 * abs(found.on_shared.statistic)
+
+
+def test_holm_by_hand():
+    # 0.01 * 4, then max(0.04, 0.02 * 3), max(0.06, 0.03 * 2) and max(0.06, 0.5).
+    assert proposition.holm([0.03, 0.01, 0.5, 0.02]) == pytest.approx([0.06, 0.04, 0.5, 0.06])
+    assert proposition.holm([0.9, 0.8]).tolist() == [1, 1]
+
+
+def test_clients_that_are_all_the_same_break_nothing():
+    x = np.random.default_rng(11).standard_normal((100, 3))
+    assert [t.p_value for t in proposition.third_client([x, x, x], draws=9)] == [1, 1]
+    with pytest.raises(ValueError, match="no noise"):
+        proposition.noise_dependence([x, x, x, x])
 
 
 def test_impossible_clients_are_refused():
@@ -136,3 +172,9 @@ def test_impossible_clients_are_refused():
         proposition.symmetry(x, x[:, :2])
     with pytest.raises(ValueError, match="clients.1."):
         proposition.third_client([x, x * np.nan, x])
+    with pytest.raises(ValueError, match="3 clients; this splits four"):
+        proposition.noise_dependence([x, x, x])
+    with pytest.raises(ValueError, match="draws: 0"):
+        proposition.symmetry(x, x, draws=0)
+    with pytest.raises(ValueError, match="do not vary"):
+        proposition.definiteness([np.ones((50, 3))] * 2)
