@@ -23,11 +23,11 @@ export XLA_PYTHON_CLIENT_PREALLOCATE ?= false
 LOCK := $(if $(shell command -v flock),flock --nonblock --verbose .venv/study.lock)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study couplings sweep estimators figures lab test bench coverage lint clean
+.PHONY: help setup study couplings sweep aggregation rounds proposition compression estimators figures claims lab test bench coverage proposition-size lint clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-11s %s\n", $$1, $$2}' Makefile
-	@echo "Variables: SCALE=quick|paper and CORES=n (study, couplings, sweep, estimators), ONLY=results/.../figures.json (one of them, with its SCALE), PYTHON=python3.12 (first set-up)"
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' Makefile
+	@echo "Variables: SCALE=quick|paper and CORES=n (study to estimators), ONLY=results/.../figures.json (one of them, with its SCALE), PYTHON=python3.12 (first set-up)"
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -42,15 +42,22 @@ setup: $(READY) ## install the locked requirements and the package into .venv
 study: ## run the studies in params/$(SCALE), Figures 1-4 included
 couplings: ## run the studies of all six couplings, and draw them side by side
 sweep: ## take learning rate and batch size through a grid, and map where the MI rises
+aggregation: ## compare averaging with other aggregators, and with what was possible
+proposition: ## put Proposition 1 to the test
+compression: ## what uploads take, and what the clients' dependence would save
+rounds: ## follow federated learning through its rounds
 estimators: ## calibrate the estimators at the sizes in params/$(SCALE)/estimators
 
-study couplings sweep estimators: $(READY)
+study couplings sweep aggregation proposition compression rounds estimators: $(READY)
 	$(LOCK) snakemake $(or $(ONLY),$@) $(SNAKEFLAGS) --nolock --snakefile workflow/Snakefile --cores $(CORES) \
 		--config scale=$(SCALE) --rerun-incomplete --keep-going --quiet rules
 	@echo "Figures: results/$(SCALE)/figures"
 
 figures: $(READY) ## copy the finished paper-scale run's figures and tables to figures/
 	python -m fedmi.figures results/paper figures params
+
+claims: $(READY) ## make figures/claims.md anew from the tables in figures/
+	python -m fedmi.claims figures
 
 lab: $(READY) ## open JupyterLab on the notebooks
 	jupyter lab --notebook-dir="$(CURDIR)" $(LABFLAGS) notebooks/01_sample.ipynb
@@ -65,6 +72,9 @@ bench: $(READY) ## measure fedmi beside other libraries (half an hour; installs 
 
 coverage: $(READY) ## count how often intervals hold the truth (some minutes)
 	JAX_NUM_CPU_DEVICES=1 OPENBLAS_NUM_THREADS=1 python -m benchmarks.coverage --workers $(CORES)
+
+proposition-size: $(READY) ## count how often the tests of Proposition 1 reject (half an hour)
+	OPENBLAS_NUM_THREADS=1 python -m benchmarks.proposition --workers $(CORES)
 
 lint: $(READY) ## check the code's style
 	ruff check . && ruff format --check .

@@ -11,14 +11,18 @@ from pathlib import Path
 import numpy as np
 
 from fedmi import plotting, tables
+from fedmi.claims import claims
 from fedmi.couplings import OTHERS
+
+FOLLOW_UPS = ("proposition", "compression")
+"""What follows a study on its samples, and lists what it has drawn in a file of this name."""
 
 
 def publish(run: Path, target: Path, params: Path) -> list[Path]:
     """Copies what a finished run drew, with the facts of the run beside it.
 
-    Beside the studies, these are the comparisons of couplings, the sweeps and the calibrations of
-    estimators that have been drawn.
+    Beside the studies, these are what followed them, and the comparisons of couplings and of
+    aggregators, the sweeps, rounds and calibrations of estimators that have been drawn.
 
     Args:
         run: results/<scale>, with a folder for each study.
@@ -62,7 +66,8 @@ def publish(run: Path, target: Path, params: Path) -> list[Path]:
                 f"{drawn.name} is older than some study; `make couplings SCALE={run.name}` draws "
                 "it again"
             )
-    for drawn in sorted([*run.glob("*.json"), *run.glob("*/*/figures.json")]):
+    follow_ups = [path for name in FOLLOW_UPS for path in run.glob(f"*/{name}.json")]
+    for drawn in sorted([*run.glob("*.json"), *follow_ups, *run.glob("*/*/figures.json")]):
         for name in json.loads(drawn.read_text()):
             copies.append(shutil.copyfile(run / "figures" / name, target / name))
     return copies
@@ -155,8 +160,14 @@ def _trust(published: Path) -> list[str]:
 def main(run: Path, target: Path, params: Path) -> str:
     """Publishes a run and its numbers; returns what was done, in words."""
     copied = publish(run, target, params)
+    made = ["summary.md"]
     (target / "summary.md").write_text(summary(target))
-    return f"{len(copied)} files copied to {target}, and summary.md made from them"
+    try:
+        (target / "claims.md").write_text(claims(target))
+        made.append("claims.md")
+    except FileNotFoundError as error:
+        print(f"claims.md is not made: {error}")
+    return f"{len(copied)} files copied to {target}, and {' and '.join(made)} made from them"
 
 
 if __name__ == "__main__":

@@ -9,6 +9,7 @@ import sys
 from pathlib import Path
 
 import nbformat
+import numpy as np
 import pandas as pd
 import papermill
 import pytest
@@ -45,6 +46,21 @@ BENCH = dict(
     sizes=[200, 400],
     sizes_truth=2.0,
     estimators=["gaussian", "ksg"],
+)
+AGGREGATION = dict(
+    task="tests.tiny:make",
+    settings=["shared-source"],
+    checkpoints=[1, 4],
+    fitting_seeds=256,
+    judged_seeds=256,
+    oracle_seeds=256,
+)
+ROUNDS = dict(
+    task="tests.tiny:make",
+    couplings=["shared-source"],
+    rounds=[1, 2],
+    seeds=600,
+    checkpoints=[1, 4],
 )
 
 
@@ -90,11 +106,14 @@ def run(tmp_path_factory):
         "bad": PARAMS | dict(options=dict(learning_rate="1e-3")),
         "sweep/grid": SWEEP,
         "estimators/laws": BENCH,
+        "aggregation/ways": AGGREGATION,
+        "rounds/later": ROUNDS,
     }.items():
         path = folder / "params" / "tiny" / f"{name}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(yaml.safe_dump(entries))
-    return folder, snakemake(folder, "study", "couplings", "sweep", "estimators")
+    targets = ("study", "couplings", "sweep", "estimators", "aggregation", "rounds")
+    return folder, snakemake(folder, *targets, "proposition", "compression")
 
 
 def test_the_estimates_of_mutual_information_are_right(run):
@@ -145,7 +164,11 @@ def test_the_manifest_says_what_was_sampled(run):
 
 def test_the_figures_are_there(run):
     drawn = {path.name for path in (run[0] / "results" / "tiny" / "figures").iterdir()}
-    for name in ("good-mi", "good-distances", "good-calibration", "sweep-grid", "estimators-laws"):
+    for name in (
+        "good-mi", "good-distances", "good-calibration", "sweep-grid", "estimators-laws",
+        "aggregation-ways", "aggregation-ways-landscape", "rounds-later", "proposition-good",
+        "compression-good",
+    ):  # fmt: skip
         assert {f"{name}.png", f"{name}.svg", f"{name}.csv"} <= drawn
 
 
@@ -180,6 +203,50 @@ def test_estimators_are_held_against_the_truth(run):
     error = (normal.net_bits - normal.true_bits).abs().groupby(normal.estimator).max()
     assert error["gaussian"] < 0.3
     assert error["ksg"] > 0.5  # neighbours miss dependence as strong as this in one direction
+
+
+def test_averaging_gains_what_it_must(run):
+    """Of F the mean saves half of what the clients are apart from it, on a quadratic."""
+    table = pd.read_csv(run[0] / "results" / "tiny" / "figures" / "aggregation-ways.csv")
+    kept = 1 - tiny.task.learning_rate
+    for iteration in (1, 4):
+        weights = tiny.task.learning_rate * kept ** np.arange(iteration)
+        own = tiny.NOISE**2 / tiny.task.batch_size * np.sum(weights**2)  # variance of a client's
+        row = table[(table.iteration == iteration) & (table.method == "each client alone")].iloc[0]
+        assert row.seeds == row.fitting_seeds == 256
+        expected = tiny.SIZE * own / 3
+        assert abs(row.objective_less_mean - expected) < 4 * row.objective_less_mean_se
+    text = (run[0] / "results" / "tiny" / "figures" / "aggregation-ways.md").read_text()
+    assert "- `shared-source`: at iteration 1 a client alone is +" in text
+
+
+def test_later_rounds_share_their_download(run):
+    table = pd.read_csv(run[0] / "results" / "tiny" / "figures" / "rounds-later.csv")
+    at = table.set_index(["round", "what", "iteration"])
+    truth = tiny.mi_bits(tiny.task, 4)
+    for what in ("parameters", "updates"):
+        first = at.loc[1, what, 4]
+        assert abs(first.net_bits - truth) < 4 * first.net_se
+    assert at.net_bits[2, "parameters", 1] > at.net_bits[2, "updates", 1] + 10
+
+
+def test_an_additive_model_is_not_rejected(run):
+    drawn = run[0] / "results" / "tiny" / "figures"
+    tests = pd.read_csv(drawn / "proposition-good.csv")
+    assert set(tests.iteration) == {1, 2, 4}
+    assert (tests.p_holm > 0.05).all()
+    assert "The additive model is not rejected" in (drawn / "proposition-good.md").read_text()
+    # The shared variance is that of the source, 12 times (1 - 0.75^k)^2.
+    parts = pd.read_csv(drawn / "proposition-good-decomposition.csv")
+    expected = tiny.SIZE * (1 - 0.75**parts.iteration) ** 2
+    assert ((parts.shared - expected).abs() < 4 * parts.shared_se).all()
+
+
+def test_what_side_information_saves_is_the_mutual_information(run):
+    table = pd.read_csv(run[0] / "results" / "tiny" / "figures" / "compression-good.csv")
+    row = table[(table.iteration == 4) & (table.channel == "noise")].iloc[-1]
+    assert abs(row.mi_one - tiny.mi_bits(tiny.task, 4)) < 4 * row.mi_one_se + 1
+    assert 0 < row.saved_one < row.saved_others < 1
 
 
 def test_couplings_are_compared(tmp_path):
@@ -283,7 +350,7 @@ def test_what_is_done_is_not_done_again(run):
     "name",
     [
         "02_estimate_mi", "03_measure_distances", "04_draw_figures", "09_compare_couplings",
-        "11_map_sweep",
+        "07_test_proposition", "11_map_sweep", "12_compress_uploads",
     ],
 )  # fmt: skip
 def test_without_what_comes_before_a_notebook_says_which_command_makes_it(name, tmp_path):
