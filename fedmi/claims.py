@@ -304,6 +304,22 @@ def claims(folder: Path) -> str:
     return "\n".join(lines) + "\n"
 
 
+def verdicts(folder: Path) -> str:
+    """The verdicts alone, claim by claim and task by task, as Markdown.
+
+    Args:
+        folder: the published tables.
+    """
+    lines = [
+        f"| the paper claims | {' | '.join(f'`{task}`' for task in TASKS)} |",
+        "|---" * (1 + len(TASKS)) + "|",
+    ]
+    for claim, find in CLAIMS:
+        said = [find(Published(folder, task)).verdict for task in TASKS]
+        lines.append(f"| {claim} | {' | '.join(said)} |")
+    return "\n".join(lines) + "\n"
+
+
 def _bits(value: float, error: float) -> str:
     return f"{value:+.2f} ± {1.96 * error:.2f}"
 

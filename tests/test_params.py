@@ -37,7 +37,9 @@ def test_the_projects_own_studies_are_good(path):
     study = params.load(path)
     task, _, coupling = path.stem.partition("-")
     assert study.task == task
-    assert study.coupling == (coupling or "shared-source")
+    skewed = coupling == "skewed"
+    assert study.coupling == ("shared-source" if skewed else coupling or "shared-source")
+    assert ("skew" in study.make_task().streams) == skewed
     assert study.clients == 3
     paper = {"signal": 22_000, "digits": 26_400}[study.task]
     assert study.seeds == paper if path.parent.name == "paper" else study.seeds >= 1000
@@ -47,7 +49,52 @@ def test_the_projects_own_studies_are_good(path):
 def test_every_coupling_is_studied_at_each_scale():
     for scale in ("quick", "paper"):
         names = {path.stem for path in (params.PROJECT / "params" / scale).glob("*.yaml")}
-        assert names == {study_of(task, c) for task in ("signal", "digits") for c in COUPLINGS}
+        studied = {study_of(task, c) for task in ("signal", "digits") for c in COUPLINGS}
+        assert names == studied | {"signal-skewed", "digits-skewed"}
+
+
+@pytest.mark.parametrize("task", ["signal", "digits"])
+def test_the_projects_own_comparisons_of_aggregators_and_rounds_are_good(task):
+    for scale in ("quick", "paper"):
+        plan = params.load_aggregation(f"params/{scale}/aggregation/{task}.yaml")
+        skewed = params.load(f"params/{scale}/{task}-skewed.yaml")
+        assert plan.study("skewed").options == skewed.options
+        assert {"shared-source", "skewed"} <= set(plan.settings)
+        rounds = params.load_rounds(f"params/{scale}/rounds/{task}.yaml")
+        study = params.load(f"params/{scale}/{task}.yaml")
+        assert rounds.options == plan.options == study.options
+        if scale == "paper":
+            assert set(plan.settings) == {"null", "shared-source", "independent", "skewed"}
+            assert plan.judged_seeds >= 10_000 and plan.oracle_seeds >= 1000
+            assert rounds.rounds == [1, 2, 5, 10]
+            assert len(rounds.studies()) == 4 * len(rounds.couplings)
+            assert rounds.studies()["shared-source-5"].rounds == 5
+
+
+@pytest.mark.parametrize(
+    ("changes", "message"),
+    [
+        (dict(rounds=[1, 1]), "rounds: .* each may be named once"),
+        (dict(rounds=[0]), "rounds.0: Input should be greater than 0"),
+        (dict(aggregator="best"), "aggregator: unknown name 'best'"),
+        (dict(checkpoints=[4]), "checkpoints: .* at least 2 items"),
+        (dict(seeds=25), "seeds: 25 cannot carry the covariance"),
+    ],
+)
+def test_bad_rounds_are_refused(tmp_path, changes, message):
+    good = dict(
+        task="tests.tiny:make", couplings=["null"], rounds=[1, 2], seeds=100, checkpoints=[1, 4]
+    )
+    path = tmp_path / "rounds.yaml"
+    path.write_text(yaml.safe_dump(good))
+    plan = params.load_rounds(path)
+    assert list(plan.studies()) == ["null-1", "null-2"]
+    more = plan.model_copy(update=dict(rounds=[1, 2, 5]))
+    longer = plan.model_copy(update=dict(seeds=200))
+    assert plan.fingerprint() == more.fingerprint() != longer.fingerprint()
+    path.write_text(yaml.safe_dump(good | changes))
+    with pytest.raises(params.ParamsError, match=message):
+        params.load_rounds(path)
 
 
 @pytest.mark.parametrize("task", ["signal", "digits"])

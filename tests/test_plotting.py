@@ -136,7 +136,10 @@ def test_only_a_finished_run_is_published(tmp_path, capsys):
         (run / listed).parent.mkdir(parents=True, exist_ok=True)
         (run / listed).write_text(json.dumps([name]))
         (run / "figures" / name).write_text(name)
-    assert {path.name for path in figures.publish(run, target, params)} >= {"a.md", "b.md"}
+    (run / "signal" / "proposition.json").write_text(json.dumps(["c.md"]))
+    (run / "figures" / "c.md").write_text("c")
+    found = {path.name for path in figures.publish(run, target, params)}
+    assert found >= {"a.md", "b.md", "c.md"}
     os.utime(run / "couplings-signal.json", (0, 0))
     with pytest.raises(FileNotFoundError, match="couplings-signal.json is older than some study"):
         figures.publish(run, target, params)
@@ -224,3 +227,65 @@ def test_a_bench_shows_truth_sizes_and_what_is_refused():
     assert "4 bits" in axes[2].get_title(loc="left") + axes[2].get_title()
     drawn = axes[2].get_lines()[1].get_xydata()
     np.testing.assert_allclose(drawn, [[10, np.nan], [100, -1]])
+
+
+def test_aggregators_stand_left_and_right_of_the_mean():
+    rows = [
+        dict(
+            task="digits", setting=setting, iteration=iteration, method=method,
+            reference=method == "each client alone", objective_less_mean=less / iteration,
+            objective_less_mean_se=0.01,
+        )
+        for setting in ("null", "skewed")
+        for iteration in (1, 20)
+        for method, less in (
+            ("mean", 0.0), ("coordinate median", 0.1), ("server step", -0.2),
+            ("each client alone", 0.4),
+        )
+    ]  # fmt: skip
+    figure = plotting.aggregators(pd.DataFrame(rows))
+    panels = figure.axes
+    assert [axes.get_title(loc="left") for axes in panels] == ["null", "skewed"]
+    names = [label.get_text() for label in panels[0].get_yticklabels()]
+    assert names == ["server step", "coordinate median", "each client alone"]
+    drawn = [c.lines[0].get_xdata() for c in panels[0].containers]
+    np.testing.assert_allclose(drawn, [[-0.2, 0.1, 0.4], [-0.01, 0.005, 0.02]])
+
+
+def test_a_landscape_has_its_marks_and_its_barrier():
+    places = np.linspace(-1, 1, 5)
+    grid = [dict(what="grid", x=x, y=y, objective=x**2 + y) for x in places for y in places]
+    names = ("client 0", "client 1", "client 2", "mean", "oracle: plane of the clients")
+    marks = [dict(what=n, x=i / 9, y=i / 7, objective=0.0) for i, n in enumerate(names)]
+    where = dict(task="signal", setting="skewed", iteration=20)
+    surface = pd.DataFrame(grid + marks).assign(**where)
+    barrier = pd.DataFrame(
+        dict(where, iteration=i, seeds=9, place=place, excess=-i * place, excess_se=0.1)
+        for i in (1, 20)
+        for place in (0.0, 0.5, 1.0)
+    )
+    figure = plotting.landscape(surface, barrier)
+    plane = next(axes for axes in figure.axes if axes.get_title(loc="left") == "skewed")
+    found = lines(plane)
+    np.testing.assert_allclose(found["mean"], [[3 / 9, 3 / 7]])
+    assert len(found["clients"]) == 3
+
+
+def test_rounds_are_drawn_for_parameters_and_updates():
+    rows = [
+        dict(
+            task="digits", coupling="null", what=what, iteration=iteration, net_bits=number * 10.0,
+            net_se=0.1, distance=1.0 * number, unmatched=2.0 * number, round=number,
+        )
+        for number in (1, 5)
+        for what in ("parameters", "updates")
+        for iteration in (1, 20)
+    ]  # fmt: skip
+    figure = plotting.rounds(pd.DataFrame(rows))
+    titles = [axes.get_title(loc="left") for axes in figure.axes]
+    assert titles == [
+        "null: MI of the parameters",
+        "null: MI of the updates",
+        "null: Euclidean distance",
+    ]
+    np.testing.assert_allclose(lines(figure.axes[0])["5"], [[1, 50], [20, 50]])

@@ -17,7 +17,7 @@ import pytest
 import yaml
 
 from benchmarks import table
-from fedmi import couplings, figures, sweep, tables
+from fedmi import comparison, couplings, figures, rounds, sweep, tables
 
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -175,6 +175,10 @@ def test_no_file_carries_a_registry_or_a_path_of_a_machine():
         ("couplings-signal", couplings.words),
         ("couplings-digits", couplings.words),
         ("sweep-digits", sweep.words),
+        ("aggregation-signal", comparison.words),
+        ("aggregation-digits", comparison.words),
+        ("rounds-signal", rounds.words),
+        ("rounds-digits", rounds.words),
     ],
 )
 def test_the_published_words_are_those_of_the_published_tables(name, words):
