@@ -109,7 +109,11 @@ class Fitted:
 
 
 def state_of(
-    task: Task, coupling: Mapping[str, str], clients: int, checkpoints: Sequence[int]
+    task: Task,
+    coupling: Mapping[str, str],
+    clients: int,
+    checkpoints: Sequence[int],
+    held_out_examples: int | None = None,
 ) -> Callable[[Array, Array, Assets], State]:
     """The function (root key, seed, assets) that trains a seed's clients, and pooled references.
 
@@ -121,6 +125,7 @@ def state_of(
         coupling: stream -> scope.
         clients: number of clients Q, whose data are equally many.
         checkpoints: iterations of the epoch.
+        held_out_examples: how many of its held-out data a client keeps, the first; all by default.
     """
     kept = np.asarray(checkpoints) - 1
     together = replace(task, examples=clients * task.examples)
@@ -133,7 +138,8 @@ def state_of(
             keys = keys_of(client)
             data = task.data(keys, assets)
             download = ravel_pytree(task.init(keys))[0]
-            return data, task.held_out(keys, assets), download, train_on(task, keys, data)[0][kept]
+            held_out = jax.tree.map(lambda a: a[:held_out_examples], task.held_out(keys, assets))
+            return data, held_out, download, train_on(task, keys, data)[0][kept]
 
         data, held_out, downloads, thetas = jax.vmap(one)(jnp.arange(clients))
         pool = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), data)
@@ -335,6 +341,7 @@ class Comparison:
         oracle_seeds: how many of the judged seeds the oracles see, and of the fitting seeds the
             choice of the server step.
         root_seed: the seed of all randomness.
+        held_out_examples: of each client, to judge on; all that it has by default.
     """
 
     task: Task
@@ -346,6 +353,7 @@ class Comparison:
     judged_seeds: int
     oracle_seeds: int
     root_seed: int = 0
+    held_out_examples: int | None = None
 
     @property
     def first_judged(self) -> int:
@@ -354,7 +362,9 @@ class Comparison:
 
     def over(self, of_state: Callable[[State], Any], first: int, seeds: int, what: str) -> Any:
         """`collect` of a function of a seed's state."""
-        trained = state_of(self.task, self.coupling, self.clients, self.checkpoints)
+        trained = state_of(
+            self.task, self.coupling, self.clients, self.checkpoints, self.held_out_examples
+        )
         return collect(
             lambda *arguments: of_state(trained(*arguments)),
             assets=self.task.assets(),
@@ -380,6 +390,7 @@ def of_setting(plan: Aggregation, setting: str) -> Comparison:
         judged_seeds=plan.judged_seeds,
         oracle_seeds=plan.oracle_seeds,
         root_seed=plan.root_seed,
+        held_out_examples=plan.held_out_examples,
     )
 
 

@@ -234,6 +234,7 @@ class Aggregation(pydantic.BaseModel):
         fitting_seeds: on which is fitted what aggregators have to learn.
         judged_seeds: on which they are judged.
         oracle_seeds: how many of the judged seeds are searched for the best that was possible.
+        held_out_examples: of each client, to judge on; all that the task has by default.
     """
 
     model_config = pydantic.ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -247,6 +248,7 @@ class Aggregation(pydantic.BaseModel):
     fitting_seeds: int = pydantic.Field(ge=16)
     judged_seeds: int = pydantic.Field(ge=2)
     oracle_seeds: int = pydantic.Field(ge=2)
+    held_out_examples: pydantic.PositiveInt | None = None
     root_seed: int = pydantic.Field(default=0, ge=0, lt=2**32)
 
     @pydantic.field_validator("settings")
