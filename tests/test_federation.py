@@ -154,27 +154,29 @@ def test_clients_of_unequal_data_are_sampled():
 
 
 CHILD = """
-import sys, fedmi
-from tests import tiny
-fedmi.sample(
-    tiny.task, seeds=600, checkpoints=[1, 2, 4], tile=16, rounds=3, examples=[8, 16, 16],
-    aggregator="coordinate_median", store=sys.argv[1],
-)
+import sys
+from tests.test_federation import sample_rounds
+sample_rounds(sys.argv[1])
 """
 
 
+def sample_rounds(store):
+    return fedmi.sample(
+        tiny.task, seeds=600, checkpoints=[1, 2, 4], tile=16, rounds=3, examples=[8, 16, 16],
+        aggregator="coordinate_median", store=store,
+    )  # fmt: skip
+
+
+def bytes_of(store):
+    files = (p for p in sorted(store.rglob("*")) if p.is_file() and p != store / "zarr.json")
+    return {path.relative_to(store): path.read_bytes() for path in files}
+
+
 def test_killed_and_resumed_rounds_leave_the_same_bytes(tmp_path):
-    def start(store):
-        command = [sys.executable, "-c", CHILD, str(store)]
-        return subprocess.Popen(command, cwd=ROOT_FOLDER, stdout=subprocess.DEVNULL)
-
-    def bytes_of(store):
-        files = (p for p in sorted(store.rglob("*")) if p.is_file() and p != store / "zarr.json")
-        return {path.relative_to(store): path.read_bytes() for path in files}
-
     whole, torn = tmp_path / "whole.zarr", tmp_path / "torn.zarr"
-    assert start(whole).wait() == 0
-    child = start(torn)
+    sample_rounds(whole)
+    command = [sys.executable, "-c", CHILD, str(torn)]
+    child = subprocess.Popen(command, cwd=ROOT_FOLDER, stdout=subprocess.DEVNULL)
     deadline = time.monotonic() + 120
     while len(list(torn.glob("download/c/*"))) < 9 and child.poll() is None:
         assert time.monotonic() < deadline
@@ -183,7 +185,7 @@ def test_killed_and_resumed_rounds_leave_the_same_bytes(tmp_path):
     child.wait()
     with pytest.raises(ValueError, match="of 600 seeds: sampling has not finished"):
         fedmi.store.open_existing(torn).dataset(600)
-    assert start(torn).wait() == 0
+    sample_rounds(torn)
     assert bytes_of(torn) == bytes_of(whole)
     with pytest.raises(ValueError, match="rounds: 3 in the store, absent asked for"):
         fedmi.sample(tiny.task, seeds=600, checkpoints=[1, 2, 4], tile=16, store=torn)

@@ -92,18 +92,29 @@ def digits(
             "labels": assets["labels"][selected],
         }
 
-    def originals(keys: Keys, assets: Assets, count: int) -> Array:
+    def own(keys: Keys, assets: Assets) -> Array:
         if not skewed:
-            return select(keys["selection"], len(assets["labels"]), count)
-        shares = jax.random.dirichlet(keys["skew"], jnp.full(CLASSES, label_concentration))
-        return select_labels(keys["selection"], assets["labels"], shares, count)
+            return select(keys["selection"], len(assets["labels"]), examples)
+        return select_labels(keys["selection"], assets["labels"], shares(keys), examples)
+
+    def others(keys: Keys, assets: Assets) -> Array:
+        if not skewed:
+            both = select(keys["selection"], len(assets["labels"]), examples + held_out)
+            return both[examples:]
+        # From the other end: where clients share a selection, no client has trained on these.
+        return select_labels(
+            keys["selection"], assets["labels"], shares(keys), held_out, from_the_end=True
+        )
+
+    def shares(keys: Keys) -> Array:
+        return jax.random.dirichlet(keys["skew"], jnp.full(CLASSES, label_concentration))
 
     def data(keys: Keys, assets: Assets) -> Data:
-        return draw(originals(keys, assets, examples), keys["augmentation"], assets)
+        return draw(own(keys, assets), keys["augmentation"], assets)
 
     def other_data(keys: Keys, assets: Assets) -> Data:
-        both = originals(keys, assets, examples + held_out)
-        return draw(both[examples:], jax.random.fold_in(keys["augmentation"], 1), assets)
+        again = jax.random.fold_in(keys["augmentation"], 1)
+        return draw(others(keys, assets), again, assets)
 
     def loss_and_metric(log_shares: Array, labels: Array) -> tuple[Array, Array]:
         right = jnp.argmax(log_shares, axis=-1) == labels
@@ -170,11 +181,13 @@ def select(key: Array, population: int, count: int) -> Array:
     return jax.lax.scan(swap, nothing, (places, jax.vmap(draw)(places)))[1]
 
 
-def select_labels(key: Array, labels: Array, shares: Array, count: int) -> Array:
+def select_labels(
+    key: Array, labels: Array, shares: Array, count: int, *, from_the_end: bool = False
+) -> Array:
     """Distinct indices of labels, in random order, where each label has its share.
 
     Every place's label is drawn from the shares, and then the next of a random order of all that
-    have it. With one key, that order is the same for whoever draws, and so is the random number
+    have it, or the last but as many, from the end. With one key, that order is the same for whoever draws, and so is the random number
     behind each place's label: what two clients with other shares have in common is what their
     shares have.
 
@@ -183,11 +196,13 @@ def select_labels(key: Array, labels: Array, shares: Array, count: int) -> Array
         labels: (population,) of int32, from 0.
         shares: (classes,), which sum to one.
         count: at most how many have the rarest label.
+        from_the_end: draws labels anew, and takes of each the last of its order first.
 
     Returns:
         (count,) of int32. A larger count adds to the end of a smaller one's draw.
     """
     mixing, drawing = jax.random.split(key)
+    drawing = jax.random.fold_in(drawing, 1) if from_the_end else drawing
     order = jax.random.permutation(mixing, len(labels))
     grouped = order[jnp.argsort(labels[order], stable=True)].astype(jnp.int32)
     sizes = jnp.bincount(labels, length=len(shares))
@@ -198,7 +213,8 @@ def select_labels(key: Array, labels: Array, shares: Array, count: int) -> Array
     wanted = jnp.minimum(wanted, len(shares) - 1)
     same = wanted[:, None] == wanted
     earlier = jnp.sum(same & (places < places[:, None]), axis=1)
-    return grouped[(jnp.cumsum(sizes) - sizes)[wanted] + earlier]
+    ends = jnp.cumsum(sizes)[wanted]
+    return grouped[ends - 1 - earlier if from_the_end else ends - sizes[wanted] + earlier]
 
 
 @jax.custom_batching.sequential_vmap

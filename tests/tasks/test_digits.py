@@ -290,6 +290,15 @@ def test_a_smaller_selection_is_the_beginning_of_a_larger_one():
     np.testing.assert_array_equal(few, many[:10])
 
 
+def test_what_is_held_out_nobody_with_the_same_key_has_trained_on():
+    for shares in (np.full(10, 0.1), np.r_[0.9, 0.1, np.zeros(8)]):
+        own = select_labels(jax.random.key(1), LABELS, shares, 25)
+        for others in (np.full(10, 0.1), np.r_[0.5, 0.5, np.zeros(8)]):
+            out = select_labels(jax.random.key(1), LABELS, others, 25, from_the_end=True)
+            assert len(set(np.asarray(out))) == 25
+            assert not set(np.asarray(own)) & set(np.asarray(out))
+
+
 def test_clients_with_one_key_share_what_their_shares_have_in_common():
     def drawn(shares):
         found = select_labels(jax.random.key(2), LABELS, np.asarray(shares), 30)
