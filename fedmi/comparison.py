@@ -36,6 +36,13 @@ LINEAR = {
     "linear with offset": dict(kind="reduced-rank", offset=True),
 }
 """The best linear aggregators, and what `fedmi.aggregation.linear.fit` takes for each."""
+MAPS = ("linear, per coordinate", "linear, reduced rank", "linear with offset")
+"""Those that can remember where other seeds' training led, besides weighing what the clients say.
+
+An offset is such a memory; but so is a matrix, where all updates have much in common: it can send
+that to any place. What they gain is told apart from aggregation by `ELSEWHERE`, which looks at no
+client at all. Under `null` even the data are the same in all seeds.
+"""
 
 ALONE, ENSEMBLE = "each client alone", "ensemble of predictions"
 POOLED, LONGER = "pooled data, same steps", "pooled data, all clients' steps"
@@ -647,6 +654,21 @@ def surface(plan: Comparison, seed: int) -> pd.DataFrame:
     return table.assign(**_where(plan, -1))[SURFACE_COLUMNS]
 
 
+def best_aggregator(rows: pd.DataFrame, limit: float) -> pd.Series | None:
+    """Of the methods that only weigh what the clients say, the least F that is beyond chance.
+
+    Args:
+        rows: of one setting and checkpoint.
+        limit: how many standard errors below the mean of the clients count.
+
+    Returns:
+        Its row, None if no method is so far below the mean of the clients.
+    """
+    of = rows[~rows.reference & ~rows.method.isin([MEAN, *MAPS])]
+    of = of[of.objective_less_mean < -limit * of.objective_less_mean_se]
+    return None if of.empty else of.loc[of.objective_less_mean.idxmin()]
+
+
 def words(table: pd.DataFrame) -> str:
     """The comparison in plain words, as Markdown, every number out of the table.
 
@@ -655,13 +677,13 @@ def words(table: pd.DataFrame) -> str:
     Args:
         table: rows with `COLUMNS`, of one task.
     """
-    limit = bonferroni_limit(len(table))
+    table = table.reset_index(drop=True)
     last = table.iteration.max()
     judged_on, oracles = table.seeds.max(), table.seeds.min()
     lines = [
         f"Global objective F (mean training loss over the clients), {judged_on} seeds that nothing "
-        f"was fitted on ({oracles} for the oracles); after ± stands the 95 % error. Below: the "
-        f"share of seeds in which F is below that of the mean. Iteration {last}:",
+        f"was fitted on ({oracles} for the oracles); after ± stands the 95 % error over seeds. "
+        f"Below: the share of seeds in which F is below that of the mean. Iteration {last}:",
         "",
     ]
     for setting, of in table.groupby("setting", sort=False):
@@ -674,11 +696,10 @@ def words(table: pd.DataFrame) -> str:
             "| held-out metric, less the mean's | apart from the mean |",
             "|---|---|---|---|---|---|",
         ]
-        at = of[(of.iteration == last) & (of.method != MEAN)].sort_values(
-            ["reference", "objective_less_mean"]
-        )
-        for row in at.itertuples():
-            name = f"*{row.method}*" if row.reference else row.method
+        at = of[(of.iteration == last) & (of.method != MEAN)]
+        at = at.assign(map=at.method.isin(MAPS))
+        for row in at.sort_values(["reference", "map", "objective_less_mean"]).itertuples():
+            name = f"*{row.method}*" if row.reference else row.method + " †" * row.map
             apart = "" if np.isnan(row.apart) else f"{100 * row.apart:.1f} %"
             lines.append(
                 f"| {name} | {_signed(row.objective_less_mean, row.objective_less_mean_se)} "
@@ -689,13 +710,23 @@ def words(table: pd.DataFrame) -> str:
             )
         lines.append("")
     lines += [
-        "In italics what is no aggregator: it sees all data, or does not aggregate. Apart: the "
-        "distance from the mean, relative to how far the mean has moved.",
+        "In italics what is no aggregator: it sees all data, or does not aggregate. † Fitted maps "
+        "that can also remember where other seeds' training led: hold them against the row of "
+        f"{ELSEWHERE}, which looks at no client at all. Apart: the distance from the mean, "
+        "relative to how far the mean has moved.",
         "",
+        *sentences(table),
     ]
-    for setting, of in table.groupby("setting", sort=False):
-        lines.append(f"- `{setting}`: {_verdict(of, limit)}")
     return "\n".join(lines) + "\n"
+
+
+def sentences(table: pd.DataFrame) -> list[str]:
+    """One item a setting: what averaging gains, and which aggregator gains more."""
+    limit = bonferroni_limit(len(table))
+    return [
+        f"- `{setting}`: {_verdict(of, limit)}"
+        for setting, of in table.groupby("setting", sort=False)
+    ]
 
 
 def _signed(value: float, error: float) -> str:
@@ -706,20 +737,14 @@ def _verdict(of: pd.DataFrame, limit: float) -> str:
     """One setting in a sentence or two."""
     parts = []
     for iteration, rows in of.groupby("iteration"):
-        rows = rows.set_index("method")
-        rivals = rows[~rows.reference & (rows.index != MEAN)]
-        best = rivals.loc[rivals.objective_less_mean.idxmin()]
-        less, error = best.objective_less_mean, best.objective_less_mean_se
-        alone = rows.loc[ALONE]
+        best = best_aggregator(rows, limit)
+        alone = rows[rows.method == ALONE].iloc[0]
         apart = _signed(alone.objective_less_mean, alone.objective_less_mean_se)
-        parts.append(
-            f"at iteration {iteration} a client alone is {apart} from the mean, and "
-            + (
-                f"the best aggregator is {best.name} ({_signed(less, error)})"
-                if less < -limit * error
-                else "no aggregator is below it beyond chance"
-            )
-        )
+        found = "no other aggregator is below it beyond chance"
+        if best is not None:
+            less = _signed(best.objective_less_mean, best.objective_less_mean_se)
+            found = f"the best other aggregator is {best.method} ({less})"
+        parts.append(f"at iteration {iteration} a client alone is {apart} from the mean, {found}")
     final = of[of.iteration == of.iteration.max()]
     same = final[~final.reference & (final.method != MEAN) & (final.apart < COINCIDES)].method
     close = f" Within {100 * COINCIDES:.0f} % of the mean: {', '.join(same)}." if len(same) else ""

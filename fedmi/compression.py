@@ -183,10 +183,13 @@ def objective(task: Task, samples: xr.Dataset) -> Callable[[np.ndarray, np.ndarr
         of the download and of the weights. It is compiled for one n and K.
 
     Raises:
-        ValueError: if the samples are of another task.
+        ValueError: if the samples are of another task, of a later round than the first, or of
+            clients with unequal data.
     """
     if samples.attrs["task"] != task.name:
         raise ValueError(f"task: {task.name!r}, but the samples are of {samples.attrs['task']!r}")
+    if samples.attrs.get("rounds", 1) > 1 or "client_examples" in samples.attrs:
+        raise ValueError("samples: of a later round, or of clients with unequal data; give others")
     coupling, clients = samples.attrs["scopes"], samples.sizes["client"]
     root, assets = jax.random.key(samples.attrs["root_seed"]), task.assets()
 

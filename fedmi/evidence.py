@@ -7,6 +7,7 @@ adjusted for all of the study's tests together (Holm).
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from itertools import combinations
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -56,20 +57,23 @@ def checkpoints_of(iterations: Sequence[int]) -> list[int]:
     return sorted({int(iterations[i]) for i in (0, len(iterations) // 2, -1)})
 
 
-def by_construction(test: str, scopes: Mapping[str, str]) -> bool:
+def by_construction(test: str, attrs: Mapping[str, Any]) -> bool:
     """Whether a test cannot fail, whatever clients do, and so is no evidence.
 
     Clients that share nothing are independent, and any additive model with a constant P fits.
-    Clients whose streams all have one law are independent and identically distributed given what
-    they share, which makes their covariances one.
+    Clients whose streams all have one law, and who have equally much data, are independent and
+    identically distributed given what they share, which makes their covariances one. From the
+    second round on clients share their download.
 
     Args:
         test: the test's name.
-        scopes: stream -> scope (`fedmi.scopes`).
+        attrs: of the samples, `scopes` among them.
     """
-    if "shared" not in scopes.values():
+    scopes = attrs["scopes"].values()
+    if "shared" not in scopes and attrs.get("rounds", 1) == 1:
         return True
-    return test in OF_COVARIANCES and "client" not in scopes.values()
+    alike = "client" not in scopes and "client_examples" not in attrs
+    return test in OF_COVARIANCES and alike
 
 
 def test_rows(samples: xr.Dataset, iteration: int) -> list[dict]:
@@ -159,7 +163,7 @@ def _row(samples: xr.Dataset, iteration: int, test: proposition.Test) -> dict:
         statistic=test.statistic,
         expected=test.expected,
         p_value=test.p_value,
-        by_construction=by_construction(test.name, samples.attrs["scopes"]),
+        by_construction=by_construction(test.name, samples.attrs),
     )
 
 
@@ -201,7 +205,8 @@ def words(tests: pd.DataFrame, noise: pd.DataFrame, decomposition: pd.DataFrame)
         by_iteration = "; ".join(f"{r.iteration}: {_p(r.p_holm)}" for r in rows.itertuples())
         lines.append(f"| {CLAIMS[name]} ({name}) | {by_iteration} | {_together(rows)} |")
     return (
-        "\n".join([*lines, "", _proposition(tests), _varies(noise), _parts(decomposition)]) + "\n"
+        "\n".join([*lines, "", _proposition(tests), _varies(tests, noise), _parts(decomposition)])
+        + "\n"
     )
 
 
@@ -249,13 +254,19 @@ def _proposition(tests: pd.DataFrame) -> str:
     )
 
 
-def _varies(noise: pd.DataFrame) -> str:
+def alike(tests: pd.DataFrame) -> bool:
+    """Whether a study's clients are alike given what they share: its covariances are then one."""
+    return bool(tests.by_construction[tests.test.isin(OF_COVARIANCES)].all())
+
+
+def _varies(tests: pd.DataFrame, noise: pd.DataFrame) -> str:
     told = "; ".join(
         f"{row.iteration}: {row.variation:.1%} ({row.low:.1%} to {row.high:.1%})".replace("%", " %")
         for row in noise.itertuples()
     )
+    what = "noise's variance" if alike(tests) else "squared distance of two clients"
     return (
-        "- By how much the noise's variance, given what is shared, typically differs from its mean "
+        f"- By how much the {what}, given what is shared, typically differs from its mean "
         f"(coefficient of variation with 95 % interval; 0 in the additive model): {told}."
     )
 

@@ -12,7 +12,8 @@ import numpy as np
 
 from fedmi import plotting, tables
 from fedmi.claims import claims
-from fedmi.couplings import OTHERS
+from fedmi.couplings import OTHERS, study_of
+from fedmi.scopes import COUPLINGS
 
 FOLLOW_UPS = ("proposition", "compression")
 """What follows a study on its samples, and lists what it has drawn in a file of this name."""
@@ -43,7 +44,8 @@ def publish(run: Path, target: Path, params: Path) -> list[Path]:
     if unfinished:
         raise FileNotFoundError(
             f"{run} is not finished: no figures of {', '.join(unfinished)}; "
-            f"`make study SCALE={run.name}` goes on with it"
+            f"`make study SCALE={run.name}` goes on with it (`make couplings` with the studies of "
+            "other couplings, `make proposition` with those of unlike clients)"
         )
     for study in asked:
         if study not in studies:
@@ -59,9 +61,10 @@ def publish(run: Path, target: Path, params: Path) -> list[Path]:
             copies.append(shutil.copyfile(run / "figures" / name, target / name))
         copy = target / f"{study.name}-manifest.json"
         copies.append(shutil.copyfile(study / "manifest.json", copy))
-    newest = max((study / "figures.json").stat().st_mtime for study in studies)
     for drawn in run.glob("couplings-*.json"):
-        if drawn.stat().st_mtime < newest:
+        task = drawn.stem.removeprefix("couplings-")
+        compared = [run / study_of(task, name) / "figures.json" for name in COUPLINGS]
+        if any(p.exists() and p.stat().st_mtime > drawn.stat().st_mtime for p in compared):
             raise FileNotFoundError(
                 f"{drawn.name} is older than some study; `make couplings SCALE={run.name}` draws "
                 "it again"

@@ -66,7 +66,7 @@ def samples_of(folder: Path, params: str) -> xr.Dataset:
         raise FileNotFoundError(
             f"there are no finished samples in {folder}: run the notebook 01_sample with params = "
             f'"{params}" first, or `make study SCALE={Path(params).parent.name}` for all studies '
-            "(`make couplings` for those of all couplings)"
+            "(`make couplings` for those of all couplings, `make proposition` for unlike clients)"
         )
     seeds = json.loads(path.read_text())["seeds"]
     samples = store.open_existing(folder / "samples.zarr")

@@ -55,6 +55,19 @@ def rows(samples: xr.Dataset, *, permutations: int) -> list[dict]:
     return found
 
 
+def _rounding(theta: xr.DataArray, values: xr.DataArray, iteration: int) -> float:
+    """What counts as rounding, relative to the size of the values: that of the parameters.
+
+    Updates are differences of parameters, and carry the rounding of these.
+    """
+    sizes = [np.linalg.norm(_centred(a.sel(iteration=iteration).values)) for a in (theta, values)]
+    return float(min(8 * np.finfo(np.float32).eps * sizes[0] / sizes[1], 0.5))
+
+
+def _centred(values: np.ndarray) -> np.ndarray:
+    return values - values.mean(axis=0)
+
+
 def words(table: pd.DataFrame) -> str:
     """The first and last iteration of every round, as Markdown, every number out of the table.
 
@@ -96,12 +109,13 @@ def _reading(row: pd.Series) -> str:
 def _trend(of: pd.DataFrame, first: int, last: int) -> str:
     parts = []
     for what, rows_of in of.groupby("what", sort=False):
-        signs = {"rises": [], "falls": [], "is open": []}
+        signs = {"rises": [], "falls": [], "is open": [], "is infinite somewhere": []}
         for number, rows in rows_of.groupby("round"):
             at = rows.set_index("iteration")
             change = at.net_bits[last] - at.net_bits[first]
             error = 1.96 * np.hypot(at.net_se[last], at.net_se[first])
             sign = "is open" if abs(change) <= error else "rises" if change > 0 else "falls"
+            sign = "is infinite somewhere" if rows.infinite.any() else sign
             signs[sign].append(str(number))
         told = [f"{sign} in round {', '.join(n)}" for sign, n in signs.items() if n]
         parts.append(f"the reading of the {what} within a round {'; '.join(told)}")

@@ -210,7 +210,9 @@ def sample(
             GPU as many as half of its memory holds.
         rounds: the round R of federated learning whose epoch is sampled.
         aggregator: how the server makes one model of the clients', by name: "weighted_mean",
-            "coordinate_median", "geometric_median" or "package.module:attribute".
+            "coordinate_median", "geometric_median", or a function of your own as
+            "package.module:attribute", of the uploads (Q, t), their weights (Q,) and, if it has
+            an argument of that name, the download (t,).
         examples: n_q, how many of the task's examples each client has, in whole minibatches; it
             weighs by them in the aggregate, and after as many steps rests. All by default.
 

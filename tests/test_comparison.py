@@ -217,7 +217,22 @@ def test_words_follow_the_table(found):
     assert "- `shared-source`: at iteration 1 a client alone is" in text
     flat = found["methods"].copy()
     flat.loc[~flat.reference, "objective_less_mean"] = 0.0
-    assert "no aggregator is below it beyond chance" in comparison.words(flat)
+    assert "no other aggregator is below it beyond chance" in comparison.words(flat)
+
+
+def test_the_best_aggregator_is_beyond_chance_and_no_memory_of_other_seeds():
+    rows = pd.DataFrame(
+        [
+            (MEAN, False, 0.0, 0.0),
+            ("server step", False, -0.1, 0.01),
+            ("linear, scalar", False, -0.2, 0.2),  # by chance
+            ("linear with offset", False, -0.5, 0.01),  # remembers
+            (LONGER, True, -0.6, 0.01),
+        ],
+        columns=["method", "reference", "objective_less_mean", "objective_less_mean_se"],
+    )
+    assert comparison.best_aggregator(rows, 3.0).method == "server step"
+    assert comparison.best_aggregator(rows, 11.0) is None
 
 
 def test_a_setting_of_a_params_file(tmp_path):

@@ -47,15 +47,20 @@ def test_checkpoints_are_the_first_a_middle_and_the_last():
 
 
 def test_what_holds_by_construction_is_told_by_the_scopes():
-    roles = {role: role for role in COUPLINGS["null"]}
+    roles = {role: role for role in COUPLINGS["null"] if role != "skew"}
 
-    def held(coupling):
-        scopes = fedmi.scopes.resolve(coupling, roles)
-        return [name for name in evidence.CLAIMS if evidence.by_construction(name, scopes)]
+    def held(coupling, skew=(), **more):
+        scopes = fedmi.scopes.resolve(coupling, roles | dict.fromkeys(skew, "skew"))
+        attrs = dict(scopes=scopes, **more)
+        return [name for name in evidence.CLAIMS if evidence.by_construction(name, attrs)]
 
     assert held("shared-source") == held("shared-source-order") == list(evidence.OF_COVARIANCES)
     assert held("null") == held("independent") == list(evidence.CLAIMS)  # nothing is shared
     assert held("shared-init") == held("shared-order") == []  # data of each client's own
+    assert held("shared-source", skew=["skew"]) == []
+    assert held("shared-source", client_examples=[8, 16, 16]) == []
+    assert held("null", rounds=2) == []  # the download is shared
+    assert held("independent", rounds=2) == list(evidence.OF_COVARIANCES)
 
 
 def test_an_additive_study_is_not_rejected(tables):

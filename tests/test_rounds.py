@@ -58,3 +58,5 @@ def test_words_follow_the_table(table):
     assert "rises in round 1, 2" in rounds.words(rising)
     endless = rounds.words(table.assign(infinite=True, shared_directions=3.0))
     assert "infinite on 3 directions, else" in endless
+    assert "is infinite somewhere in round 1, 2" in endless
+    assert "falls" not in endless

@@ -68,9 +68,11 @@ def fit(
 ) -> LinearAggregator:
     """Fits a rule to targets by ridge regression; a part of the seeds chooses ridge and rank.
 
-    Without an offset a rule knows nothing but how to weigh updates. With one it also knows where
-    training led on average, on the data of all the seeds that it was fitted on: clients that stay
-    where they are then get that for an answer.
+    With an offset a rule also knows where training led on average, on the data of all the seeds
+    that it was fitted on: clients that stay where they are then get that for an answer. Without
+    one, scalar weights know nothing but how to weigh updates; weights per coordinate and matrices
+    can remember as much where updates have much in common, as they can send that anywhere. (A
+    matrix of reduced rank cannot be the mean itself.)
 
     Args:
         clients: (N, Q, t), the clients' parameters.

@@ -187,7 +187,7 @@ def select_labels(
     """Distinct indices of labels, in random order, where each label has its share.
 
     Every place's label is drawn from the shares, and then the next of a random order of all that
-    have it, or the last but as many, from the end. With one key, that order is the same for whoever draws, and so is the random number
+    have it. With one key, that order is the same for whoever draws, and so is the random number
     behind each place's label: what two clients with other shares have in common is what their
     shares have.
 

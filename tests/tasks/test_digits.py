@@ -267,7 +267,7 @@ def test_an_unknown_source_is_refused_with_the_known_ones():
         digits(images="nowhere").assets()
 
 
-LABELS = np.repeat(np.arange(10), 50).astype(np.int32)[np.random.default_rng(0).permutation(500)]
+LABELS = jnp.asarray(np.random.default_rng(0).permutation(np.repeat(np.arange(10), 50)), jnp.int32)
 
 
 def test_labels_are_selected_in_their_shares():
