@@ -20,7 +20,7 @@ from jax.flatten_util import ravel_pytree
 
 from fedmi import aggregation, scopes
 from fedmi.aggregation import MEAN, linear, matching
-from fedmi.aggregation.linear import LinearAggregator
+from fedmi.aggregation.linear import LINEAR, MAPS, LinearAggregator
 from fedmi.mi.family import bonferroni_limit
 from fedmi.params import Aggregation
 from fedmi.progress import track
@@ -29,21 +29,6 @@ from fedmi.tasks.base import Assets, Data, Params, Task
 from fedmi.training import train_on
 
 MATCHED = "matched mean"
-LINEAR = {
-    "linear, scalar": dict(kind="scalar"),
-    "linear, per coordinate": dict(kind="coordinate"),
-    "linear, reduced rank": dict(kind="reduced-rank"),
-    "linear with offset": dict(kind="reduced-rank", offset=True),
-}
-"""The best linear aggregators, and what `fedmi.aggregation.linear.fit` takes for each."""
-MAPS = ("linear, per coordinate", "linear, reduced rank", "linear with offset")
-"""Those that can remember where other seeds' training led, besides weighing what the clients say.
-
-An offset is such a memory; but so is a matrix, where all updates have much in common: it can send
-that to any place. What they gain is told apart from aggregation by `ELSEWHERE`, which looks at no
-client at all. Under `null` even the data are the same in all seeds.
-"""
-
 ALONE, ENSEMBLE = "each client alone", "ensemble of predictions"
 POOLED, LONGER = "pooled data, same steps", "pooled data, all clients' steps"
 ELSEWHERE = "other seeds' pooled solution"

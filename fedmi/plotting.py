@@ -17,6 +17,7 @@ from matplotlib.figure import Figure
 
 from fedmi import evidence
 from fedmi.aggregation import MEAN
+from fedmi.aggregation.linear import MAPS
 from fedmi.mi.family import bonferroni_limit
 from fedmi.tables import HELD_OUT, first_k, write_whole
 
@@ -504,11 +505,13 @@ def aggregators(table: pd.DataFrame) -> Figure:
             axes.set_title(setting)
             axes.set_xlabel("F less F of the mean")
             axes.set_ylim(len(methods) - 0.5, -0.5)
-        panels[0, 0].set_yticks(np.arange(len(methods)), methods)
+        names = [f"{name} †" if name in MAPS else name for name in methods]
+        panels[0, 0].set_yticks(np.arange(len(methods)), names)
         panels[0, -1].legend(fontsize=7)
         task = table.task.iloc[0]
         figure.suptitle(
-            f"{TITLES.get(task, task)}: better than averaging to the left, worse to the right",
+            f"{TITLES.get(task, task)}: better than averaging to the left, worse to the right\n"
+            "(grey: no aggregators; †: fitted, and can remember other seeds)",
             fontsize=10.5,
         )
     return figure
@@ -539,12 +542,13 @@ def landscape(surface: pd.DataFrame, barrier: pd.DataFrame) -> Figure:
                 )  # fmt: skip
             between.axhline(0, color="0.3", linewidth=0.8)
             between.set_xlabel("from client 0 to client 1")
-        panels[0, 0].legend(fontsize=6.5, loc="upper left", frameon=True, framealpha=0.7)
+        marks = panels[0, 0].get_legend_handles_labels()
+        figure.legend(*marks, loc="outside lower center", ncols=len(marks[0]), fontsize=7.5)
         panels[1, 0].set_ylabel("F above the straight line")
         panels[1, -1].legend(fontsize=7)
         task = surface.task.iloc[0]
         figure.suptitle(
-            f"{TITLES.get(task, task)}: F on the plane through three clients of one seed, and "
+            f"{TITLES.get(task, task)}: F on the plane through three clients of one seed, and\n"
             "between two clients (mean over seeds)",
             fontsize=10.5,
         )

@@ -18,6 +18,22 @@ RIDGES = tuple(10.0**power for power in range(-6, 3))
 RANKS = (1, 2, 4, 8, 16, 32, 64, 128)
 VALIDATION = 0.25
 
+LINEAR = {
+    "linear, scalar": dict(kind="scalar"),
+    "linear, per coordinate": dict(kind="coordinate"),
+    "linear, reduced rank": dict(kind="reduced-rank"),
+    "linear with offset": dict(kind="reduced-rank", offset=True),
+}
+"""The best linear aggregators, by name, and what `fit` takes for each."""
+MAPS = ("linear, per coordinate", "linear, reduced rank", "linear with offset")
+"""Those that can remember where other seeds' training led, besides weighing what the clients say.
+
+An offset is such a memory; but so is a matrix, where all updates have much in common: it can send
+that to any place. What they gain is told apart from aggregation by what other seeds' pooled
+training led to on average, which looks at no client at all. Under `null` even the data are the same
+in all seeds.
+"""
+
 
 @dataclass(frozen=True)
 class LinearAggregator:
