@@ -248,7 +248,7 @@ def test_aggregators_stand_left_and_right_of_the_mean():
     assert [axes.get_title(loc="left") for axes in panels] == ["null", "skewed"]
     names = [label.get_text() for label in panels[0].get_yticklabels()]
     assert names == ["server step", "coordinate median", "each client alone"]
-    drawn = [c.lines[0].get_xdata() for c in panels[0].containers]
+    drawn = [np.asarray(c.lines[0].get_xdata(), float) for c in panels[0].containers]
     np.testing.assert_allclose(drawn, [[-0.2, 0.1, 0.4], [-0.01, 0.005, 0.02]])
 
 

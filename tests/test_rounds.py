@@ -11,7 +11,7 @@ from tests import tiny
 def samples():
     return {
         r: fedmi.finite(
-            fedmi.sample(tiny.task, seeds=600, coupling="null", checkpoints=[1, 2, 4], tile=64,
+            fedmi.sample(tiny.task, seeds=600, coupling="independent", checkpoints=[1, 2, 4], tile=64,
                          rounds=r)
         )
         for r in (1, 2)
@@ -33,7 +33,6 @@ def test_updates_are_what_clients_changed(samples):
 
 
 def test_without_anything_shared_only_the_download_of_later_rounds_is(table):
-    """Under `null` the order alone is random: of round 1 nothing is shared, then the download."""
     at = table.set_index(["round", "what", "iteration"])
     for what in (rounds.PARAMETERS, rounds.UPDATES):
         first = at.loc[1, what, 4]
