@@ -17,7 +17,16 @@ import pytest
 import yaml
 
 from benchmarks import table
-from fedmi import comparison, couplings, figures, rounds, sweep, tables
+from fedmi import (
+    comparison,
+    compression,
+    couplings,
+    evidence,
+    figures,
+    rounds,
+    sweep,
+    tables,
+)
 
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
@@ -184,6 +193,29 @@ def test_no_file_carries_a_registry_or_a_path_of_a_machine():
 def test_the_published_words_are_those_of_the_published_tables(name, words):
     table = tables.read_csv(ROOT / "figures" / f"{name}.csv")
     assert (ROOT / "figures" / f"{name}.md").read_text() == words(table)
+
+
+STUDIES = ("signal", "digits", "signal-skewed", "digits-skewed")
+
+
+@pytest.mark.parametrize("study", STUDIES)
+def test_the_published_evidence_is_that_of_the_published_tables(study):
+    folder = ROOT / "figures"
+    beside = [
+        tables.read_csv(folder / f"proposition-{study}{end}.csv")
+        for end in ("", "-noise", "-decomposition")
+    ]
+    assert (folder / f"proposition-{study}.md").read_text() == evidence.words(*beside)
+    if not study.endswith("skewed"):
+        table = tables.read_csv(folder / f"compression-{study}.csv")
+        assert (folder / f"compression-{study}.md").read_text() == compression.words(table)
+
+
+@pytest.mark.parametrize("task", ["signal", "digits"])
+def test_the_readme_says_of_averaging_what_the_published_table_says(task):
+    table = tables.read_csv(ROOT / "figures" / f"aggregation-{task}.csv")
+    for sentence in comparison.sentences(table):
+        assert sentence in README
 
 
 def test_the_readmes_rates_are_those_of_the_published_benchmark():
