@@ -9,13 +9,8 @@ from tests import tiny
 
 @pytest.fixture(scope="module")
 def samples():
-    return {
-        r: fedmi.finite(
-            fedmi.sample(tiny.task, seeds=600, coupling="independent", checkpoints=[1, 2, 4], tile=64,
-                         rounds=r)
-        )
-        for r in (1, 2)
-    }  # fmt: skip
+    settings = dict(seeds=600, coupling="independent", checkpoints=[1, 2, 4], tile=64)
+    return {r: fedmi.finite(fedmi.sample(tiny.task, rounds=r, **settings)) for r in (1, 2)}
 
 
 @pytest.fixture(scope="module")
