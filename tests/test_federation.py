@@ -70,13 +70,22 @@ FULL_BATCH = {
 @pytest.mark.parametrize("task", FULL_BATCH.values(), ids=FULL_BATCH)
 def test_one_step_clients_and_the_mean_make_pooled_gradient_descent(task):
     _, servers = federate(task, 2, rounds=2)
-    w, unravel = ravel_pytree(task.init(keys_of(task, 0, 0)))
-    data = [task.data(keys_of(task, 0, client), task.assets()) for client in range(2)]
-    pooled = jax.tree.map(lambda *a: jnp.concatenate(a), *data)
-    gradient = jax.grad(lambda w: task.loss(unravel(w), pooled, None)[0])
-    for number in range(2):
-        w = w - task.learning_rate * gradient(w)
-        np.testing.assert_allclose(servers[0, 0, number], w, atol=2e-6)
+
+    @jax.jit
+    def pooled_descent(assets):
+        w, unravel = ravel_pytree(task.init(keys_of(task, 0, 0)))
+        data = jax.vmap(lambda keys: task.data(keys, assets))(
+            jax.tree.map(lambda *k: jnp.stack(k), keys_of(task, 0, 0), keys_of(task, 0, 1))
+        )
+        pooled = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), data)
+        passed = []
+        for _ in range(2):
+            gradient = jax.grad(lambda w: task.loss(unravel(w), pooled, None)[0])(w)
+            w = w - task.learning_rate * gradient
+            passed.append(w)
+        return jnp.stack(passed)
+
+    np.testing.assert_allclose(servers[0, 0], pooled_descent(task.assets()), atol=2e-6)
 
 
 def test_clients_count_by_their_examples():

@@ -306,7 +306,7 @@ def test_clients_with_one_key_share_what_their_shares_have_in_common():
 
     first, second = drawn([0.5, 0.5] + [0] * 8), drawn([0.5, 0, 0.5] + [0] * 7)
     np.testing.assert_array_equal(first[LABELS[first] == 0], second[LABELS[second] == 0])
-    assert set(LABELS[second]) == {0, 2}
+    assert set(np.asarray(LABELS[second])) == {0, 2}
 
 
 def test_a_skewed_task_has_a_stream_for_it_and_others_stay_as_they_were():
