@@ -59,7 +59,6 @@ def test_one_client_alone_takes_plain_sgd():
 
 
 FULL_BATCH = {
-    "tiny": tiny.make(batch_size=16),
     "signal": fedmi.tasks.get(
         "signal", examples=20, batch_size=20, dropout=0.0, clip_norm=None, length=8, layers=3
     ),
@@ -104,13 +103,14 @@ def test_clients_count_by_their_examples():
 
 
 def test_rounds_go_on_from_the_aggregate_by_any_aggregator():
-    for name, aggregator in federation.AGGREGATORS.items():
-        (theta, _, _), servers = federate(tiny.task, 3, rounds=2, aggregator=aggregator)
-        uploads = theta[:, :, -1]
-        expected = aggregation.over_seeds(aggregator, uploads)
-        np.testing.assert_allclose(servers[:, 0, 1], expected, rtol=1e-5, err_msg=name)
+    aggregator = federation.aggregator_of("geometric_median")
+    (theta, _, _), servers = federate(tiny.task, 3, rounds=2, aggregator=aggregator)
+    uploads = theta[:, :, -1]
+    expected = aggregation.over_seeds(aggregator, uploads)
+    np.testing.assert_allclose(servers[:, 0, 1], expected, rtol=1e-5)
     # Each epoch shrinks what it starts from alike: where the median started shows.
-    assert not np.allclose(servers[:, 0, 0], federate(tiny.task, 3, rounds=2)[1][:, 0, 0])
+    first = aggregation.over_seeds(aggregator, sampled(rounds=1).theta[:3].sel(iteration=4).values)
+    np.testing.assert_allclose(servers[:, 0, 0], first, rtol=1e-5)
 
 
 @pytest.mark.parametrize("count", [0, 3, 20])
