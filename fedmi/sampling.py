@@ -22,6 +22,7 @@ import xarray as xr
 from jax import Array
 
 from fedmi import devices, federation, provenance, scopes, store, tasks
+from fedmi.checks import check_whole, is_whole
 from fedmi.progress import track
 from fedmi.tasks.base import Assets, Keys, Task
 from fedmi.training import over_seeds_and_clients, train, train_on
@@ -270,10 +271,7 @@ def check_arguments(
         ("root_seed", root_seed, 0),
         ("tile", TILE if tile is None else tile, 1),
     ):
-        if isinstance(value, bool) or not isinstance(value, int | np.integer):
-            raise ValueError(f"{name}: {value!r} is not a whole number")
-        if value < least:
-            raise ValueError(f"{name}: {value} is below {least}")
+        check_whole(name, value, least)
     if root_seed >= 2**32:
         raise ValueError(f"root_seed: {root_seed} is not below 2**32")
     if checkpoints is None:
@@ -282,8 +280,7 @@ def check_arguments(
     if not kept or kept != sorted(set(kept)):
         raise ValueError(f"checkpoints: {kept} must be ascending, without repeats, at least one")
     for iteration in kept:
-        whole = isinstance(iteration, int | np.integer) and not isinstance(iteration, bool)
-        if not (whole and 1 <= iteration <= task.steps):
+        if not (is_whole(iteration) and 1 <= iteration <= task.steps):
             raise ValueError(
                 f"checkpoints: {iteration!r} is not an iteration of the epoch, which are 1 to "
                 f"{task.steps}"

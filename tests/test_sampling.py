@@ -2,10 +2,8 @@ import dataclasses
 import functools
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import jax
@@ -17,6 +15,7 @@ from jax.flatten_util import ravel_pytree
 import fedmi
 from fedmi import sampling, scopes
 from tests import tiny
+from tests.killing import bytes_of, kill_after
 
 ROOT = Path(__file__).parents[1]
 # The same wherever it serves, so that most tests share one compiled program.
@@ -126,27 +125,12 @@ def start(store, devices=1):
     )
 
 
-def bytes_of(store):
-    """Every file of the arrays; the group's own metadata carry times."""
-    return {
-        path.relative_to(store): path.read_bytes()
-        for path in sorted(store.rglob("*"))
-        if path.is_file() and path != store / "zarr.json"
-    }
-
-
 def test_killed_and_resumed_sampling_leaves_the_same_bytes(tmp_path):
     whole, torn, two = (tmp_path / name for name in ("whole.zarr", "torn.zarr", "two.zarr"))
     run_child_here(whole)
     # Killed at three moments of its life: soon after the first shard, and twice later.
     for shards in (1, 9, 30):
-        child = start(torn)
-        deadline = time.monotonic() + 60
-        while len(list(torn.glob("theta/c/*"))) < shards and child.poll() is None:
-            assert time.monotonic() < deadline
-            time.sleep(0.002)
-        child.send_signal(signal.SIGKILL)
-        child.wait()
+        kill_after(start(torn), torn, "theta", shards, seconds=60)
     with pytest.raises(ValueError, match="of 1000 seeds: sampling has not finished"):
         fedmi.store.open_existing(torn).dataset(1000)
     run_child_here(torn)
