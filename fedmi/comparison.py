@@ -24,8 +24,8 @@ from fedmi.aggregation.linear import LINEAR, MAPS, LinearAggregator
 from fedmi.mi.family import bonferroni_limit
 from fedmi.params import Aggregation
 from fedmi.progress import track
-from fedmi.sampling import TILE, compute_tiles, over_tile
 from fedmi.tasks.base import Assets, Data, Params, Task
+from fedmi.tiling import TILE, compute_tiles
 from fedmi.training import train_on
 
 MATCHED = "matched mean"
@@ -338,9 +338,10 @@ class Comparison:
             return jax.vmap(lambda seed: of_state(trained(root, seed, assets)))(seeds)
 
         tiles = range(first // TILE, first // TILE + -(-seeds // TILE))
-        compiled = jax.jit(over_tile(of_seeds, self.clients, TILE))
         root, assets = jax.random.key(self.root_seed), self.task.assets()
-        computed = compute_tiles(compiled, root, assets, TILE, tiles)
+        computed = compute_tiles(
+            of_seeds, root, assets, clients=self.clients, tile=TILE, pending=tiles
+        )
         parts = [part for _, part in track(computed, total=len(tiles), what=what, unit="tile")]
         return jax.tree.map(lambda *a: np.concatenate(a)[:seeds], *parts)
 

@@ -40,6 +40,9 @@ class Study(pydantic.BaseModel):
         checkpoints: the iterations whose parameters are kept.
         root_seed: the seed of all randomness.
         tile: seeds computed at once (see `fedmi.sample`); memory grows with it.
+        blocks: jobs that the workflow divides sampling into (see `fedmi.sampling.sample_block`);
+            from two on it also gives every checkpoint's estimates a job. They are worth it where
+            each takes some minutes, or has a machine to itself.
         rounds, aggregator, examples: of federated learning (see `fedmi.sample`).
         estimators: of mutual information.
         permutations: re-pairings of seeds behind every null.
@@ -61,6 +64,7 @@ class Study(pydantic.BaseModel):
     checkpoints: list[pydantic.PositiveInt] = pydantic.Field(min_length=1)
     root_seed: int = pydantic.Field(default=0, ge=0, lt=2**32)
     tile: pydantic.PositiveInt | None = None
+    blocks: pydantic.PositiveInt = 1
     rounds: pydantic.PositiveInt = 1
     aggregator: str = federation.MEAN
     examples: list[pydantic.PositiveInt] | None = None
@@ -88,6 +92,21 @@ class Study(pydantic.BaseModel):
     def make_task(self) -> Task:
         """The task with its options."""
         return tasks.get(self.task, **self.options)
+
+    def sampling(self) -> dict[str, Any]:
+        """The arguments of `fedmi.sample`, but the store."""
+        return dict(
+            task=self.make_task(),
+            seeds=self.seeds,
+            clients=self.clients,
+            coupling=self.coupling,
+            checkpoints=self.checkpoints,
+            root_seed=self.root_seed,
+            tile=self.tile,
+            rounds=self.rounds,
+            aggregator=self.aggregator,
+            examples=self.examples,
+        )
 
     def federated(self, task: Task) -> dict[str, Any]:
         """What its samples depend on besides one epoch (`fedmi.federation.describe`)."""

@@ -1,5 +1,4 @@
 import dataclasses
-import functools
 import json
 import os
 import subprocess
@@ -98,7 +97,7 @@ def test_fewer_seeds_are_a_prefix_of_more(tmp_path):
 
 def test_stored_seeds_are_not_computed_again(tmp_path, monkeypatch):
     first = fedmi.sample(tiny.task, seeds=100, store=tmp_path / "a.zarr", **SETTINGS)
-    monkeypatch.setattr(sampling, "fill", lambda *_: pytest.fail("sampled again"))
+    monkeypatch.setattr(sampling, "compute_tiles", lambda *_, **__: pytest.fail("sampled again"))
     again = fedmi.sample(tiny.task, seeds=100, store=tmp_path / "a.zarr", **SETTINGS)
     np.testing.assert_array_equal(first.theta, again.theta)
     fewer = fedmi.sample(tiny.task, seeds=70, store=tmp_path / "a.zarr", **SETTINGS)
@@ -194,18 +193,6 @@ def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path):
 def test_impossible_arguments_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         fedmi.sample(**dict(task=tiny.task, seeds=10) | changes)
-
-
-def test_a_tile_is_as_large_as_the_memory_of_the_device_allows():
-    sampler = functools.partial(
-        sampling.tile_sampler, tiny.task, scopes.resolve("null", tiny.task.streams), 3, [4]
-    )
-    arguments = (jax.random.key(0), np.int32(0), ())
-    tiles = [sampling.fitting_tile(sampler, arguments, memory) for memory in (2**20, 2**21, 2**40)]
-    assert 1 <= tiles[0] < sampling.LARGEST_TILE
-    assert tiles[1] == 2 * tiles[0]
-    assert tiles[2] == sampling.LARGEST_TILE
-    assert sampling.fitting_tile(sampler, arguments, None) == sampling.TILE
 
 
 def test_a_store_keeps_the_tile_it_was_made_with(tmp_path):
