@@ -283,9 +283,7 @@ def check_block(block: tuple[int, int] | None) -> None:
     check_whole("block", count, 1)
     check_whole("block", index, 0)
     if index >= count:
-        raise ValueError(
-            f"block: {index} is none of the {count} blocks, which are 0 to {count - 1}"
-        )
+        raise ValueError(f"block: {index} is not from 0 to {count - 1}, of {count} blocks")
 
 
 def describe(

@@ -158,11 +158,16 @@ def test_a_store_killed_while_it_made_room_is_mended(path):
     assert store.open_existing(path).dataset(40).sizes["seed"] == 40
 
 
-def test_what_a_killed_write_left_is_cleared(path):
-    partial = path / "theta" / "c" / "0123.partial"
-    partial.write_bytes(b"half")
-    fedmi.sample(tiny.task, seeds=60, store=path, **SETTINGS)
-    assert not partial.exists()
+def test_what_a_killed_write_left_is_cleared_where_this_one_writes(path):
+    left = [path / "theta" / "c" / str(tile) / "0" / "0" / "0.0123.partial" for tile in (3, 4)] + [
+        path / "completed" / "c" / f"{tile}.0123.partial" for tile in (3, 4)
+    ]
+    for partial in left:
+        partial.parent.mkdir(parents=True, exist_ok=True)
+        partial.write_bytes(b"half")
+    fedmi.sample(tiny.task, seeds=64, store=path, **SETTINGS)
+    # Tile 4 may be another writer's at the moment.
+    assert [partial.exists() for partial in left] == [False, True, False, True]
 
 
 def test_options_are_compared_as_json_keeps_them(tmp_path):
