@@ -1,11 +1,14 @@
 """Client-trainings: fedmi's sampler, and the same epochs of the plain Flax network."""
 
 import dataclasses
+import tempfile
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 
+import fedmi as package
 from benchmarks.work import Work
 from fedmi import Task, sampling, scopes, tasks, training
 from fedmi.models.recurrent import RecurrentRegressor, dropout_masks
@@ -21,6 +24,27 @@ def fedmi(*, task: str, seeds: int, tile: int) -> Work:
     return _tiles(tasks.get(task), seeds, tile)
 
 
+def whole_study(*, task: str, seeds: int, clients: int) -> Work:
+    """`fedmi.sample` itself, into a store, at its own tile; first and last iteration are kept.
+
+    What it compiles is kept on disk by the set-up, which samples one seed, and read from there.
+    """
+    made = tasks.get(task)
+    kept = [1, made.steps]
+    # Both last as long as the process.
+    folder = tempfile.TemporaryDirectory()
+    jax.config.update("jax_compilation_cache_dir", str(Path(folder.name) / "compiled"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+
+    def run(count: int) -> None:
+        store = Path(folder.name) / f"{count}.zarr"
+        package.sample(made, seeds=count, clients=clients, checkpoints=kept, store=store)
+
+    run(1)
+    note = f"into a store, tiles on {jax.local_device_count()} device(s)"
+    return Work(partial(run, seeds), seeds * clients, UNIT, note)
+
+
 def plain_tiles(*, seeds: int, tile: int) -> Work:
     """The plain Flax network in fedmi's place within fedmi's tiles, one a device."""
     return _tiles(plain_signal(), seeds, tile)
@@ -33,8 +57,7 @@ def plain_vmap(*, seeds: int) -> Work:
     root = jax.random.key(0)
 
     def one(keys):
-        theta, metric, clipped = training.train(task, keys, ())
-        return theta[jnp.array(CHECKPOINTS) - 1], metric, clipped
+        return training.train(task, keys, (), checkpoints=CHECKPOINTS)
 
     train = jax.jit(training.over_seeds_and_clients(one, root, coupling, CLIENTS))
 
