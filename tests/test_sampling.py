@@ -217,11 +217,32 @@ def test_a_tile_is_as_large_as_the_memory_of_the_device_allows():
         sampling.tile_sampler, tiny.task, scopes.resolve("null", tiny.task.streams), 3, [4]
     )
     arguments = (jax.random.key(0), np.int32(0), ())
-    tiles = [sampling.fitting_tile(sampler, arguments, memory) for memory in (2**20, 2**21, 2**40)]
+    tiles = [
+        sampling.fitting_tile(sampler, arguments, memory, 144) for memory in (2**20, 2**21, 2**40)
+    ]
     assert 1 <= tiles[0] < sampling.LARGEST_TILE
     assert tiles[1] == 2 * tiles[0]
     assert tiles[2] == sampling.LARGEST_TILE
-    assert sampling.fitting_tile(sampler, arguments, None) == sampling.TILE
+
+
+@pytest.mark.parametrize(
+    ("parameters", "clients", "checkpoints", "tile"),
+    [
+        (394, 3, 20, 256), (850, 3, 20, 256), (850, 100, 6, 128), (61_706, 3, 6, 32),
+        (10**8, 3, 6, 1),
+    ],
+)  # fmt: skip
+def test_on_a_cpu_a_tile_leaves_no_more_than_so_much(parameters, clients, checkpoints, tile):
+    a_seed = 4 * parameters * clients * checkpoints
+    assert sampling.fitting_tile(None, (), None, a_seed) == tile
+
+
+@pytest.mark.parametrize(
+    ("parameters", "clients", "seeds"),
+    [(12, 3, 32), (394, 3, 32), (850, 3, 32), (850, 100, 1), (61_706, 3, 1), (10_000, 3, 4)],
+)
+def test_as_many_networks_side_by_side_as_stay_in_a_cache(parameters, clients, seeds):
+    assert sampling.block_size(256, clients, parameters) == seeds
 
 
 def test_a_store_keeps_the_tile_it_was_made_with(tmp_path):

