@@ -8,4 +8,6 @@
     table.py      medians, ratios, exponents; the table as CSV and as Markdown
     sampling.py, features.py, estimation.py     fedmi's items, plain JAX's and the bare limits
     peers_torch.py, peers_scipy.py              other libraries' items
+
+`python -m benchmarks.scale_up` does so for sampling larger networks and more clients.
 """

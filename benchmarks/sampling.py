@@ -1,15 +1,18 @@
 """Client-trainings: fedmi's sampler, and the same epochs of the plain Flax network."""
 
 import dataclasses
+import tempfile
 from functools import partial
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 
+import fedmi as package
 from benchmarks.work import Work
 from fedmi import Task, sampling, scopes, tasks, training
 from fedmi.models.recurrent import RecurrentRegressor, dropout_masks
-from fedmi.tiling import compute_tiles
+from fedmi.tiling import block_size, compute_tiles
 
 CLIENTS = 3
 CHECKPOINTS = (1, 2, 4, 8, 16, 20)
@@ -20,6 +23,27 @@ UNIT = "trainings"
 def fedmi(*, task: str, seeds: int, tile: int) -> Work:
     """fedmi's compiled tile, one tile a device at a time, as `fedmi.sample` runs it."""
     return _tiles(tasks.get(task), seeds, tile)
+
+
+def whole_study(*, task: str, seeds: int, clients: int) -> Work:
+    """`fedmi.sample` itself, into a store, at its own tile; first and last iteration are kept.
+
+    What it compiles is kept on disk by the set-up, which samples one seed, and read from there.
+    """
+    made = tasks.get(task)
+    kept = [1, made.steps]
+    # Both last as long as the process.
+    folder = tempfile.TemporaryDirectory()
+    jax.config.update("jax_compilation_cache_dir", str(Path(folder.name) / "compiled"))
+    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
+
+    def run(count: int) -> None:
+        store = Path(folder.name) / f"{count}.zarr"
+        package.sample(made, seeds=count, clients=clients, checkpoints=kept, store=store)
+
+    run(1)
+    note = f"into a store, tiles on {jax.local_device_count()} device(s)"
+    return Work(partial(run, seeds), seeds * clients, UNIT, note)
 
 
 def plain_tiles(*, seeds: int, tile: int) -> Work:
@@ -34,8 +58,7 @@ def plain_vmap(*, seeds: int) -> Work:
     root = jax.random.key(0)
 
     def one(keys):
-        theta, metric, clipped = training.train(task, keys, ())
-        return theta[jnp.array(CHECKPOINTS) - 1], metric, clipped
+        return training.train(task, keys, (), checkpoints=CHECKPOINTS)
 
     train = jax.jit(training.over_seeds_and_clients(one, root, coupling, CLIENTS))
 
@@ -65,10 +88,11 @@ def _tiles(task: Task, seeds: int, tile: int) -> Work:
     coupling = scopes.resolve(COUPLING, task.streams)
     of_seeds = sampling.sampler(task, coupling, CLIENTS, CHECKPOINTS)
     root, assets = jax.random.key(0), task.assets()
+    block = block_size(tile, CLIENTS, task.parameter_count)
 
     def run(tiles: int) -> None:
         for _ in compute_tiles(
-            of_seeds, root, assets, clients=CLIENTS, tile=tile, pending=range(tiles)
+            of_seeds, root, assets, tile=tile, block=block, pending=range(tiles)
         ):
             pass
 

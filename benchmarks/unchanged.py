@@ -18,7 +18,7 @@ from fedmi import params, tables
 from fedmi.augmentation import draw_maps, warp
 from fedmi.models.lenet import LeNet
 from fedmi.params import Study
-from fedmi.tasks.digits import select
+from fedmi.tasks.augmented_digits import select
 
 FIGURES = Path(__file__).parents[1] / "figures"
 STUDIES = ("signal", "digits")

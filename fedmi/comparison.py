@@ -25,7 +25,7 @@ from fedmi.mi.family import bonferroni_limit
 from fedmi.params import Aggregation
 from fedmi.progress import track
 from fedmi.tasks.base import Assets, Data, Params, Task
-from fedmi.tiling import TILE, compute_tiles
+from fedmi.tiling import TILE, block_size, compute_tiles
 from fedmi.training import train_on
 
 MATCHED = "matched mean"
@@ -119,7 +119,8 @@ def state_of(
         checkpoints: iterations of the epoch.
         held_out_examples: how many of its held-out data a client keeps, the first; all by default.
     """
-    kept = np.asarray(checkpoints) - 1
+    kept = np.asarray(checkpoints)
+    longer = sorted({*kept, *(clients * kept)})
     together = replace(task, examples=clients * task.examples)
 
     def trained(root: Array, seed: Array, assets: Assets) -> State:
@@ -131,18 +132,18 @@ def state_of(
             data = task.data(keys, assets)
             download = ravel_pytree(task.init(keys))[0]
             held_out = jax.tree.map(lambda a: a[:held_out_examples], task.held_out(keys, assets))
-            return data, held_out, download, train_on(task, keys, data)[0][kept]
+            return data, held_out, download, train_on(task, keys, data, checkpoints=checkpoints)[0]
 
         data, held_out, downloads, thetas = jax.vmap(one)(jnp.arange(clients))
         pool = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), data)
-        pooled = train_on(together, keys_of(clients), pool)[0]
+        pooled = train_on(together, keys_of(clients), pool, checkpoints=longer)[0]
         return State(
             data=data,
             held_out=held_out,
             download=jnp.mean(downloads, axis=0),
             thetas=jnp.swapaxes(thetas, 0, 1),
-            pooled=pooled[kept],
-            longer=pooled[clients * (kept + 1) - 1],
+            pooled=pooled[np.searchsorted(longer, kept)],
+            longer=pooled[np.searchsorted(longer, clients * kept)],
         )
 
     return trained
@@ -340,7 +341,12 @@ class Comparison:
         tiles = range(first // TILE, first // TILE + -(-seeds // TILE))
         root, assets = jax.random.key(self.root_seed), self.task.assets()
         computed = compute_tiles(
-            of_seeds, root, assets, clients=self.clients, tile=TILE, pending=tiles
+            of_seeds,
+            root,
+            assets,
+            tile=TILE,
+            block=block_size(TILE, self.clients, self.task.parameter_count),
+            pending=tiles,
         )
         parts = [part for _, part in track(computed, total=len(tiles), what=what, unit="tile")]
         return jax.tree.map(lambda *a: np.concatenate(a)[:seeds], *parts)

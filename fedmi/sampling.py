@@ -8,6 +8,7 @@ import json
 import time
 import uuid
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ from fedmi import devices, federation, provenance, scopes, store, tasks
 from fedmi.checks import check_whole, is_whole
 from fedmi.progress import track
 from fedmi.tasks.base import Assets, Keys, Task
-from fedmi.tiling import TILE, OfSeeds, compute_tiles, fitting_tile
+from fedmi.tiling import TILE, OfSeeds, block_size, compute_tiles, fitting_tile
 from fedmi.training import over_seeds_and_clients, train, train_on
 
 WHOLE = (0, 1)
@@ -51,12 +52,12 @@ def sampler(
 
     def one(keys: Keys, assets: Assets) -> dict[str, Array]:
         if rounds == 1 and client_examples is None:
-            return _kept(checkpoints, *train(task, keys, assets))
+            return _kept(*train(task, keys, assets, checkpoints=checkpoints))
         history, servers = federation.train_rounds(
             task, keys, assets, rounds=rounds, aggregator=federation.aggregator_of(aggregator),
-            examples=client_examples or [task.examples] * clients,
+            examples=client_examples or [task.examples] * clients, checkpoints=checkpoints,
         )  # fmt: skip
-        return _kept(checkpoints, *history) | (dict(download=servers[-2]) if rounds > 1 else {})
+        return _kept(*history) | (dict(download=servers[-2]) if rounds > 1 else {})
 
     of_seeds = _mapped(one, coupling, clients)
 
@@ -86,18 +87,16 @@ def grid_sampler(
     def one(keys: Keys, assets: Assets) -> list[dict[str, Array]]:
         data = variants[0].data(keys, assets)
         return [
-            _kept(kept, *train_on(task, keys, data))
+            _kept(*train_on(task, keys, data, checkpoints=kept))
             for task, kept in zip(variants, checkpoints, strict=True)
         ]
 
     return _mapped(one, coupling, clients)
 
 
-def _kept(
-    checkpoints: Sequence[int], theta: Array, metric: Array, clipped: Array
-) -> dict[str, Array]:
-    """What a store keeps of an epoch."""
-    return dict(theta=theta[np.asarray(checkpoints) - 1], metric=metric, clipped=jnp.sum(clipped))
+def _kept(theta: Array, metric: Array, clipped: Array) -> dict[str, Array]:
+    """What a store keeps of a training."""
+    return dict(theta=theta, metric=metric, clipped=jnp.sum(clipped))
 
 
 def _mapped(
@@ -146,8 +145,9 @@ def sample(
         root_seed: the seed of all randomness.
         store: folder of the zarr store; None keeps the samples in memory.
         tile: seeds a tile: what is computed at once, and a shard of the store. Memory grows with
-            it. By default that of the store if it is there already, else 256 on a CPU, and on a
-            GPU as many as half of its memory holds.
+            it. By default that of the store if it is there already, else 256 on a CPU (fewer where
+            their parameters would take more than 256 MiB), and on a GPU as many as half of its
+            memory holds.
         rounds: the round R of federated learning whose epoch is sampled.
         aggregator: how the server makes one model of the clients', by name: "weighted_mean",
             "coordinate_median", "geometric_median", or a function of your own as
@@ -225,7 +225,10 @@ def sample_block(
         samples = existing(store)
         if tile is None:
             tile = samples.tile if samples is not None else fitting_tile(
-                of_seeds, root, assets, clients=clients, memory=devices.memory()
+                of_seeds, root, assets,
+                block=partial(block_size, clients=clients, parameters=task.parameter_count),
+                memory=devices.memory(),
+                seed_bytes=4 * clients * len(checkpoints) * task.parameter_count,
             )  # fmt: skip
         parameters = describe(
             task, assets, coupling, clients=clients, checkpoints=checkpoints, root_seed=root_seed,
@@ -234,7 +237,8 @@ def sample_block(
         samples = matching(samples, store, parameters, task)
         samples.grow(seeds)
     if block is not None:
-        fill([samples], lambda *a: [of_seeds(*a)], root, assets, clients, seeds, block)
+        side_by_side = block_size(tile, clients, task.parameter_count)
+        fill([samples], lambda *a: [of_seeds(*a)], root, assets, side_by_side, seeds, block)
         devices.wait_for_all_processes()
     return samples
 
@@ -322,6 +326,7 @@ def describe(
         clients=int(clients),
         checkpoints=list(checkpoints),
         tile=int(tile),
+        **({} if task.epochs == 1 else dict(epochs=task.epochs)),
         **federated,
     )
     try:
@@ -363,7 +368,7 @@ def fill(
     of_seeds: Callable[[Array, Array, Assets], Sequence[dict[str, Array]]],
     root: Array,
     assets: Assets,
-    clients: int,
+    side_by_side: int,
     seeds: int,
     block: tuple[int, int] = WHOLE,
 ) -> None:
@@ -372,7 +377,8 @@ def fill(
     Args:
         stores: of equal tiles, with room for the seeds; a tile that one has already it keeps.
         of_seeds: the function that samples seeds for each of them.
-        root, assets, clients: see `fedmi.tiling.compute_tiles`.
+        root, assets: its arguments.
+        side_by_side: seeds that a device computes at once (`fedmi.tiling.block_size`).
         seeds: how many the stores shall hold.
         block: of these, as for `sample_block`.
     """
@@ -402,7 +408,7 @@ def fill(
         store.warn_of_versions(samples, versions)
         samples.clear_partial_files(pending)
         samples.record(entry)
-    results = compute_tiles(of_seeds, root, assets, clients=clients, tile=tile, pending=pending)
+    results = compute_tiles(of_seeds, root, assets, tile=tile, block=side_by_side, pending=pending)
     for index, parts in track(results, total=len(pending), what="sampling", unit="tile"):
         for samples, lacking, arrays in zip(stores, wanted, parts, strict=True):
             if index not in lacking:

@@ -19,7 +19,7 @@ from fedmi.couplings import coupling_rows, trends
 from fedmi.mi.family import bonferroni_limit
 from fedmi.sampling import check_arguments, describe, existing, fill, grid_sampler, matching
 from fedmi.tasks.base import Task
-from fedmi.tiling import TILE
+from fedmi.tiling import TILE, block_size
 
 COLUMNS = [
     "task", "coupling", "learning_rate", "batch_size", "steps", "n", "first_bits", "first_se",
@@ -78,7 +78,8 @@ def sample_grid(
         filled = [stores[i] for i in unfinished]
         for samples in filled:
             samples.grow(seeds)
-        fill(filled, sampler, jax.random.key(root_seed), assets, clients, seeds)
+        side_by_side = block_size(TILE, clients, variants[0].parameter_count)
+        fill(filled, sampler, jax.random.key(root_seed), assets, side_by_side, seeds)
     return {name: samples.dataset(seeds) for name, samples in zip(points, stores, strict=True)}
 
 

