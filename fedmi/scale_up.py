@@ -1,0 +1,332 @@
+"""Larger networks and more clients than the paper's: what remains of its questions there.
+
+A network may have more parameters than there are seeds, so that no covariance of it can be
+estimated. Mutual information is then read layer by layer, and of each layer in a few directions
+that were fitted on other seeds. A function of x and a function of y never share more information
+than x and y do (data processing), so that each reading stands for a lower bound of the layer's.
+
+Samples are read from the store a block of seeds at a time, so that memory is that of a block and
+does not grow with the seeds (Gaussian readings of whole layers apart, which need more seeds than
+twice a layer's parameters, so that the layer is small).
+"""
+
+import zlib
+from collections.abc import Iterator, Mapping
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import xarray as xr
+from jax import Array
+from sklearn.decomposition import IncrementalPCA
+
+from fedmi import distance, mi, scopes
+from fedmi.comparison import MEASURES, judged_on
+from fedmi.evaluation import blocks
+from fedmi.layers import WHOLE, layers
+from fedmi.mi.gaussian import whiten
+from fedmi.mi.reduction import halves, random_directions
+from fedmi.progress import track
+from fedmi.tasks.base import Assets, Task
+from fedmi.training import train_on
+
+ALL, RANDOM, CANONICAL = "all", "random", "canonical"
+"""The directions of a layer in which mutual information is read."""
+
+ALONE, POOLED = "client alone", "pooled data, same steps"
+COUNTS = (1, 2, 3, 5, 10, 30, 100)
+"""Of how many clients the mean is taken, as far as there are so many."""
+
+SEEDS_AT_ONCE = 256
+JUDGED_AT_ONCE = 32
+
+_WHERE = ["case", "task", "parameters", "clients", "iteration"]
+MI_COLUMNS = [
+    *_WHERE, "layer", "size", "kind", "directions", "estimator", "net_bits", "net_se", "bits",
+    "perm_bits", "perm_sd", "p_value", "low", "high", "ceiling_bits", "n",
+]  # fmt: skip
+DISTANCE_COLUMNS = [
+    *_WHERE, "layer", "size", "metric", "distance", "distance_se", "unmatched", "closer",
+    "closer_se",
+]  # fmt: skip
+AVERAGING_COLUMNS = [
+    *_WHERE, "model", "averaged", "seeds", "non_finite",
+    *(f"{m}{what}" for m in MEASURES for what in ("", "_se", "_less_alone", "_less_alone_se")),
+]  # fmt: skip
+
+
+def parts(task: Task) -> dict[str, slice]:
+    """The layers of a task, and behind them all its parameters together."""
+    return layers(task) | {WHOLE: slice(0, task.parameter_count)}
+
+
+def mi_rows(
+    task: Task,
+    samples: xr.Dataset,
+    iteration: int,
+    *,
+    directions: int,
+    among: int,
+    permutations: int,
+) -> list[dict]:
+    """Mutual information of clients 0 and 1 at one checkpoint, layer by layer.
+
+    Of each layer it is read in all directions (by the Gaussian formula, where there are seeds
+    enough), in random ones, the same of both clients, and in the most correlated pairs among its
+    principal components (SVCCA: Raghu et al. 2017). Components and pairs are fitted on one half of
+    the seeds; what is random or canonical is read on the other.
+
+    Args:
+        task: of which the samples are.
+        samples: finite samples (`fedmi.finite`).
+        iteration: the checkpoint.
+        directions: how many random ones, and how many canonical pairs, if a layer has so many.
+        among: of how many principal components the canonical pairs are.
+        permutations: re-pairings of seeds behind the null.
+
+    Returns:
+        Rows with `MI_COLUMNS` but "case".
+
+    Raises:
+        ValueError: if the samples are not what an estimator can take.
+    """
+    n = samples.sizes["seed"]
+    key = jax.random.key(samples.attrs["root_seed"])
+    fitted_on, kept = halves(n, key)
+    of_layers = parts(task)
+    sides = [
+        _scores(
+            samples.theta.sel(client=client, iteration=iteration), of_layers, fitted_on, key,
+            directions=directions, among=among,
+        )
+        for client in (0, 1)
+    ]  # fmt: skip
+    rows = []
+    for name, place in of_layers.items():
+        size = place.stop - place.start
+        (random_x, principal_x), (random_y, principal_y) = (side[name] for side in sides)
+        found = {RANDOM: ((random_x[kept], random_y[kept]), ("gaussian", "ksg"))}
+        ranks = [whiten(a[fitted_on], name).rank for a in (principal_x, principal_y)]
+        pairs = mi.reduce(principal_x, principal_y, components=min(directions, *ranks), key=key)
+        found[CANONICAL] = ((pairs.x, pairs.y), ("gaussian", "ksg"))
+        if n >= 2 * size + 2:
+            own = samples.theta.sel(iteration=iteration).isel(parameter=place)
+            found[ALL] = ([own.sel(client=q).values for q in (0, 1)], ("gaussian",))
+        for kind, ((x, y), estimators) in found.items():
+            for estimator in estimators:
+                pair = mi.pairwise(
+                    [x.astype(np.float32), y.astype(np.float32)],
+                    estimator=estimator,
+                    permutations=permutations,
+                    key=jax.random.fold_in(key, zlib.crc32(estimator.encode())),
+                )[0]
+                row = dict(layer=name, size=size, kind=kind, directions=x.shape[1]) | pair.row()
+                rows.append(_where(samples, iteration) | row | dict(net_se=_error(row)))
+    return rows
+
+
+def _scores(
+    theta: xr.DataArray,
+    of_layers: Mapping[str, slice],
+    fitted_on: np.ndarray,
+    key: Array,
+    *,
+    directions: int,
+    among: int,
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Of each layer of one client the random directions (N, d) and the principal components (N, c).
+
+    Args:
+        theta: (N, t), not yet read.
+        of_layers: the slices of theta.
+        fitted_on: the seeds that the components are fitted on.
+        key: of the random directions.
+        directions, among: d and c, if a layer has so many.
+    """
+    sizes = {name: place.stop - place.start for name, place in of_layers.items()}
+    maps = {
+        name: random_directions(
+            size, min(directions, size), jax.random.fold_in(key, zlib.crc32(name.encode()))
+        )
+        for name, size in sizes.items()
+    }
+    principal = {name: IncrementalPCA(min(among, size)) for name, size in sizes.items()}
+    for _, block in _read(theta, fitted_on):
+        for name, place in of_layers.items():
+            principal[name].partial_fit(block[:, place])
+    found = {
+        name: tuple(
+            np.empty((len(theta), most), np.float32) for most in (a.shape[1], p.n_components)
+        )
+        for (name, a), p in zip(maps.items(), principal.values(), strict=True)
+    }
+    for rows, block in _read(theta, np.arange(len(theta))):
+        for name, place in of_layers.items():
+            own = block[:, place]
+            # Less the mean, so that rounding follows the samples' spread.
+            found[name][0][rows] = (own - principal[name].mean_) @ maps[name]
+            found[name][1][rows] = principal[name].transform(own)
+    return found
+
+
+def _read(theta: xr.DataArray, seeds: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
+    """Some seeds and their parameters (n, t), in blocks of nearly equal size."""
+    for rows in np.array_split(seeds, -(-len(seeds) // SEEDS_AT_ONCE)):
+        yield rows, theta.isel(seed=rows).values
+
+
+def _error(row: Mapping[str, float]) -> float:
+    """Standard error of `net_bits`: of the estimate, and of the mean over its re-pairings."""
+    sampling = (row["high"] - row["low"]) / (2 * 1.96)
+    sampling = sampling if np.isfinite(sampling) else row["perm_sd"]
+    return float(np.hypot(sampling, row["perm_sd"] / np.sqrt(row["permutations"])))
+
+
+def distance_rows(task: Task, samples: xr.Dataset, iteration: int) -> list[dict]:
+    """Distances (Eqs 7-9) between clients 0 and 1 at one checkpoint, layer by layer.
+
+    `unmatched` is the distance of client 0 from client 1 of another seed; `closer` is the share of
+    it by which clients of one seed are nearer to each other.
+
+    Args:
+        task, samples, iteration: as for `mi_rows`.
+
+    Returns:
+        Rows with `DISTANCE_COLUMNS` but "case".
+    """
+    of_layers = parts(task)
+    theta = samples.theta.sel(iteration=iteration)
+    seeds = np.arange(samples.sizes["seed"])
+    found = {(name, metric): [] for name in of_layers for metric in distance.METRICS}
+    sides = (_read(theta.sel(client=q), seeds) for q in (0, 1))
+    for (_, x), (_, y) in zip(*sides, strict=True):
+        others = np.roll(y, 1, axis=0)  # of the block's seeds, each with the one before
+        for (name, metric), values in found.items():
+            place = of_layers[name]
+            own = [distance.of_seeds(x[:, place], b[:, place], metric=metric) for b in (y, others)]
+            values.append(np.stack(own))
+    rows = []
+    for (name, metric), values in found.items():
+        apart, unmatched = np.concatenate(values, axis=1)
+        ratio = apart.mean() / unmatched.mean()
+        place = of_layers[name]
+        rows.append(
+            _where(samples, iteration)
+            | dict(layer=name, size=place.stop - place.start, metric=metric)
+            | dict(distance=apart.mean(), distance_se=_of_mean(apart), unmatched=unmatched.mean())
+            | dict(closer=1 - ratio)
+            | dict(closer_se=_of_mean(apart - ratio * unmatched) / unmatched.mean())
+        )
+    return rows
+
+
+def _of_mean(values: np.ndarray) -> float:
+    """The standard error of a mean."""
+    return float(values.std(ddof=1) / np.sqrt(len(values)))
+
+
+def averaging_rows(task: Task, samples: xr.Dataset, *, seeds: int) -> list[dict]:
+    """What the mean of the first 1, 2, 3, ... clients yields at every checkpoint.
+
+    Every model is judged as `fedmi.comparison` judges: by F, the mean loss on the training data of
+    all Q clients, and on their held-out data. Both are drawn anew from the samples' keys. Beside
+    the means stands what training on the clients' data together reaches in as many steps.
+
+    Args:
+        task: of which the samples are, with held-out data.
+        samples: finite samples.
+        seeds: how many of them, from the first on, are judged.
+
+    Returns:
+        Rows with `AVERAGING_COLUMNS` but "case"; differences from client 0 are paired by seed.
+
+    Raises:
+        ValueError: if fewer than two of the seeds have finite losses.
+    """
+    clients = samples.sizes["client"]
+    counts = np.array(sorted({*(q for q in COUNTS if q < clients), clients}))
+    kept = samples.iteration.values - 1
+    coupling = samples.attrs["scopes"]
+    root = jax.random.key(samples.attrs["root_seed"])
+
+    def of_seed(seed: Array, thetas: Array, assets: Assets) -> Array:
+        """(models, K, 3) of a seed's clients (Q, K, t)."""
+
+        def keys_of(client: Array | int) -> Mapping[str, Array]:
+            return scopes.client_keys(root, coupling, seed=seed, client=client)
+
+        def draw(client: Array) -> tuple:
+            return task.data(keys_of(client), assets), task.held_out(keys_of(client), assets)
+
+        data, held_out = jax.vmap(draw)(jnp.arange(clients))
+        # As many steps see as many examples; whose they are is left to chance.
+        order = keys_of(clients)[task.stream("order")]
+        chosen = jax.random.permutation(order, clients * task.examples)[: task.examples]
+        pool = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[chosen], data)
+        pooled = train_on(task, keys_of(clients), pool)[0][kept]
+        means = jnp.cumsum(thetas, axis=0)[counts - 1] / counts[:, None, None]
+        models = jnp.concatenate([means, pooled[None]])
+        values = jax.lax.map(
+            lambda w: judged_on(task, data, held_out, w), models.reshape(-1, models.shape[-1])
+        )
+        return values.reshape(*models.shape[:2], -1)
+
+    @jax.jit
+    def of_block(seeds: Array, thetas: Array, assets: Assets) -> Array:
+        return jax.lax.map(lambda a: of_seed(*a, assets), (seeds, thetas))
+
+    samples = samples.isel(seed=slice(seeds))
+    assets = task.assets()
+    total = -(-samples.sizes["seed"] // JUDGED_AT_ONCE)
+    values = [
+        np.asarray(of_block(block.seed.values[filled], block.theta.values[filled], assets))[
+            : block.sizes["seed"]
+        ]
+        for block, filled in track(
+            blocks(samples, JUDGED_AT_ONCE), total=total, what="judging", unit="block"
+        )
+    ]
+    return _judged_rows(samples, counts, np.concatenate(values).astype(np.float64))
+
+
+def _judged_rows(samples: xr.Dataset, counts: np.ndarray, values: np.ndarray) -> list[dict]:
+    """Means over seeds, and over their differences from client 0.
+
+    Args:
+        counts: of how many clients each model but the last is the mean.
+        values: (seeds, models, K, 3).
+    """
+    good = np.isfinite(values).all(axis=(1, 2, 3))
+    if good.sum() < 2:
+        raise ValueError(
+            f"samples: {good.sum()} of {good.size} seeds have finite losses; lower the task's "
+            "learning rate or clip its gradients"
+        )
+    values = values[good]
+    rows = []
+    for k, iteration in enumerate(samples.iteration.values.tolist()):
+        for m in range(values.shape[1]):
+            averaged = int(counts[m]) if m < len(counts) else 0
+            model = {0: POOLED, 1: ALONE}.get(averaged, f"mean of {averaged}")
+            row = _where(samples, iteration) | dict(model=model, averaged=averaged)
+            row |= dict(seeds=len(values), non_finite=int((~good).sum()))
+            for i, measure in enumerate(MEASURES):
+                own, alone = values[:, m, k, i], values[:, 0, k, i]
+                row |= {
+                    measure: own.mean(),
+                    f"{measure}_se": _of_mean(own),
+                    f"{measure}_less_alone": (own - alone).mean(),
+                    f"{measure}_less_alone_se": _of_mean(own - alone),
+                }
+            rows.append(row)
+    return rows
+
+
+def _where(samples: xr.Dataset, iteration: int) -> dict:
+    return dict(
+        task=samples.attrs["task"],
+        parameters=samples.sizes["parameter"],
+        clients=samples.sizes["client"],
+        iteration=iteration,
+    )
