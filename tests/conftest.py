@@ -7,6 +7,8 @@ import os
 import tempfile
 from pathlib import Path
 
+import pytest
+
 # One folder for a whole run: the workers of pytest-xdist inherit it from the process that starts
 # them. Programs are compiled once for all tests, and LeNet is trained once.
 if "FEDMI_TEST_CACHE" not in os.environ:
@@ -21,3 +23,13 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 
 # The workers share the cores already, and every device compiles a program of its own.
 os.environ["JAX_NUM_CPU_DEVICES"] = "1"
+
+
+@pytest.fixture(scope="module")
+def quickly_compiled():
+    """XLA leaves out most optimizations: for tests that compile much and compute little."""
+    import jax
+
+    jax.config.update("jax_disable_most_optimizations", True)
+    yield
+    jax.config.update("jax_disable_most_optimizations", False)
