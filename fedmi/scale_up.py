@@ -21,7 +21,7 @@ import xarray as xr
 from jax import Array
 from sklearn.decomposition import IncrementalPCA
 
-from fedmi import distance, mi, scopes
+from fedmi import couplings, distance, mi, scopes
 from fedmi.comparison import MEASURES, judged_on
 from fedmi.evaluation import blocks
 from fedmi.layers import WHOLE, layers
@@ -330,3 +330,122 @@ def _where(samples: xr.Dataset, iteration: int) -> dict:
         clients=samples.sizes["client"],
         iteration=iteration,
     )
+
+
+def words(readings: pd.DataFrame, distances: pd.DataFrame, averaging: pd.DataFrame) -> str:
+    """What becomes of it all, as Markdown, every number out of the tables.
+
+    Args:
+        readings: rows with `MI_COLUMNS`.
+        distances: rows with `DISTANCE_COLUMNS`.
+        averaging: rows with `AVERAGING_COLUMNS`.
+    """
+    lines = [
+        "Clients 0 and 1 at the last iteration of each case: net bits by the Gaussian formula, in "
+        "parentheses by KSG. Directions are fitted on one half of the seeds and read on the other, "
+        "so that each reading stands for a lower bound of the layer's mutual information (data "
+        "processing). After ± stands the 95 % error. Closer: by what share clients of one seed are "
+        "closer (Euclidean) than clients of other seeds.",
+        "",
+        "| case | layer | parameters | all directions | random ones | canonical ones | closer |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    apart = distances[distances.metric == "euclidean"]
+    for case, of in last(readings).groupby("case", sort=False):
+        closer = last(apart[apart.case == case]).set_index("layer")
+        for layer, rows in of.groupby("layer", sort=False):
+            cells = [_reading(rows[rows.kind == kind]) for kind in (ALL, RANDOM, CANONICAL)]
+            share, error = 100 * closer.closer[layer], 196 * closer.closer_se[layer]
+            cells.append(f"{share:.1f} ± {error:.1f} %")
+            lines.append(f"| `{case}` | {layer} | {rows['size'].iloc[0]:,} | {' | '.join(cells)} |")
+    lines.append("")
+    for case, of in readings.groupby("case", sort=False):
+        about = of.iloc[0]
+        lines.append(
+            f"- `{case}` ({about.task}, {about.parameters:,} parameters, {about.clients} clients): "
+            f"{_trend(of)} {_loss(of)}"
+        )
+    lines += [
+        "",
+        "Means of the first clients at the last iteration: F (mean training loss over all clients "
+        "of the case) and held-out loss, less those of client 0, paired by seed "
+        f"({averaging.seeds.min()} or more).",
+        "",
+        "| case | model | F | held-out loss |",
+        "|---|---|---|---|",
+    ]
+    averaging = last(averaging)
+    for row in averaging[averaging.model != ALONE].itertuples():
+        cells = [
+            _signed(row.objective_less_alone, row.objective_less_alone_se),
+            _signed(row.held_out_loss_less_alone, row.held_out_loss_less_alone_se),
+        ]
+        lines.append(f"| `{row.case}` | {row.model} | {' | '.join(cells)} |")
+    lines.append("")
+    lines += [f"- `{case}`: {_gain(of)}" for case, of in averaging.groupby("case", sort=False)]
+    return "\n".join(lines) + "\n"
+
+
+def last(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of each case's last iteration."""
+    return table[table.iteration == table.groupby("case").iteration.transform("max")]
+
+
+def _signed(value: float, error: float) -> str:
+    return f"{value:+.4f} ± {1.96 * error:.4f}"
+
+
+def _reading(rows: pd.DataFrame) -> str:
+    """One kind of directions of a layer in a cell."""
+    at = rows.set_index("estimator")
+    if at.empty:
+        return "too few seeds"
+    bits = f"{at.net_bits['gaussian']:.2f} ± {1.96 * at.net_se['gaussian']:.2f}"
+    return bits + (f" ({at.net_bits['ksg']:.2f})" if "ksg" in at.index else "")
+
+
+def _trend(of: pd.DataFrame) -> str:
+    """Whether the readings in canonical directions rise between a case's ends."""
+    of = of[(of.kind == CANONICAL) & (of.estimator == "gaussian")]
+    first, last = of.iteration.min(), of.iteration.max()
+    if first == last:
+        return "One iteration tells no trend."
+    signs = {"rises": [], "falls": [], "is open": []}
+    for layer, rows in of.groupby("layer", sort=False):
+        at = rows.set_index("iteration")
+        change, error = at.net_bits[last] - at.net_bits[first], np.hypot(*at.net_se[[first, last]])
+        signs[{"yes": "rises", "no": "falls"}.get(couplings.sign(change, error), "is open")] += [
+            layer
+        ]
+    told = "; ".join(f"{sign} in {', '.join(names)}" for sign, names in signs.items() if names)
+    return f"From iteration {first} to {last} the reading in canonical directions {told}."
+
+
+def _loss(of: pd.DataFrame) -> str:
+    """What share of the readings random directions see, at the last iteration."""
+    of = last(of[of.estimator == "gaussian"])
+    told = []
+    for kind, said in ((CANONICAL, "canonical ones"), (ALL, "all directions")):
+        bits = of.pivot(index="layer", columns="kind", values="net_bits").get([RANDOM, kind])
+        if bits is None:
+            continue
+        shares = (100 * bits[RANDOM] / bits[kind]).dropna()
+        told.append(
+            f"{', '.join(f'{share:.0f} % ({name})' for name, share in shares.items())} of {said}"
+        )
+    return f"Random directions read {'; and '.join(told)}."
+
+
+def _gain(of: pd.DataFrame) -> str:
+    """What share of the gain of all clients two of them bring, in a sentence."""
+    means = of[of.averaged > 0].set_index("averaged").objective_less_alone
+    clients = means.index.max()
+    pooled = of[of.model == POOLED].objective_less_alone.iloc[0]
+    told = f"training on all data together in as many steps changes F by {pooled:+.4f}"
+    if clients > 2:
+        told += (
+            f", the mean of all {clients} clients by {means[clients]:+.4f}; the mean of two by "
+            f"{100 * means[2] / means[clients]:.0f} % of that, where a quadratic F would make it "
+            f"{50 / (1 - 1 / clients):.0f} %"
+        )
+    return told[0].upper() + told[1:] + "."
