@@ -280,6 +280,9 @@ class Aggregation(pydantic.BaseModel):
         return fingerprint(self.model_dump(exclude={"settings"}))
 
 
+MOST_AMONG = 64
+
+
 class Case(pydantic.BaseModel):
     """One network and number of clients.
 
@@ -316,7 +319,7 @@ class ScaleUp(pydantic.BaseModel):
     cases: list[Case] = pydantic.Field(min_length=1)
     coupling: str = "shared-source"
     directions: pydantic.PositiveInt = 32
-    among: pydantic.PositiveInt = 64
+    among: int = pydantic.Field(default=MOST_AMONG, ge=1, le=MOST_AMONG)
     judged_seeds: int = pydantic.Field(ge=2)
     root_seed: int = pydantic.Field(default=0, ge=0, lt=2**32)
     permutations: int = pydantic.Field(default=FEWEST_PERMUTATIONS, ge=FEWEST_PERMUTATIONS)

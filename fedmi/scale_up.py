@@ -38,7 +38,7 @@ ALONE, POOLED = "client alone", "pooled data, same steps"
 COUNTS = (1, 2, 3, 5, 10, 30, 100)
 """Of how many clients the mean is taken, as far as there are so many."""
 
-SEEDS_AT_ONCE = 256
+SEEDS_AT_ONCE = 512  # half of a block must be as many as the components, `params.MOST_AMONG`
 JUDGED_AT_ONCE = 32
 
 _WHERE = ["case", "task", "parameters", "clients", "iteration"]
@@ -152,16 +152,18 @@ def _scores(
         for name, size in sizes.items()
     }
     principal = {name: IncrementalPCA(min(among, size)) for name, size in sizes.items()}
-    for _, block in _read(theta, fitted_on):
+    fits = np.zeros(len(theta), bool)
+    fits[fitted_on] = True
+    for rows, block in _read(theta):
         for name, place in of_layers.items():
-            principal[name].partial_fit(block[:, place])
+            principal[name].partial_fit(block[fits[rows], place])
     found = {
         name: tuple(
             np.empty((len(theta), most), np.float32) for most in (a.shape[1], p.n_components)
         )
         for (name, a), p in zip(maps.items(), principal.values(), strict=True)
     }
-    for rows, block in _read(theta, np.arange(len(theta))):
+    for rows, block in _read(theta):
         for name, place in of_layers.items():
             own = block[:, place]
             # Less the mean, so that rounding follows the samples' spread.
@@ -170,9 +172,14 @@ def _scores(
     return found
 
 
-def _read(theta: xr.DataArray, seeds: np.ndarray) -> Iterator[tuple[np.ndarray, np.ndarray]]:
-    """Some seeds and their parameters (n, t), in blocks of nearly equal size."""
-    for rows in np.array_split(seeds, -(-len(seeds) // SEEDS_AT_ONCE)):
+def _read(theta: xr.DataArray) -> Iterator[tuple[slice, np.ndarray]]:
+    """The parameters (n, t) of all seeds, in blocks of nearly equal size that are one slice each.
+
+    (Seeds here and there would cost the store many times the memory and time of a slice.)
+    """
+    count = -(-len(theta) // SEEDS_AT_ONCE)
+    ends = [len(theta) * i // count for i in range(count + 1)]
+    for rows in map(slice, ends, ends[1:]):
         yield rows, theta.isel(seed=rows).values
 
 
@@ -197,9 +204,8 @@ def distance_rows(task: Task, samples: xr.Dataset, iteration: int) -> list[dict]
     """
     of_layers = parts(task)
     theta = samples.theta.sel(iteration=iteration)
-    seeds = np.arange(samples.sizes["seed"])
     found = {(name, metric): [] for name in of_layers for metric in distance.METRICS}
-    sides = (_read(theta.sel(client=q), seeds) for q in (0, 1))
+    sides = (_read(theta.sel(client=q)) for q in (0, 1))
     for (_, x), (_, y) in zip(*sides, strict=True):
         others = np.roll(y, 1, axis=0)  # of the block's seeds, each with the one before
         for (name, metric), values in found.items():

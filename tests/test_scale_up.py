@@ -80,7 +80,7 @@ def test_nothing_is_read_where_nothing_is_shared(samples):
 
 
 def test_blocks_are_of_no_effect(samples, readings, distances, monkeypatch):
-    monkeypatch.setattr(scale_up, "SEEDS_AT_ONCE", 3000)
+    monkeypatch.setattr(scale_up, "SEEDS_AT_ONCE", 300)
     again = pd.DataFrame(scale_up.distance_rows(TASK, samples, 4))
     before = distances[distances.iteration == 4]
     np.testing.assert_allclose(again.distance, before.distance, rtol=1e-6)
@@ -197,6 +197,7 @@ def test_good_params_are_read_and_fingerprinted_case_by_case(tmp_path):
     ("changes", "message"),
     [
         (dict(directions=9), "directions: 9 is above `among`, 8"),
+        (dict(among=65), "among: Input should be less than or equal to 64"),
         (changed(name="three"), "cases: .* each needs a name of its own"),
         (changed(name="a/b"), "cases.1.name: String should match pattern"),
         (changed(seeds=33), "cases.1.seeds: 33 are too few .* give at least 34"),
