@@ -119,7 +119,8 @@ def state_of(
         checkpoints: iterations of the epoch.
         held_out_examples: how many of its held-out data a client keeps, the first; all by default.
     """
-    kept = np.asarray(checkpoints) - 1
+    kept = np.asarray(checkpoints)
+    longer = sorted({*kept, *(clients * kept)})
     together = replace(task, examples=clients * task.examples)
 
     def trained(root: Array, seed: Array, assets: Assets) -> State:
@@ -131,18 +132,18 @@ def state_of(
             data = task.data(keys, assets)
             download = ravel_pytree(task.init(keys))[0]
             held_out = jax.tree.map(lambda a: a[:held_out_examples], task.held_out(keys, assets))
-            return data, held_out, download, train_on(task, keys, data)[0][kept]
+            return data, held_out, download, train_on(task, keys, data, checkpoints=checkpoints)[0]
 
         data, held_out, downloads, thetas = jax.vmap(one)(jnp.arange(clients))
         pool = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), data)
-        pooled = train_on(together, keys_of(clients), pool)[0]
+        pooled = train_on(together, keys_of(clients), pool, checkpoints=longer)[0]
         return State(
             data=data,
             held_out=held_out,
             download=jnp.mean(downloads, axis=0),
             thetas=jnp.swapaxes(thetas, 0, 1),
-            pooled=pooled[kept],
-            longer=pooled[clients * (kept + 1) - 1],
+            pooled=pooled[np.searchsorted(longer, kept)],
+            longer=pooled[np.searchsorted(longer, clients * kept)],
         )
 
     return trained
@@ -295,6 +296,7 @@ def collect(
     assets: Assets,
     root_seed: int,
     clients: int,
+    parameters: int,
     first: int,
     seeds: int,
     what: str,
@@ -305,6 +307,7 @@ def collect(
         of_seed: (root key, seed, assets) -> a pytree of arrays.
         assets: its argument.
         root_seed, clients: of the study.
+        parameters: of a network.
         first: index of the first seed, a multiple of `TILE`.
         seeds: how many.
         what: shown while it runs.
@@ -317,7 +320,7 @@ def collect(
         return jax.vmap(lambda seed: of_seed(root, seed, assets))(seeds)
 
     tiles = range(first // TILE, first // TILE + -(-seeds // TILE))
-    compiled = jax.jit(over_tile(of_seeds, clients, TILE))
+    compiled = jax.jit(over_tile(of_seeds, clients, TILE, parameters))
     computed = compute_tiles(compiled, jax.random.key(root_seed), assets, TILE, tiles)
     parts = [part for _, part in track(computed, total=len(tiles), what=what, unit="tile")]
     return jax.tree.map(lambda *a: np.concatenate(a)[:seeds], *parts)
@@ -367,6 +370,7 @@ class Comparison:
             assets=self.task.assets(),
             root_seed=self.root_seed,
             clients=self.clients,
+            parameters=self.task.parameter_count,
             first=first,
             seeds=seeds,
             what=what,

@@ -105,6 +105,7 @@ def train_rounds(
     rounds: int,
     aggregator: Aggregator = aggregation.weighted_mean,
     examples: Sequence[int],
+    checkpoints: Sequence[int] | None = None,
 ) -> tuple[tuple[Array, Array, Array], Array]:
     """Rounds of federated learning as one client sees them, under `vmap` over clients (`CLIENTS`).
 
@@ -115,6 +116,7 @@ def train_rounds(
         rounds: how many, at least 1.
         aggregator: as `aggregator_of` returns it.
         examples: (Q,), n_q, whole numbers of minibatches, at most `task.examples`.
+        checkpoints: as for `fedmi.training.train`.
 
     Returns:
         The history of the last round, as `fedmi.training.train` returns it, and the model that the
@@ -126,11 +128,14 @@ def train_rounds(
     own = None if set(examples) == {task.examples} else own
     download, unravel = ravel_pytree(task.init(keys))
     data = task.data(keys, assets)
+    wanted = range(1, task.steps + 1) if checkpoints is None else checkpoints
+    kept = sorted({*wanted, task.steps})  # the last for the upload
 
-    def epoch(number: Array | int, start: Array) -> tuple[Array, Array, Array]:
+    def local(number: Array | int, start: Array) -> tuple[Array, Array, Array]:
         return train_on(
-            task, round_keys(task, keys, number), data, params=unravel(start), examples=own
-        )
+            task, round_keys(task, keys, number), data, checkpoints=kept, params=unravel(start),
+            examples=own,
+        )  # fmt: skip
 
     with_download = "download" in inspect.signature(aggregator).parameters
 
@@ -140,17 +145,17 @@ def train_rounds(
 
     def one_round(carry: Any, number: Array) -> tuple[Any, Array]:
         start, _ = carry
-        history = epoch(number, start)
+        history = local(number, start)
         uploads = jax.lax.all_gather(history[0][-1], CLIENTS)
         server = aggregator(uploads, weights.astype(uploads.dtype), **started(start))
         return (server, history), server
 
     nothing = jax.tree.map(
-        lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(epoch, 1, download)
+        lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(local, 1, download)
     )
     numbers = jnp.arange(1, rounds + 1)
-    (_, history), servers = jax.lax.scan(one_round, (download, nothing), numbers)
-    return history, servers
+    (_, (theta, *rest)), servers = jax.lax.scan(one_round, (download, nothing), numbers)
+    return (theta[: len(wanted)], *rest), servers
 
 
 def check_examples(task: Task, examples: Sequence[int]) -> None:

@@ -33,7 +33,7 @@ class Study(pydantic.BaseModel):
     """What one study does: its task, what the clients share, its size, and its estimators.
 
     Attributes:
-        task: "signal", "digits" or "package.module:attribute".
+        task: "signal", "digits", "lenet" or "package.module:attribute".
         options: arguments of the task (its learning rate, for one).
         coupling: a named coupling, or a mapping stream -> scope.
         clients: number of clients Q.

@@ -28,7 +28,9 @@ from fedmi.training import over_seeds_and_clients, train, train_on
 
 TILE = 256
 LARGEST_TILE = 4096
+TILE_BYTES = 2**28  # of the parameters that a tile on a CPU leaves
 NETWORKS_IN_CACHE = 128
+PARAMETERS_IN_CACHE = 2**17
 
 
 def tile_sampler(
@@ -55,14 +57,14 @@ def tile_sampler(
 
     def one(keys: Keys, assets: Assets) -> dict[str, Array]:
         if rounds == 1 and client_examples is None:
-            return _kept(checkpoints, *train(task, keys, assets))
+            return _kept(*train(task, keys, assets, checkpoints=checkpoints))
         history, servers = federation.train_rounds(
             task, keys, assets, rounds=rounds, aggregator=federation.aggregator_of(aggregator),
-            examples=client_examples or [task.examples] * clients,
+            examples=client_examples or [task.examples] * clients, checkpoints=checkpoints,
         )  # fmt: skip
-        return _kept(checkpoints, *history) | (dict(download=servers[-2]) if rounds > 1 else {})
+        return _kept(*history) | (dict(download=servers[-2]) if rounds > 1 else {})
 
-    sample_tile = _tile_of(one, coupling, clients, tile)
+    sample_tile = _tile_of(one, coupling, clients, tile, task.parameter_count)
 
     def with_one_download(root: Array, first: Array, assets: Assets) -> dict[str, Array]:
         arrays = sample_tile(root, first, assets)
@@ -91,22 +93,24 @@ def grid_sampler(
     def one(keys: Keys, assets: Assets) -> list[dict[str, Array]]:
         data = variants[0].data(keys, assets)
         return [
-            _kept(kept, *train_on(task, keys, data))
+            _kept(*train_on(task, keys, data, checkpoints=kept))
             for task, kept in zip(variants, checkpoints, strict=True)
         ]
 
-    return _tile_of(one, coupling, clients, tile)
+    return _tile_of(one, coupling, clients, tile, variants[0].parameter_count)
 
 
-def _kept(
-    checkpoints: Sequence[int], theta: Array, metric: Array, clipped: Array
-) -> dict[str, Array]:
-    """What a store keeps of an epoch."""
-    return dict(theta=theta[np.asarray(checkpoints) - 1], metric=metric, clipped=jnp.sum(clipped))
+def _kept(theta: Array, metric: Array, clipped: Array) -> dict[str, Array]:
+    """What a store keeps of a training."""
+    return dict(theta=theta, metric=metric, clipped=jnp.sum(clipped))
 
 
 def _tile_of(
-    one: Callable[[Keys, Assets], Any], coupling: Mapping[str, str], clients: int, tile: int
+    one: Callable[[Keys, Assets], Any],
+    coupling: Mapping[str, str],
+    clients: int,
+    tile: int,
+    parameters: int,
 ) -> Callable[[Array, Array, Assets], Any]:
     """Maps a function of one client of one seed over a tile."""
 
@@ -114,11 +118,11 @@ def _tile_of(
         mapped = over_seeds_and_clients(lambda keys: one(keys, assets), root, coupling, clients)
         return mapped(seeds)
 
-    return over_tile(of_seeds, clients, tile)
+    return over_tile(of_seeds, clients, tile, parameters)
 
 
 def over_tile(
-    of_seeds: Callable[[Array, Array, Assets], Any], clients: int, tile: int
+    of_seeds: Callable[[Array, Array, Assets], Any], clients: int, tile: int, parameters: int
 ) -> Callable[[Array, Array, Assets], Any]:
     """Maps a function of several seeds over a tile, block by block.
 
@@ -126,27 +130,30 @@ def over_tile(
         of_seeds: (root key, seeds (n,), assets) -> a pytree of arrays (n, ...).
         clients: of a seed.
         tile: seeds.
+        parameters: of a network.
 
     Returns:
         A function (root key, index of the tile's first seed, assets) -> arrays (tile, ...).
     """
 
     def sample_tile(root: Array, first: Array, assets: Assets) -> Any:
-        seeds = (first + jnp.arange(tile)).reshape(-1, block_size(tile, clients))
+        seeds = (first + jnp.arange(tile)).reshape(-1, block_size(tile, clients, parameters))
         blocks = jax.lax.map(lambda block: of_seeds(root, block, assets), seeds)
         return jax.tree.map(lambda a: a.reshape(tile, *a.shape[2:]), blocks)
 
     return sample_tile
 
 
-def block_size(tile: int, clients: int) -> int:
+def block_size(tile: int, clients: int, parameters: int) -> int:
     """How many of a tile's seeds are trained side by side.
 
-    On a CPU about a hundred networks at a time stay in its caches; a GPU wants the whole tile.
+    On a CPU about a hundred small networks at a time stay in its caches, and of large ones as many
+    as have `PARAMETERS_IN_CACHE` together; a GPU wants the whole tile.
     """
     if jax.default_backend() != "cpu":
         return tile
-    most = max(NETWORKS_IN_CACHE // clients, 1)
+    networks = min(NETWORKS_IN_CACHE, PARAMETERS_IN_CACHE // parameters)
+    most = max(networks // clients, 1)
     return max(size for size in range(1, min(most, tile) + 1) if tile % size == 0)
 
 
@@ -154,19 +161,24 @@ def fitting_tile(
     sampler: Callable[[int], Callable[..., dict[str, Array]]],
     arguments: tuple[Any, ...],
     memory: int | None,
+    seed_bytes: int,
 ) -> int:
-    """How many seeds a tile may have: `TILE` on a CPU, on a GPU what half of its memory holds.
+    """How many seeds a tile may have, by default.
+
+    On a CPU `TILE`, or fewer where their parameters would take more than `TILE_BYTES`; on a GPU
+    what half of its memory holds.
 
     Args:
         sampler: tile -> the function that samples such a tile.
         arguments: of that function.
         memory: of the device in bytes; None for a CPU.
+        seed_bytes: what the kept parameters of a seed take.
 
     Returns:
         A power of two, at most `LARGEST_TILE`.
     """
     if memory is None:
-        return TILE
+        return min(devices.power_of_two(TILE_BYTES // seed_bytes), TILE)
     needs = jax.jit(sampler(TILE)).lower(*arguments).compile().memory_analysis()
     a_seed = (needs.temp_size_in_bytes + needs.output_size_in_bytes) / TILE
     return min(devices.power_of_two(int(memory / 2 / a_seed)), LARGEST_TILE)
@@ -206,8 +218,9 @@ def sample(
         root_seed: the seed of all randomness.
         store: folder of the zarr store; None keeps the samples in memory.
         tile: seeds a tile: what is computed at once, and a shard of the store. Memory grows with
-            it. By default that of the store if it is there already, else 256 on a CPU, and on a
-            GPU as many as half of its memory holds.
+            it. By default that of the store if it is there already, else 256 on a CPU (fewer where
+            their parameters would take more than 256 MiB), and on a GPU as many as half of its
+            memory holds.
         rounds: the round R of federated learning whose epoch is sampled.
         aggregator: how the server makes one model of the clients', by name: "weighted_mean",
             "coordinate_median", "geometric_median", or a function of your own as
@@ -238,7 +251,10 @@ def sample(
     sampler = partial(tile_sampler, task, coupling, clients, checkpoints, **federated)
     samples = existing(store)
     if tile is None:
-        fitting = partial(fitting_tile, sampler, (root, np.int32(0), assets), devices.memory())
+        seed_bytes = 4 * task.parameter_count * clients * len(checkpoints)
+        fitting = partial(
+            fitting_tile, sampler, (root, np.int32(0), assets), devices.memory(), seed_bytes
+        )
         tile = fitting() if samples is None else samples.tile
     parameters = describe(
         task, assets, coupling, clients=clients, checkpoints=checkpoints, root_seed=root_seed,
@@ -327,6 +343,7 @@ def describe(
         clients=int(clients),
         checkpoints=list(checkpoints),
         tile=int(tile),
+        **({} if task.epochs == 1 else dict(epochs=task.epochs)),
         **federated,
     )
     try:

@@ -6,9 +6,10 @@ from typing import Any
 
 from fedmi.tasks.base import Task
 from fedmi.tasks.digits import digits
+from fedmi.tasks.lenet import lenet
 from fedmi.tasks.signal import signal
 
-TASKS: Mapping[str, Callable[..., Task]] = {"signal": signal, "digits": digits}
+TASKS: Mapping[str, Callable[..., Task]] = {"signal": signal, "digits": digits, "lenet": lenet}
 
 __all__ = ["TASKS", "Task", "attribute", "get"]
 
@@ -17,8 +18,8 @@ def get(task: str | Task, **options: Any) -> Task:
     """The task of a name.
 
     Args:
-        task: "signal", "digits", or "package.module:attribute", where the attribute is a `Task` or
-            a function that makes one; a `Task` itself is returned as it is.
+        task: "signal", "digits", "lenet", or "package.module:attribute", where the attribute is a
+            `Task` or a function that makes one; a `Task` itself is returned as it is.
         **options: arguments of the function that makes the task.
 
     Raises:

@@ -1,4 +1,4 @@
-"""What a task is: pure functions of keys, and the few numbers that one epoch of local SGD needs."""
+"""What a task is: pure functions of keys, and the few numbers that local SGD needs."""
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
@@ -17,6 +17,20 @@ Data = Any  # a pytree of arrays whose first axis counts the examples
 Assets = Any  # a pytree of arrays that every seed reads: images, frozen weights
 
 
+def recorded(options: Mapping[str, Any], **later: Any) -> dict[str, Any]:
+    """A task's options for its stores, without those that came later and are not used.
+
+    A store that was made before an option was there keeps its description that way.
+
+    Args:
+        options: all of them.
+        **later: options that came later, with their defaults.
+    """
+    return {
+        name: value for name, value in options.items() if name not in later or value != later[name]
+    }
+
+
 def no_assets() -> Assets:
     """The assets of a task whose data are made from keys alone."""
     return ()
@@ -24,7 +38,7 @@ def no_assets() -> Assets:
 
 @dataclass(frozen=True, kw_only=True)
 class Task:
-    """A learning task: what a client downloads, what data it has, and how it trains for one epoch.
+    """A learning task: what a client downloads, what data it has, and how it trains.
 
     Attributes:
         name: what tables and figures call it.
@@ -42,6 +56,7 @@ class Task:
         examples: number of training examples a client.
         batch_size: examples a minibatch; it divides `examples`.
         learning_rate: the fixed rate of plain SGD.
+        epochs: how often a client goes through its examples, each time in an order of its own.
         clip_norm: gradients of a larger global norm are scaled down to it; None for no clipping.
         metric: what the second scalar of `loss` is called.
         larger_is_better: whether a good network's metric is large (an accuracy) or small.
@@ -67,6 +82,7 @@ class Task:
     examples: int
     batch_size: int
     learning_rate: float
+    epochs: int = 1
     clip_norm: float | None = None
     metric: str = "loss"
     larger_is_better: bool = False
@@ -77,13 +93,13 @@ class Task:
     options: Mapping[str, Any] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        for name in ("examples", "batch_size", "learning_rate", "clip_norm"):
+        for name in ("examples", "batch_size", "learning_rate", "epochs", "clip_norm"):
             value = getattr(self, name)
             if name == "clip_norm" and value is None:
                 continue
             if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value < inf:
                 raise ValueError(f"{name}: {value!r} is not a finite number above 0")
-        for name in ("examples", "batch_size"):
+        for name in ("examples", "batch_size", "epochs"):
             if not isinstance(getattr(self, name), Integral):
                 raise ValueError(f"{name}: {getattr(self, name)!r} is not a whole number")
         if self.examples % self.batch_size:
@@ -98,8 +114,8 @@ class Task:
 
     @property
     def steps(self) -> int:
-        """Number of SGD steps (iterations) in one epoch."""
-        return self.examples // self.batch_size
+        """Number of SGD steps (iterations) in all epochs."""
+        return self.epochs * (self.examples // self.batch_size)
 
     @property
     def optimizer(self) -> optax.GradientTransformation:

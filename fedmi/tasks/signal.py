@@ -16,7 +16,7 @@ from jax import Array
 
 from fedmi.models.recurrent import RecurrentRegressor, dropout_masks
 from fedmi.models.recurrent_stack import recurrent_stack
-from fedmi.tasks.base import Assets, Data, Keys, Params, Task
+from fedmi.tasks.base import Assets, Data, Keys, Params, Task, recorded
 
 Range = tuple[float, float]
 Fraction = Annotated[float, pydantic.Field(ge=0, lt=1)]
@@ -31,6 +31,7 @@ def signal(
     learning_rate: pydantic.PositiveFloat = 0.02,
     batch_size: pydantic.PositiveInt = 5,
     examples: pydantic.PositiveInt = 100,
+    epochs: pydantic.PositiveInt = 1,
     clip_norm: pydantic.PositiveFloat | None = 20.0,
     dropout: Fraction = 0.0625,
     layers: pydantic.PositiveInt = 11,
@@ -48,6 +49,7 @@ def signal(
         learning_rate: the fixed rate of SGD.
         batch_size: examples a minibatch.
         examples: training examples a client.
+        epochs: how often a client goes through them.
         clip_norm: the largest global norm of a gradient; longer ones are scaled down to it.
             Unclipped, the gradients of some seeds explode.
         dropout: probability with which an output of a recurrent layer is dropped for the whole
@@ -64,10 +66,8 @@ def signal(
             come from a band of its own, by this share narrower than the whole range and placed
             anywhere in it by a stream `skew`. By default all clients have the whole range.
     """
-    options = dict(locals())
+    options = recorded(locals(), epochs=1, source_skew=None)
     skewed = source_skew is not None
-    if not skewed:  # the task is what it was before it could be skewed
-        del options["source_skew"]
     if not round(256 * dropout) == 256 * dropout:
         raise ValueError(f"dropout: {dropout} is not a multiple of 1/256, such as 0.0625")
     if not highest_frequency > lowest_frequency:
@@ -122,6 +122,7 @@ def signal(
         examples=examples,
         batch_size=batch_size,
         learning_rate=learning_rate,
+        epochs=epochs,
         clip_norm=clip_norm,
         metric="mse",
         baseline=1.0,

