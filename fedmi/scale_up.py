@@ -12,6 +12,7 @@ twice a layer's parameters, so that the layer is small).
 
 import zlib
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
 import jax
 import jax.numpy as jnp
@@ -252,7 +253,9 @@ def averaging_rows(task: Task, samples: xr.Dataset, *, seeds: int) -> list[dict]
     """
     clients = samples.sizes["client"]
     counts = np.array(sorted({*(q for q in COUNTS if q < clients), clients}))
-    kept = samples.iteration.values - 1
+    kept = samples.iteration.values.tolist()
+    seen = task.examples * min(task.epochs, clients)
+    together = replace(task, examples=seen, epochs=-(-task.steps * task.batch_size // seen))
     coupling = samples.attrs["scopes"]
     root = jax.random.key(samples.attrs["root_seed"])
 
@@ -268,9 +271,9 @@ def averaging_rows(task: Task, samples: xr.Dataset, *, seeds: int) -> list[dict]
         data, held_out = jax.vmap(draw)(jnp.arange(clients))
         # As many steps see as many examples; whose they are is left to chance.
         order = keys_of(clients)[task.stream("order")]
-        chosen = jax.random.permutation(order, clients * task.examples)[: task.examples]
+        chosen = jax.random.permutation(order, clients * task.examples)[: together.examples]
         pool = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[chosen], data)
-        pooled = train_on(task, keys_of(clients), pool)[0][kept]
+        pooled = train_on(together, keys_of(clients), pool, checkpoints=kept)[0]
         means = jnp.cumsum(thetas, axis=0)[counts - 1] / counts[:, None, None]
         models = jnp.concatenate([means, pooled[None]])
         values = jax.lax.map(
