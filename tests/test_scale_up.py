@@ -1,5 +1,7 @@
 """On the task of tests.tiny every number is known: all its coordinates are alike and normal."""
 
+from dataclasses import replace
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -122,11 +124,16 @@ def test_the_mean_of_q_clients_gains_what_it_must(averaging):
     assert (alone.averaged == 1).all() and (alone.objective_less_alone == 0).all()
 
 
-def test_pooled_training_is_one_clients_on_other_data(averaging):
-    """It has the variance of a client, and on data that are new to all the same loss."""
-    pooled = averaging[averaging.model == scale_up.POOLED]
-    error = 4 * pooled.held_out_loss_less_alone_se
-    assert (pooled.held_out_loss_less_alone.abs() < error).all()
+def test_pooled_training_sees_as_many_examples_as_steps_take(samples):
+    """In two epochs of steps, twice the examples of a client, once each."""
+    task = replace(TASK, epochs=2)
+    later = samples.assign_coords(iteration=[4, 8])
+    rows = scale_up.averaging_rows(task, later, seeds=500)
+    for row in (row for row in rows if row["model"] == scale_up.POOLED):
+        bias = (1 - task.learning_rate) ** (2 * row["iteration"])
+        error = bias + own_variance(row["iteration"]) + tiny.NOISE**2  # of one coordinate
+        expected = tiny.SIZE / 2 * error
+        assert abs(row["held_out_loss"] - expected) < 4 * row["held_out_loss_se"]
 
 
 def test_seeds_that_are_not_finite_are_left_out(samples):
