@@ -223,6 +223,9 @@ class Rounds(pydantic.BaseModel):
 
 
 SKEWED = "skewed"
+MOST_FITTED = 4096
+"""Parameters of a network that aggregators can be fitted to. What they are fitted on is held in
+memory, too: fitting_seeds x checkpoints x (clients + 1) x parameters, in float32."""
 
 
 class Aggregation(pydantic.BaseModel):
@@ -288,7 +291,7 @@ class Case(pydantic.BaseModel):
 
     Attributes:
         name: what tables, figures and files call it.
-        task, options, clients, seeds, checkpoints, tile: as in `Study`.
+        task, options, clients, seeds, checkpoints: as in `Study`.
     """
 
     model_config = pydantic.ConfigDict(extra="forbid", strict=True, frozen=True)
@@ -299,7 +302,6 @@ class Case(pydantic.BaseModel):
     clients: int = pydantic.Field(ge=2)
     seeds: pydantic.PositiveInt
     checkpoints: list[pydantic.PositiveInt] = pydantic.Field(min_length=1)
-    tile: pydantic.PositiveInt | None = None
 
 
 class ScaleUp(pydantic.BaseModel):
@@ -521,6 +523,12 @@ def load_aggregation(path: str | Path) -> Aggregation:
             task = study.make_task()
             if task.held_out is None:
                 raise ValueError(f"task: {plan.task!r} has no held-out data to judge on")
+            if task.parameter_count > MOST_FITTED:
+                raise ValueError(
+                    f"task: {plan.task!r} has {task.parameter_count} parameters; linear "
+                    "aggregators are fitted through matrices of that number squared, for at most "
+                    f"{MOST_FITTED}; `make scale_up` shows what averaging yields in larger networks"
+                )
             check(study, task)
 
     return _checked(find(path), Aggregation, check_all)
