@@ -5,9 +5,9 @@ estimated. Mutual information is then read layer by layer, and of each layer in 
 that were fitted on other seeds. A function of x and a function of y never share more information
 than x and y do (data processing), so that each reading stands for a lower bound of the layer's.
 
-Samples are read from the store a block of seeds at a time, so that memory is that of a block and
-does not grow with the seeds (Gaussian readings of whole layers apart, which need more seeds than
-twice a layer's parameters, so that the layer is small).
+Samples are read from the store a block of seeds at a time, so that memory is that of a block; what
+grows with the seeds are a few directions of each. (All directions of a layer are read only where
+there are more seeds than twice its parameters, so that it is small.)
 """
 
 import zlib
@@ -432,29 +432,39 @@ def _trend(of: pd.DataFrame) -> str:
 
 def _loss(of: pd.DataFrame) -> str:
     """What share of the readings random directions see, at the last iteration."""
-    of = last(of[of.estimator == "gaussian"])
-    told = []
+    of = last(of[of.estimator == "gaussian"]).set_index(["kind", "layer"])
+    random, told = of.net_bits[RANDOM], []
     for kind, said in ((CANONICAL, "canonical ones"), (ALL, "all directions")):
-        bits = of.pivot(index="layer", columns="kind", values="net_bits").get([RANDOM, kind])
-        if bits is None:
-            continue
-        shares = (100 * bits[RANDOM] / bits[kind]).dropna()
-        told.append(
-            f"{', '.join(f'{share:.0f} % ({name})' for name, share in shares.items())} of {said}"
+        read = of.loc[[kind]] if kind in of.index else of.iloc[:0]
+        read = read[read.net_bits > 1.96 * read.net_se].droplevel("kind").net_bits
+        shares = ", ".join(
+            f"{100 * random[name] / read[name]:.0f} % ({name})" for name in read.index
         )
+        if shares:
+            told.append(f"{shares} of {said}")
+    if not told:
+        return "No layer reads anything beyond chance."
     return f"Random directions read {'; and '.join(told)}."
 
 
 def _gain(of: pd.DataFrame) -> str:
-    """What share of the gain of all clients two of them bring, in a sentence."""
-    means = of[of.averaged > 0].set_index("averaged").objective_less_alone
+    """What all clients gain, and what share of it two of them bring, in a sentence or two."""
+    means = of[of.averaged > 0].set_index("averaged")
+    pooled = of[of.model == POOLED].iloc[0]
     clients = means.index.max()
-    pooled = of[of.model == POOLED].objective_less_alone.iloc[0]
-    told = f"training on all data together in as many steps changes F by {pooled:+.4f}"
+    all_of_them, two = means.loc[clients], means.loc[2]
+    told = (
+        f"the mean of all {clients} clients changes F by "
+        f"{_signed(all_of_them.objective_less_alone, all_of_them.objective_less_alone_se)}, "
+        "training on all data together in as many steps by "
+        f"{_signed(pooled.objective_less_alone, pooled.objective_less_alone_se)}."
+    )
+    if abs(all_of_them.objective_less_alone) <= 1.96 * all_of_them.objective_less_alone_se:
+        return told + " The former may be chance."
     if clients > 2:
         told += (
-            f", the mean of all {clients} clients by {means[clients]:+.4f}; the mean of two by "
-            f"{100 * means[2] / means[clients]:.0f} % of that, where a quadratic F would make it "
-            f"{50 / (1 - 1 / clients):.0f} %"
+            " The mean of two brings "
+            f"{100 * two.objective_less_alone / all_of_them.objective_less_alone:.0f} % of the "
+            f"former, where a quadratic F would make it {50 / (1 - 1 / clients):.0f} %."
         )
-    return told[0].upper() + told[1:] + "."
+    return told

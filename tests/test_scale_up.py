@@ -156,8 +156,13 @@ def test_words_follow_the_tables(readings, distances, averaging):
     falling = readings.assign(net_bits=10.0 / readings.iteration)
     assert "falls in first, second, whole" in scale_up.words(falling, distances, averaging)
     row = averaging[(averaging.iteration == 4) & (averaging.averaged == 5)].iloc[0]
-    assert f"the mean of all 5 clients by {row.objective_less_alone:+.4f}" in text
+    assert f"the mean of all 5 clients changes F by {row.objective_less_alone:+.4f} ±" in text
     assert "where a quadratic F would make it 62 %" in text
+    unsure = scale_up.words(
+        readings.assign(net_se=100.0), distances, averaging.assign(objective_less_alone_se=100.0)
+    )
+    assert "No layer reads anything beyond chance." in unsure
+    assert "The former may be chance." in unsure and "quadratic" not in unsure
     few = scale_up.words(readings[readings.kind != scale_up.ALL], distances, averaging)
     assert "| too few seeds |" in few and "of all directions" not in few
 
