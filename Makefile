@@ -23,10 +23,10 @@ export XLA_PYTHON_CLIENT_PREALLOCATE ?= false
 LOCK := $(if $(shell command -v flock),flock --nonblock --verbose .venv/study.lock)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study couplings sweep aggregation rounds proposition compression estimators figures claims lab test bench coverage proposition-size lint clean
+.PHONY: help setup study couplings sweep aggregation rounds proposition compression scale_up estimators figures claims lab test bench coverage proposition-size lint clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z_-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' Makefile
 	@echo "Variables: SCALE=quick|paper and CORES=n (study to estimators), ONLY=results/.../figures.json (one of them, with its SCALE), PYTHON=python3.12 (first set-up)"
 
 $(READY): requirements.lock pyproject.toml
@@ -46,9 +46,10 @@ aggregation: ## compare averaging with other aggregators, and with what was poss
 proposition: ## put Proposition 1 to the test
 compression: ## what uploads take, and what the clients' dependence would save
 rounds: ## follow federated learning through its rounds
+scale_up: ## see what becomes of it all as clients and parameters grow
 estimators: ## calibrate the estimators at the sizes in params/$(SCALE)/estimators
 
-study couplings sweep aggregation proposition compression rounds estimators: $(READY)
+study couplings sweep aggregation proposition compression rounds scale_up estimators: $(READY)
 	$(LOCK) snakemake $(or $(ONLY),$@) $(SNAKEFLAGS) --nolock --snakefile workflow/Snakefile --cores $(CORES) \
 		--config scale=$(SCALE) --rerun-incomplete --keep-going --quiet rules
 	@echo "Figures: results/$(SCALE)/figures"

@@ -151,12 +151,17 @@ def state_of(
 
 def judged(task: Task, state: State, w: Array) -> Array:
     """(3,): the `MEASURES` of a model w (t,), as means over the clients' data."""
+    return judged_on(task, state.data, state.held_out, w)
+
+
+def judged_on(task: Task, data: Data, held_out: Data, w: Array) -> Array:
+    """(3,): the `MEASURES` of a model w (t,) on data of all clients, arrays (Q, examples, ...)."""
     params = unraveller(task)(w)
 
-    def of_client(data: Data, held_out: Data) -> Array:
-        return jnp.stack([task.loss(params, data, None)[0], *task.loss(params, held_out, None)])
+    def of_client(own: Data, others: Data) -> Array:
+        return jnp.stack([task.loss(params, own, None)[0], *task.loss(params, others, None)])
 
-    return jnp.mean(jax.vmap(of_client)(state.data, state.held_out), axis=0)
+    return jnp.mean(jax.vmap(of_client)(data, held_out), axis=0)
 
 
 def objective(task: Task, state: State, w: Array) -> Array:

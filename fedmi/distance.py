@@ -33,7 +33,7 @@ def euclidean(x: ArrayLike, y: ArrayLike) -> float:
     Raises:
         ValueError: unequal shapes, or arrays that are not samples.
     """
-    return float(_of_seeds(x, y, NORMS["euclidean"]).mean())
+    return float(of_seeds(x, y, metric="euclidean").mean())
 
 
 def manhattan(x: ArrayLike, y: ArrayLike) -> float:
@@ -45,7 +45,7 @@ def manhattan(x: ArrayLike, y: ArrayLike) -> float:
     Raises:
         ValueError: unequal shapes, or arrays that are not samples.
     """
-    return float(_of_seeds(x, y, NORMS["manhattan"]).mean())
+    return float(of_seeds(x, y, metric="manhattan").mean())
 
 
 def chebyshev(x: ArrayLike, y: ArrayLike) -> float:
@@ -57,7 +57,7 @@ def chebyshev(x: ArrayLike, y: ArrayLike) -> float:
     Raises:
         ValueError: unequal shapes, or arrays that are not samples.
     """
-    return float(_of_seeds(x, y, NORMS["chebyshev"]).mean())
+    return float(of_seeds(x, y, metric="chebyshev").mean())
 
 
 def mean_and_error(x: ArrayLike, y: ArrayLike, *, metric: str = "euclidean") -> tuple[float, float]:
@@ -70,8 +70,7 @@ def mean_and_error(x: ArrayLike, y: ArrayLike, *, metric: str = "euclidean") -> 
     Raises:
         ValueError: an unknown metric, unequal shapes, or arrays that are not samples.
     """
-    _check_metric(metric)
-    distances = _of_seeds(x, y, NORMS[metric])
+    distances = of_seeds(x, y, metric=metric)
     n = len(distances)
     return float(distances.mean()), float(distances.std(ddof=1) / np.sqrt(n)) if n > 1 else np.nan
 
@@ -104,9 +103,19 @@ def unmatched(
     return float(np.mean(distances))
 
 
-def _of_seeds(x: ArrayLike, y: ArrayLike, norm: Callable[[np.ndarray], np.ndarray]) -> np.ndarray:
-    """(N,) the distance in every seed."""
+def of_seeds(x: ArrayLike, y: ArrayLike, *, metric: str = "euclidean") -> np.ndarray:
+    """(N,) the distance in every seed.
+
+    Args:
+        x, y: (N, p).
+        metric: "euclidean", "manhattan" or "chebyshev".
+
+    Raises:
+        ValueError: an unknown metric, unequal shapes, or arrays that are not samples.
+    """
+    _check_metric(metric)
     x, y = _checked(x, y)
+    norm = NORMS[metric]
     parts = [slice(start, start + ROWS) for start in range(0, len(x), ROWS)]
     return np.concatenate([norm(np.subtract(x[p], y[p], dtype=np.float64)) for p in parts])
 

@@ -2,10 +2,11 @@
 
 import difflib
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, TypeVar, get_args
 
 import numpy as np
 import pydantic
@@ -237,6 +238,9 @@ class Rounds(pydantic.BaseModel):
 
 
 SKEWED = "skewed"
+MOST_FITTED = 4096
+"""Parameters of a network that aggregators can be fitted to. What they are fitted on is held in
+memory, too: fitting_seeds x checkpoints x (clients + 1) x parameters, in float32."""
 
 
 class Aggregation(pydantic.BaseModel):
@@ -287,6 +291,71 @@ class Aggregation(pydantic.BaseModel):
     def fingerprint(self) -> str:
         """A short hash of what a setting's tables depend on besides the setting."""
         return fingerprint(self.model_dump(exclude={"settings"}))
+
+
+MOST_AMONG = 64
+
+
+class Case(pydantic.BaseModel):
+    """One network and number of clients.
+
+    Attributes:
+        name: what tables, figures and files call it.
+        task, options, clients, seeds, checkpoints: as in `Study`.
+    """
+
+    model_config = pydantic.ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    name: str = pydantic.Field(pattern=r"^[\w-]+$")
+    task: str
+    options: dict[str, Any] = {}
+    clients: int = pydantic.Field(ge=2)
+    seeds: pydantic.PositiveInt
+    checkpoints: list[pydantic.PositiveInt] = pydantic.Field(min_length=1)
+
+
+class ScaleUp(pydantic.BaseModel):
+    """Studies of ever larger networks and ever more clients.
+
+    Attributes:
+        cases: the networks and numbers of clients.
+        coupling: a named coupling.
+        directions: of each layer, in which mutual information is read.
+        among: how many principal components of a layer canonical directions are looked for in.
+        judged_seeds: of each case, on which means of clients are judged.
+        root_seed, permutations: as in `Study`.
+    """
+
+    model_config = pydantic.ConfigDict(extra="forbid", strict=True, frozen=True)
+
+    cases: list[Case] = pydantic.Field(min_length=1)
+    coupling: str = "shared-source"
+    directions: pydantic.PositiveInt = 32
+    among: int = pydantic.Field(default=MOST_AMONG, ge=1, le=MOST_AMONG)
+    judged_seeds: int = pydantic.Field(ge=2)
+    root_seed: int = pydantic.Field(default=0, ge=0, lt=2**32)
+    permutations: int = pydantic.Field(default=FEWEST_PERMUTATIONS, ge=FEWEST_PERMUTATIONS)
+
+    @pydantic.field_validator("cases")
+    @classmethod
+    def _own_names(cls, value: list[Case]) -> list[Case]:
+        if len({case.name for case in value}) < len(value):
+            raise ValueError("each needs a name of its own")
+        return value
+
+    def study(self, case: Case) -> Study:
+        """The study of a case, of whose layers few directions are read."""
+        return Study(
+            **case.model_dump(exclude={"name"}),
+            coupling=self.coupling,
+            root_seed=self.root_seed,
+            estimators=["ksg"],
+            permutations=self.permutations,
+        )
+
+    def fingerprint(self, case: Case) -> str:
+        """A short hash of what the tables of a case depend on."""
+        return fingerprint(self.model_dump(exclude={"cases"}) | dict(case=case.model_dump()))
 
 
 class Bench(pydantic.BaseModel):
@@ -456,9 +525,52 @@ def load_aggregation(path: str | Path) -> Aggregation:
             task = study.make_task()
             if task.held_out is None:
                 raise ValueError(f"task: {plan.task!r} has no held-out data to judge on")
+            if task.parameter_count > MOST_FITTED:
+                raise ValueError(
+                    f"task: {plan.task!r} has {task.parameter_count} parameters; linear "
+                    "aggregators are fitted through matrices of that number squared, for at most "
+                    f"{MOST_FITTED}; `make scale_up` shows what averaging yields in larger networks"
+                )
             check(study, task)
 
     return _checked(find(path), Aggregation, check_all)
+
+
+def load_scale_up(path: str | Path) -> ScaleUp:
+    """Reads and checks the params file of larger networks and more clients.
+
+    Raises:
+        ParamsError: naming the file, the key, what was wrong and what would be right.
+    """
+    path = find(path)
+
+    def check_case(plan: ScaleUp, case: Case) -> None:
+        study = plan.study(case)
+        task = study.make_task()
+        check(study, task)
+        if task.held_out is None:
+            raise ValueError(f"task: {case.task!r} has no held-out data to judge on")
+        if plan.judged_seeds > case.seeds:
+            raise ValueError(f"seeds: {case.seeds} are fewer than the {plan.judged_seeds} judged")
+        least = 4 * min(plan.among, task.parameter_count) + 2
+        if case.seeds < least:
+            raise ValueError(
+                f"seeds: {case.seeds} are too few to fit canonical directions among "
+                f"{plan.among} components on half of them; give at least {least}, or a lower "
+                "`among`"
+            )
+
+    def check_all(plan: ScaleUp) -> None:
+        if plan.directions > plan.among:
+            raise ValueError(
+                f"directions: {plan.directions} is above `among`, {plan.among}, the components "
+                "that canonical directions lie in"
+            )
+        for i, case in enumerate(plan.cases):
+            with _explained(path, f"cases.{i}.", case.task, case.options):
+                check_case(plan, case)
+
+    return _checked(path, ScaleUp, check_all)
 
 
 def load_bench(path: str | Path) -> Bench:
@@ -482,15 +594,40 @@ def _checked(path: Path, model: type[Model], check: Callable[[Model], None]) -> 
     try:
         loaded = model.model_validate(entries)
     except pydantic.ValidationError as error:
-        raise ParamsError(_explain(path, error, "", list(model.model_fields))) from None
-    try:
+        raise ParamsError(_explain(path, error, "", lambda loc: _keys_at(model, loc))) from None
+    with _explained(path, "", getattr(loaded, "task", ""), getattr(loaded, "options", {})):
         check(loaded)
-    except pydantic.ValidationError as error:
-        raise ParamsError(_explain(path, error, "options.", _options_of(loaded.task))) from None
-    except (TypeError, ValueError) as error:
-        hints = [_hint(value) for value in getattr(loaded, "options", {}).values()]
-        raise ParamsError(f"{path}: {error}" + "".join(hints)) from error
     return loaded
+
+
+@contextmanager
+def _explained(path: Path, where: str, task: str, options: Mapping[str, Any]) -> Iterator[None]:
+    """Turns what the checks of a task raise into a `ParamsError`.
+
+    Args:
+        path: of the params file.
+        where: the key that the task's own stand below, with a dot behind it, or "".
+        task, options: as the file names them.
+    """
+    try:
+        yield
+    except ParamsError:
+        raise
+    except pydantic.ValidationError as error:
+        known = _options_of(task)
+        raise ParamsError(_explain(path, error, f"{where}options.", lambda _: known)) from None
+    except (TypeError, ValueError) as error:
+        hints = "".join(_hint(value) for value in options.values())
+        raise ParamsError(f"{path}: {where}{error}{hints}") from error
+
+
+def _keys_at(model: type[pydantic.BaseModel], loc: Sequence[str | int]) -> list[str]:
+    """The keys that a params file may have where one of its keys, loc, stands."""
+    for part in loc[:-1]:
+        if isinstance(part, str) and part in model.model_fields:
+            inner = get_args(model.model_fields[part].annotation)
+            model = next((a for a in inner if hasattr(a, "model_fields")), model)
+    return list(model.model_fields)
 
 
 def _entries(path: Path) -> Mapping[str, Any]:
@@ -566,10 +703,16 @@ def _check_all(studies: Sequence[Study]) -> None:
         check(study, task)
 
 
-def _explain(path: Path, error: pydantic.ValidationError, prefix: str, known: list[str]) -> str:
+def _explain(
+    path: Path,
+    error: pydantic.ValidationError,
+    prefix: str,
+    known_at: Callable[[Sequence[str | int]], list[str]],
+) -> str:
     """A validation error, one line a problem: the file, the key, and what would be right."""
     lines = []
     for problem in error.errors():
+        known = known_at(problem["loc"])
         key = prefix + ".".join(str(part) for part in problem["loc"])
         text = f"{path}: {key}: {problem['msg']}"
         if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):

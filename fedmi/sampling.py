@@ -424,8 +424,8 @@ def finite(samples: xr.Dataset) -> xr.Dataset:
     """The seeds whose parameters and metric are finite everywhere, at all clients.
 
     Args:
-        samples: a dataset as `sample` returns it. It is read one client and one checkpoint at a
-            time.
+        samples: a dataset as `sample` returns it. It is read one client, one checkpoint and
+            `TILE` seeds at a time.
 
     Returns:
         The same dataset without the other seeds; its attribute `excluded` says how many they are.
@@ -433,8 +433,10 @@ def finite(samples: xr.Dataset) -> xr.Dataset:
     good = np.isfinite(samples.metric.values).all(axis=(1, 2))
     for client in range(samples.sizes["client"]):
         for kept in range(samples.sizes["iteration"]):
-            theta = samples.theta.isel(client=client, iteration=kept).values
-            good &= np.isfinite(theta).all(axis=1)
+            theta = samples.theta.isel(client=client, iteration=kept)
+            for first in range(0, good.size, TILE):
+                rows = slice(first, first + TILE)
+                good[rows] &= np.isfinite(theta.isel(seed=rows).values).all(axis=1)
     excluded = int((~good).sum())
     if excluded:
         print(f"{excluded} of {good.size} seeds are not finite and are left out")

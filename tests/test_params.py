@@ -97,6 +97,14 @@ def test_bad_rounds_are_refused(tmp_path, changes, message):
         params.load_rounds(path)
 
 
+def test_aggregators_are_not_fitted_to_networks_that_are_too_large(tmp_path):
+    plan = yaml.safe_load((params.PROJECT / "params/quick/aggregation/digits.yaml").read_text())
+    path = tmp_path / "lenet.yaml"
+    path.write_text(yaml.safe_dump(plan | dict(task="lenet")))
+    with pytest.raises(params.ParamsError, match="task: 'lenet' has 61706 parameters.*most 4096"):
+        params.load_aggregation(path)
+
+
 @pytest.mark.parametrize("task", ["signal", "digits"])
 def test_the_projects_own_sweeps_are_good(task):
     for scale in ("quick", "paper"):

@@ -9,6 +9,8 @@ so that two clients that share their source are jointly normal with one known co
 of the twelve coordinates.
 """
 
+from dataclasses import replace
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -53,6 +55,21 @@ def make(learning_rate: float = 0.25, batch_size: int = 4, examples: int = 16) -
 
 
 task = make()
+
+
+def nested(**options) -> Task:
+    """The same with two layers, `first` of 4 and `second` of 8 parameters."""
+    flat = make(**options)
+
+    def loss(params, batch, key):
+        return squared_distance({"b": params["first"]["b"], "w": params["second"]["w"]}, batch, key)
+
+    return replace(
+        flat,
+        name="nested",
+        init=lambda keys: {"first": {"b": jnp.zeros(4)}, "second": {"w": jnp.zeros((2, 4))}},
+        loss=loss,
+    )
 
 
 def correlation(task: Task, iteration: int) -> float:

@@ -5,6 +5,9 @@ only there. A map of x alone and of y alone cannot raise MI, so that the MI of t
 is at most that of the whole (data processing). Directions chosen on the samples themselves would
 break that: among hundreds, some correlate by chance. So they are fitted on the first half of the
 seeds in random order and used on the second.
+
+Random directions are fitted to nothing, and lose most: of p that are alike, c of them see the share
+c / p of the information.
 """
 
 from dataclasses import dataclass
@@ -17,7 +20,7 @@ from scipy import linalg
 from fedmi.mi.gaussian import whiten
 from fedmi.mi.samples import as_pair
 
-KINDS = ("canonical", "principal")
+KINDS = ("canonical", "principal", "random")
 
 
 @dataclass(frozen=True)
@@ -28,9 +31,9 @@ class Reduced:
         x, y: (n, c) the seeds that the directions were not fitted on, in units of one standard
             deviation of those that they were.
         fitted_on, kept: indices of the seeds of both halves.
-        kind: "canonical" or "principal".
+        kind: "canonical", "principal" or "random".
         strength: (c,) correlations of the canonical pairs on the fitting seeds, or (2, c) shares of
-            the variance of x and of y that the principal components carry there.
+            the variance of x and of y that the other directions carry there.
     """
 
     x: np.ndarray
@@ -49,13 +52,14 @@ def reduce(
     components: int = 2,
     key: jax.Array,
 ) -> Reduced:
-    """The most correlated pairs of directions, or the directions of largest variance.
+    """The most correlated pairs of directions, those of largest variance, or random ones.
 
     Args:
         x, y: (N, p) and (N, q), row i of each from the same seed.
-        kind: "canonical" (Hotelling, Biometrika 28 (1936), 321-377) or "principal".
+        kind: "canonical" (Hotelling, Biometrika 28 (1936), 321-377), "principal" or "random" (see
+            `random_directions`; the same of x and of y if they have equally many components).
         components: how many directions c of each, at most the smaller rank.
-        key: a JAX random key, which parts the seeds.
+        key: a JAX random key, which parts the seeds and draws the random directions.
 
     Raises:
         ValueError: an unknown kind, too many components, or, for canonical ones, too few seeds:
@@ -65,8 +69,7 @@ def reduce(
         raise ValueError(f"kind {kind!r} is not one of {', '.join(KINDS)}")
     x, y = as_pair(x, y)
     n = len(x)
-    order = np.asarray(jax.random.permutation(key, n))
-    fitted_on, kept = np.sort(order[: n // 2]), np.sort(order[n // 2 :])
+    fitted_on, kept = halves(n, key)
     sides = [whiten(a[fitted_on], name) for a, name in ((x, "x"), (y, "y"))]
     ranks = [side.rank for side in sides]
     if not 1 <= components <= min(ranks):
@@ -84,15 +87,41 @@ def reduce(
         left, strength, right = linalg.svd(cross, full_matrices=False)
         rotations = left[:, :components], right[:components].T
         strength = strength[:components]
-    else:
+        maps = [side.to_basis @ r for side, r in zip(sides, rotations, strict=True)]
+    elif kind == "principal":
         variances = [side.singular_values**2 for side in sides]
         largest = [np.argsort(-v)[:components] for v in variances]
-        rotations = [np.eye(r)[:, chosen] for r, chosen in zip(ranks, largest, strict=True)]
+        maps = [side.to_basis[:, c] for side, c in zip(sides, largest, strict=True)]
         strength = np.array([v[c] / v.sum() for v, c in zip(variances, largest, strict=True)])
+    else:
+        drawn = [random_directions(a.shape[1], components, key) for a in (x, y)]
+        spreads = [
+            linalg.norm(side.centred @ a, axis=0) for side, a in zip(sides, drawn, strict=True)
+        ]
+        maps = [a / spread for a, spread in zip(drawn, spreads, strict=True)]
+        strength = np.array(
+            [
+                spread**2 / linalg.norm(side.centred) ** 2
+                for side, spread in zip(sides, spreads, strict=True)
+            ]
+        )
     reduced = [
-        (a[kept] - a[fitted_on].mean(axis=0, dtype=np.float64))
-        @ (side.to_basis @ rotation)
-        * np.sqrt(len(fitted_on) - 1)
-        for a, side, rotation in zip((x, y), sides, rotations, strict=True)
+        (a[kept] - a[fitted_on].mean(axis=0, dtype=np.float64)) @ to_few * np.sqrt(n // 2 - 1)
+        for a, to_few in zip((x, y), maps, strict=True)
     ]
     return Reduced(*reduced, fitted_on, kept, kind, strength)
+
+
+def halves(n: int, key: jax.Array) -> tuple[np.ndarray, np.ndarray]:
+    """The seeds to fit on and those to keep, indices in ascending order."""
+    order = np.asarray(jax.random.permutation(key, n))
+    return np.sort(order[: n // 2]), np.sort(order[n // 2 :])
+
+
+def random_directions(size: int, components: int, key: jax.Array) -> np.ndarray:
+    """(size, components): orthonormal directions, every set of them as likely as any other.
+
+    Gaussian ones, orthonormalised (Stewart, SIAM J. Numer. Anal. 17 (1980), 403-409).
+    """
+    drawn = jax.random.normal(jax.random.fold_in(key, size), (size, components))
+    return linalg.qr(np.asarray(drawn, np.float64), mode="economic")[0]

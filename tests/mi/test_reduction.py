@@ -3,7 +3,7 @@ import numpy as np
 import pytest
 
 from fedmi import mi
-from fedmi.mi import laws
+from fedmi.mi import laws, reduction
 
 D, N = 30, 2000
 KEY = jax.random.key(0)
@@ -60,10 +60,28 @@ def test_principal_components_are_those_of_largest_variance():
     np.testing.assert_allclose(few.strength[0], scales[[1, 2]] ** 2 / 110, rtol=0.1)
 
 
+def test_random_directions_see_their_share_of_information_that_is_spread_evenly():
+    shared, own, others = np.random.default_rng(0).standard_normal((3, 8000, D))
+    x, y = shared + own, shared + others
+    few = mi.reduce(x, y, kind="random", components=6, key=KEY)
+    low, high = mi.gaussian(few.x, few.y).interval
+    assert low < -6 / 2 * np.log2(1 - 0.5**2) < high
+    # They are the same on both sides: y's in another order see next to nothing of x.
+    turned = mi.reduce(x, y[:, ::-1], kind="random", components=6, key=KEY)
+    assert mi.gaussian(turned.x, turned.y).bits < low / 2
+    np.testing.assert_allclose(few.x.std(axis=0), 1, rtol=0.1)
+    np.testing.assert_allclose(few.strength, 1 / D, rtol=0.2)
+
+
+def test_random_directions_are_orthonormal():
+    drawn = reduction.random_directions(50, 7, KEY)
+    np.testing.assert_allclose(drawn.T @ drawn, np.eye(7), atol=1e-12)
+
+
 def test_impossible_arguments_are_refused(samples):
     _, x, y = samples
-    with pytest.raises(ValueError, match="kind 'random' is not one of canonical, principal"):
-        mi.reduce(x, y, kind="random", key=KEY)
+    with pytest.raises(ValueError, match="kind 'best' is not one of canonical, principal, random"):
+        mi.reduce(x, y, kind="best", key=KEY)
     with pytest.raises(ValueError, match="components: 31 is not one of 1 to 30"):
         mi.reduce(x, y, components=31, key=KEY)
     with pytest.raises(ValueError, match="half of them must be at least 61.*principal"):

@@ -62,6 +62,21 @@ ROUNDS = dict(
     seeds=600,
     checkpoints=[1, 4],
 )
+SCALE_UP = dict(
+    cases=[
+        dict(
+            name=f"tiny-{clients}",
+            task="tests.tiny:make",
+            clients=clients,
+            seeds=400,
+            checkpoints=[4],
+        )
+        for clients in (2, 10)
+    ],
+    directions=6,
+    among=12,
+    judged_seeds=256,
+)
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -108,11 +123,12 @@ def run(tmp_path_factory):
         "estimators/laws": BENCH,
         "aggregation/ways": AGGREGATION,
         "rounds/later": ROUNDS,
+        "scale_up/larger": SCALE_UP,
     }.items():
         path = folder / "params" / "tiny" / f"{name}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(yaml.safe_dump(entries))
-    targets = ("study", "couplings", "sweep", "estimators", "aggregation", "rounds")
+    targets = ("study", "couplings", "sweep", "estimators", "aggregation", "rounds", "scale_up")
     return folder, snakemake(folder, *targets, "proposition", "compression")
 
 
@@ -170,6 +186,7 @@ def test_the_figures_are_there(run):
         "compression-good",
     ):  # fmt: skip
         assert {f"{name}.png", f"{name}.svg", f"{name}.csv"} <= drawn
+    assert {"scale-up-larger.png", "scale-up-larger.svg", "scale-up-larger-mi.csv"} <= drawn
 
 
 def test_the_reading_is_calibrated(run):
@@ -228,6 +245,22 @@ def test_later_rounds_share_their_download(run):
         first = at.loc[1, what, 4]
         assert abs(first.net_bits - truth) < 4 * first.net_se
     assert at.net_bits[2, "parameters", 1] > at.net_bits[2, "updates", 1] + 10
+
+
+def test_more_clients_gain_more(run):
+    drawn = run[0] / "results" / "tiny" / "figures"
+    table = pd.read_csv(drawn / "scale-up-larger-averaging.csv").set_index(["case", "averaged"])
+    weights = 0.25 * 0.75 ** np.arange(4)
+    own = tiny.SIZE * tiny.NOISE**2 / tiny.task.batch_size * np.sum(weights**2)
+    for case, averaged in (("tiny-2", 2), ("tiny-10", 2), ("tiny-10", 10)):
+        row = table.loc[case, averaged]
+        gain = (1 - 1 / averaged) * own / 2
+        assert abs(row.objective_less_alone + gain) < 4 * row.objective_less_alone_se
+    readings = pd.read_csv(drawn / "scale-up-larger-mi.csv").set_index(["kind", "estimator"])
+    for row in readings.loc["random", "gaussian"].itertuples():
+        assert abs(row.net_bits - tiny.mi_bits(tiny.task, 4) / 2) < 4 * row.net_se
+    text = (drawn / "scale-up-larger.md").read_text()
+    assert "where a quadratic F would make it 56 %" in text
 
 
 def test_an_additive_model_is_not_rejected(run):
