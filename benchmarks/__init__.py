@@ -8,4 +8,11 @@
     table.py      medians, ratios, exponents; the table as CSV and as Markdown
     sampling.py, features.py, estimation.py     fedmi's items, plain JAX's and the bare limits
     peers_torch.py, peers_scipy.py              other libraries' items
+
+`python -m benchmarks.scaling` maps how the cost of every stage grows, and how far one gets by that.
+
+    scaling.py        at which sizes each stage is measured
+    stages.py         a stage, in a process of its own
+    power_law.py      the laws that are fitted
+    scaling_words.py  the page
 """
