@@ -1,20 +1,27 @@
 """Power laws of several factors, fitted by least squares in logarithms.
 
-    seconds = scale * product of factor**exponent + rest_scale * product of factor**power
+    seconds = scale * product of factor**exponent + further terms
 
-The exponents of the first term are fitted. The second term stands for what is left where the first
-is small: a fixed price of a call (no powers at all), or a part of the work that grows otherwise.
-Its powers are given, its scale is fitted, and it is left out where the data do not ask for it.
+The exponents of the first term are fitted. Further terms are parts of the work that grow otherwise,
+such as the fixed price of a call, which has no powers at all: their powers are given, their scales
+are fitted, and they are left out where the data do not ask for them.
 """
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import chain, combinations
+from itertools import product as each
 
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import optimize
+from scipy.special import logsumexp
 
 Sizes = Mapping[str, ArrayLike]  # factor -> its values, one a measurement
+Powers = Mapping[str, float]  # factor -> power
+
+SHARES = (0.3, 0.03)
+"""Of further terms in the least time, from which the search starts."""
 
 EXACT = 1e-12
 """A mean squared residual of log seconds below this is rounding."""
@@ -28,30 +35,30 @@ class PowerLaw:
         scale: of the first term.
         exponents: factor -> exponent in the first term.
         errors: factor -> standard error of the exponent, infinite without degrees of freedom.
-        rest_scale: of the second term, 0 if there is none.
-        powers: factor -> power in the second term.
+        terms: name -> (scale, powers) of the further terms.
         spread: standard deviation of the residuals of log seconds.
         count: measurements behind the fit.
     """
 
     scale: float
-    exponents: Mapping[str, float]
-    errors: Mapping[str, float]
-    rest_scale: float = 0.0
-    powers: Mapping[str, float] = field(default_factory=dict)
+    exponents: Powers
+    errors: Powers = field(default_factory=dict)
+    terms: Mapping[str, tuple[float, Powers]] = field(default_factory=dict)
     spread: float = 0.0
     count: int = 0
 
-    def rest(self, sizes: Sizes) -> np.ndarray:
-        """Seconds of the second term."""
-        return self.rest_scale * product(sizes, self.powers)
+    def term(self, name: str, sizes: Sizes) -> np.ndarray:
+        """Seconds of a further term."""
+        scale, powers = self.terms[name]
+        return scale * product(sizes, powers)
 
     def __call__(self, sizes: Sizes) -> np.ndarray:
         """Seconds at these sizes."""
-        return self.scale * product(sizes, self.exponents) + self.rest(sizes)
+        first = self.scale * product(sizes, self.exponents)
+        return first + sum(self.term(name, sizes) for name in self.terms)
 
 
-def product(sizes: Sizes, powers: Mapping[str, float]) -> np.ndarray:
+def product(sizes: Sizes, powers: Powers) -> np.ndarray:
     """The product of factor**power."""
     values = [np.asarray(sizes[name], float) ** power for name, power in powers.items()]
     return np.prod(np.broadcast_arrays(1.0, *values), axis=0)
@@ -61,18 +68,18 @@ def fit(
     sizes: Sizes,
     seconds: ArrayLike,
     factors: Sequence[str],
-    powers: Mapping[str, float] | None = None,
+    terms: Mapping[str, Powers] | None = None,
 ) -> PowerLaw:
-    """The simplest law that holds: with a second term only if it pays for itself.
+    """The simplest law that holds: with a further term only if it pays for itself.
 
-    It does if it lowers Schwarz's criterion (Annals of Statistics 1978, 6, 461), that is
-    n log(mean squared residual) + parameters * log n.
+    Of the laws with any of the terms it is the one of the least Schwarz criterion (Annals of
+    Statistics 1978, 6, 461), n log(mean squared residual) + parameters * log n.
 
     Args:
         sizes: factor -> values (n,).
         seconds: (n,) what was measured, above zero.
         factors: those with a fitted exponent.
-        powers: of the second term that is tried, {} for a constant; None for no such trial.
+        terms: name -> powers of the further terms that are tried; none by default.
 
     Raises:
         ValueError: if the measurements are too few, or do not tell the factors' effects apart.
@@ -89,56 +96,71 @@ def fit(
             f"sizes: {len(seconds)} measurements do not tell the effects of {', '.join(factors)} "
             "apart; vary each of them by itself"
         )
-    plain = np.linalg.lstsq(design, np.log(seconds))[0]
-    laws = [_law(plain, design, seconds, factors, centre)]
-    if powers is not None:
-        rest = np.broadcast_to(product(sizes, powers), seconds.shape)
-        laws.append(_with_rest(plain, design, seconds, factors, centre, rest, powers))
+    terms = terms or {}
+    choices = chain(*(combinations(terms, count) for count in range(len(terms) + 1)))
+    laws = [
+        _fit(sizes, np.log(seconds), factors, design, centre, {name: terms[name] for name in names})
+        for names in choices
+        if not names or len(seconds) > design.shape[1] + len(names)
+    ]
     return min(laws, key=_criterion)
 
 
-def _with_rest(plain, design, seconds, factors, centre, rest, powers) -> PowerLaw:
-    """The law with a second term, from the best of several starts."""
+def _fit(
+    sizes: Sizes,
+    logs: np.ndarray,
+    factors: Sequence[str],
+    design: np.ndarray,
+    centre: np.ndarray,
+    terms: Mapping[str, Powers],
+) -> PowerLaw:
+    """The law with all of these terms.
 
-    def logarithm(parameters: np.ndarray) -> np.ndarray:
-        with np.errstate(divide="ignore"):
-            return np.logaddexp(design @ parameters[:-1], parameters[-1] + np.log(rest))
+    Args:
+        sizes, factors: as for `fit`.
+        logs: of the seconds.
+        design: (n, 1 + factors), a column of ones and the logs of the factors less their means.
+        centre: these means.
+        terms: as for `fit`.
+    """
+    first = design.shape[1]
+    values = np.empty((len(logs), len(terms)))
+    for column, powers in enumerate(terms.values()):
+        values[:, column] = product(sizes, powers)
+    weights = np.column_stack([np.ones(len(logs)), values])
 
-    shares = (0.5, 0.1, 0.01)  # of the second term in the least time, to start from
-    there = rest > 0
-    least = (seconds[there] / rest[there]).min()
-    trials = [
-        optimize.least_squares(
-            lambda p: logarithm(p) - np.log(seconds), np.append(plain, np.log(share * least))
+    def residuals(parameters: np.ndarray) -> np.ndarray:
+        lines = np.column_stack(
+            [design @ parameters[:first], np.tile(parameters[first:], (len(logs), 1))]
         )
-        for share in shares
-    ]
-    best = min(trials, key=lambda trial: trial.cost)
-    return _law(best.x[:-1], design, seconds, factors, centre, best, powers)
+        return logsumexp(lines, axis=1, b=weights) - logs
 
-
-def _law(first, design, seconds, factors, centre, search=None, powers=None) -> PowerLaw:
-    jacobian = design if search is None else search.jac
-    residuals = design @ first - np.log(seconds) if search is None else search.fun
-    freedom = len(seconds) - jacobian.shape[1]
-    variance = residuals @ residuals / freedom if freedom > 0 else np.inf
-    errors = np.sqrt(variance * np.diag(np.linalg.pinv(jacobian.T @ jacobian)))
+    plain = np.linalg.lstsq(design, logs)[0]
+    least = [(logs[v > 0] - np.log(v[v > 0])).min() for v in values.T]
+    starts = [np.r_[plain, least + np.log(share)] for share in each(SHARES, repeat=len(terms))]
+    search = min((optimize.least_squares(residuals, s) for s in starts), key=lambda r: r.cost)
+    freedom = len(logs) - len(search.x)
+    variance = 2 * search.cost / freedom if freedom else np.inf
+    errors = np.sqrt(variance * np.diag(np.linalg.pinv(search.jac.T @ search.jac)))
+    exponents = search.x[1:first]
     return PowerLaw(
-        scale=float(np.exp(first[0] - first[1:] @ centre)),
-        exponents=dict(zip(factors, first[1:].tolist(), strict=True)),
-        errors=dict(zip(factors, errors[1 : len(first)].tolist(), strict=True)),
-        rest_scale=0.0 if search is None else float(np.exp(search.x[-1])),
-        powers=powers or {},
+        scale=float(np.exp(search.x[0] - exponents @ centre)),
+        exponents=dict(zip(factors, exponents.tolist(), strict=True)),
+        errors=dict(zip(factors, errors[1:first].tolist(), strict=True)),
+        terms={
+            name: (float(scale), powers)
+            for (name, powers), scale in zip(terms.items(), np.exp(search.x[first:]), strict=True)
+        },
         spread=float(np.sqrt(variance)),
-        count=len(seconds),
+        count=len(logs),
     )
 
 
 def _criterion(law: PowerLaw) -> float:
-    """Schwarz's; of two laws that of the smaller holds."""
-    parameters = 1 + len(law.exponents) + (law.rest_scale > 0)
+    """Schwarz's; of several laws that of the smallest holds."""
+    parameters = 1 + len(law.exponents) + len(law.terms)
     freedom = law.count - parameters
-    if freedom < 1:
-        return np.inf if law.rest_scale else 0.0
+    if not freedom:
+        return 0.0
     mean_square = max(law.spread**2 * freedom / law.count, EXACT)
     return law.count * np.log(mean_square) + parameters * np.log(law.count)

@@ -68,10 +68,10 @@ class Design:
 DESIGNS = {
     "sampling": Design(
         middle=dict(n=1024, t=850, q=3, k=6, m=0),
-        alone=dict(n=[512, 2048], t=[210, 1700], q=[2, 6], k=[1, 20]),
-        corners=[dict(n=2048, t=210), dict(n=512, t=1700)],
+        alone=dict(n=[512, 4096], t=[210, 1700], q=[2, 6], k=[1, 20]),
+        corners=[dict(n=4096, t=210), dict(n=512, t=1700)],
         one_device=[{}, dict(t=210), dict(n=512)],
-        left_out=dict(n=3072, t=2000, q=4, k=10),
+        left_out=dict(n=5120, t=1200, q=4, k=10),
     ),
     "sampling, digits": Design(
         middle=dict(n=512, t=850, q=3, k=6, m=0),

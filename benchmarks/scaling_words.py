@@ -7,7 +7,7 @@ from math import inf
 import numpy as np
 import pandas as pd
 
-from benchmarks.power_law import PowerLaw, fit
+from benchmarks.power_law import PowerLaw, Powers, fit
 from benchmarks.table import significant
 
 CLIENTS, CHECKPOINTS, REPAIRINGS = 3, 6, 20
@@ -32,32 +32,39 @@ class Model:
 
     Attributes:
         theory: factor with a fitted exponent -> the exponent expected.
-        rest: what the second term is, in words.
-        powers: its powers.
+        terms: name -> powers of what else may take time.
     """
 
     theory: Mapping[str, str]
-    rest: str
-    powers: Mapping[str, float] = field(default_factory=dict)
+    terms: Mapping[str, Powers] = field(default_factory=dict)
 
+
+CALL = {"a call": {}}
 
 STAGES = {
-    "sampling": Model(dict(n="1", t="1", q="1", k="0", devices="-1"), "a call"),
-    "sampling, digits": Model(dict(n="1", q="1", devices="-1"), "a call"),
-    "writing": Model(dict(n="1", t="1", q="1", k="1", devices="0"), "a chunk", dict(n=1, q=1, k=1)),
-    "reading": Model(dict(n="1", t="1", q="1", devices="0"), "a chunk", dict(n=1, q=1)),
+    "sampling": Model(
+        dict(n="1", t="1", q="1", devices="-1"),
+        CALL | {"writing (K)": dict(n=1, t=1, q=1, k=1)},
+    ),
+    "sampling, digits": Model(dict(n="1", q="1", devices="-1"), CALL),
+    "writing": Model(dict(n="1", t="1", q="1", k="1", devices="0"), CALL),
+    "reading": Model(dict(n="1", t="1", q="1", devices="0"), {"chunks": dict(n=1, q=1)}),
     "Gaussian MI": Model(
         dict(n="1", t="2", q="1 to 2", devices="-1"),
-        "a re-pairing",
-        dict(n=1, t=2, pairs=1, m=1, devices=-1),
+        {
+            "factors (t³)": dict(t=3, q=1),
+            "a re-pairing": dict(n=1, t=2, pairs=1, m=1, devices=-1),
+        },
     ),
     "KSG MI": Model(
         dict(n="2", t="1", q="1", devices="-1"),
-        "counting, a pair and pairing",
-        dict(n=2, pairs=1, pairings=1, devices=-1),
+        {
+            "checks (N t)": dict(n=1, t=1, q=1),
+            "counting (N², re-pairings)": dict(n=2, pairs=1, pairings=1, devices=-1),
+        },
     ),
-    "distances": Model(dict(n="1", t="1", pairs="1", devices="0"), "a call"),
-    "judging aggregators": Model(dict(n="1", t="1", q="1 to 2", k="1", devices="-1"), "a call"),
+    "distances": Model(dict(n="1", t="1", pairs="1", devices="0")),
+    "judging aggregators": Model(dict(n="1", t="1", q="1 to 2", k="1", devices="-1"), CALL),
 }
 
 ON_DEVICE = ("sampling", "sampling, digits", "KSG MI", "judging aggregators")
@@ -91,7 +98,7 @@ def laws_of(table: pd.DataFrame) -> dict[str, PowerLaw]:
     """The law of every stage, fitted to what was not left out."""
     used = table[~table.left_out]
     return {
-        name: fit(sizes_of(of), of.seconds, list(model.theory), model.powers)
+        name: fit(sizes_of(of), of.seconds, list(model.theory), model.terms)
         for name, model in STAGES.items()
         for of in [used[used.stage == name]]
     }
@@ -173,9 +180,10 @@ def page(table: pd.DataFrame) -> str:
             "",
             "N seeds, t parameters a client, Q clients, K checkpoints. Fitted exponent ± standard "
             "error (in brackets what theory says); estimates are of all pairs at one checkpoint. "
-            "The simplest law that holds is a product of powers; where data ask for it (Schwarz's "
-            "criterion) a second term stands beside it, whose powers are given and whose share at "
-            "the middle size is shown.",
+            "The simplest law that holds is a product of powers; where the data ask for it "
+            "(Schwarz's criterion) there stand beside it other terms with given powers, such as a "
+            "call's fixed price, whose share of the time at the middle size is shown (with one "
+            "re-pairing). Spread: of the measurements about the law.",
             "",
             *_exponents(table, laws),
             "",
@@ -237,7 +245,7 @@ def page(table: pd.DataFrame) -> str:
 def _exponents(table: pd.DataFrame, laws: Mapping[str, PowerLaw]) -> list[str]:
     factors = ("n", "t", "q", "k", "devices")
     lines = [
-        "| stage | N | t | Q | K | devices | second term | spread |",
+        "| stage | N | t | Q | K | devices | other terms | spread |",
         "|---|---|---|---|---|---|---|---|",
     ]
     for name, law in laws.items():
@@ -252,13 +260,13 @@ def _exponents(table: pd.DataFrame, laws: Mapping[str, PowerLaw]) -> list[str]:
             cells.append(
                 f"{law.exponents[own]:.2f} ± {law.errors[own]:.2f} ({model.theory[own]}{note})"
             )
-        middle = table[table.stage == name].iloc[[0]]
-        if "m" in model.powers:  # where there is no re-pairing, there is nothing to see
-            middle = middle.assign(m=1)
-        sizes = sizes_of(middle)
-        share = (law.rest(sizes) / law(sizes)).item()
-        rest = f"{model.rest}: {100 * share:.0f} %" if law.rest_scale else "none"
-        lines.append(f"| {name} | {' | '.join(cells)} | {rest} | {100 * law.spread:.0f} % |")
+        # A re-pairing takes nothing where there is none.
+        sizes = sizes_of(table[table.stage == name].iloc[[0]].assign(m=1))
+        shares = {term: (law.term(term, sizes) / law(sizes)).item() for term in law.terms}
+        rest = ", ".join(f"{term} {100 * share:.0f} %" for term, share in shares.items())
+        lines.append(
+            f"| {name} | {' | '.join(cells)} | {rest or 'none'} | {100 * law.spread:.0f} % |"
+        )
     return lines
 
 

@@ -32,7 +32,7 @@ from fedmi.sampling import TILE
 CLASSES = 10
 EXAMPLES, BATCH = 200, 10
 COUPLING = "shared-source"
-LEAST_SECONDS = 1.0
+LEAST_SECONDS = 1.5
 
 
 def linear_layer(t: int) -> fedmi.Task:
@@ -232,7 +232,7 @@ def measured(stage: str, size: dict, least_seconds: float = LEAST_SECONDS) -> di
     started = perf_counter()
     stored = run()
     first, times = perf_counter() - started, []
-    while sum(times) < least_seconds:
+    while not times or sum(times) < least_seconds:
         times.append(seconds(run))
     for _ in ready:
         pass  # lets the stage clear up
