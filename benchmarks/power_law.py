@@ -15,7 +15,6 @@ from itertools import product as each
 import numpy as np
 from numpy.typing import ArrayLike
 from scipy import optimize
-from scipy.special import logsumexp
 
 Sizes = Mapping[str, ArrayLike]  # factor -> its values, one a measurement
 Powers = Mapping[str, float]  # factor -> power
@@ -124,21 +123,21 @@ def _fit(
         terms: as for `fit`.
     """
     first = design.shape[1]
-    values = np.empty((len(logs), len(terms)))
+    values = np.ones((len(logs), len(terms)))
     for column, powers in enumerate(terms.values()):
         values[:, column] = product(sizes, powers)
-    weights = np.column_stack([np.ones(len(logs)), values])
+    with np.errstate(divide="ignore"):
+        further = np.log(values)
 
     def residuals(parameters: np.ndarray) -> np.ndarray:
-        lines = np.column_stack(
-            [design @ parameters[:first], np.tile(parameters[first:], (len(logs), 1))]
-        )
-        return logsumexp(lines, axis=1, b=weights) - logs
+        lines = np.column_stack([design @ parameters[:first], further + parameters[first:]])
+        return np.logaddexp.reduce(lines, axis=1) - logs
 
     plain = np.linalg.lstsq(design, logs)[0]
-    least = [(logs[v > 0] - np.log(v[v > 0])).min() for v in values.T]
+    least = (logs[:, None] - further).min(axis=0)  # of a term that makes up the whole somewhere
     starts = [np.r_[plain, least + np.log(share)] for share in each(SHARES, repeat=len(terms))]
-    search = min((optimize.least_squares(residuals, s) for s in starts), key=lambda r: r.cost)
+    searches = [optimize.least_squares(residuals, start, method="lm") for start in starts]
+    search = min(searches, key=lambda found: found.cost)
     freedom = len(logs) - len(search.x)
     variance = 2 * search.cost / freedom if freedom else np.inf
     errors = np.sqrt(variance * np.diag(np.linalg.pinv(search.jac.T @ search.jac)))

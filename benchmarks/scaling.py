@@ -68,10 +68,10 @@ class Design:
 DESIGNS = {
     "sampling": Design(
         middle=dict(n=1024, t=850, q=3, k=6, m=0),
-        alone=dict(n=[512, 4096], t=[210, 1700], q=[2, 6], k=[1, 20]),
-        corners=[dict(n=4096, t=210), dict(n=512, t=1700)],
+        alone=dict(n=[512, 4096], t=[210, 1700, 3400], q=[2, 6], k=[1, 20]),
+        corners=[dict(n=4096, t=210), dict(n=2048, t=1700), dict(n=512, t=3400)],
         one_device=[{}, dict(t=210), dict(n=512)],
-        left_out=dict(n=5120, t=1200, q=4, k=10),
+        left_out=dict(n=4096, t=2500, q=4, k=10),
     ),
     "sampling, digits": Design(
         middle=dict(n=512, t=850, q=3, k=6, m=0),
@@ -81,10 +81,11 @@ DESIGNS = {
         left_out=dict(n=1536, q=4),
     ),
     "writing": Design(
-        middle=dict(n=1024, t=850, q=3, k=6, m=0),
-        alone=dict(n=[512, 2048], t=[210, 1700], q=[2, 6], k=[1, 20]),
-        corners=[dict(n=2048, t=210), dict(n=512, t=1700, k=2)],
-        left_out=dict(n=3072, t=1700, q=4, k=7),
+        # Tiles of several tens of megabytes: below, memory is not fetched from the system anew.
+        middle=dict(n=1024, t=2500, q=3, k=6, m=0),
+        alone=dict(n=[512, 2048], t=[1250, 5000], q=[2, 6], k=[3, 15]),
+        corners=[dict(n=2048, t=1250), dict(n=512, t=5000)],
+        left_out=dict(n=1536, t=4000, q=4, k=10),
     ),
     "reading": Design(
         middle=dict(n=4096, t=850, q=3, k=1, m=0),
@@ -119,10 +120,10 @@ DESIGNS = {
     ),
     "judging aggregators": Design(
         middle=dict(n=512, t=400, q=3, k=2, m=0),
-        alone=dict(n=[1024, 2048], t=[110, 850], q=[2, 5], k=[1, 4]),
+        alone=dict(n=[1024], t=[110, 850], q=[5], k=[4]),
         corners=[dict(n=1024, t=850), dict(n=2048, t=110)],
         one_device=[{}, dict(n=256)],
-        left_out=dict(n=1536, t=850, q=4, k=3),
+        left_out=dict(n=1024, t=850, q=4, k=3),
     ),
     "float32 product": Design(middle=dict(n=4096, t=4096, q=1, k=1, m=0), one_device=()),
     "copying": Design(middle=dict(n=65536, t=1024, q=1, k=1, m=0), one_device=()),

@@ -44,7 +44,11 @@ CALL = {"a call": {}}
 STAGES = {
     "sampling": Model(
         dict(n="1", t="1", q="1", devices="-1"),
-        CALL | {"writing (K)": dict(n=1, t=1, q=1, k=1)},
+        CALL
+        | {
+            "steps (whatever t)": dict(n=1, q=1, devices=-1),
+            "writing (N t Q K)": dict(n=1, t=1, q=1, k=1),
+        },
     ),
     "sampling, digits": Model(dict(n="1", q="1", devices="-1"), CALL),
     "writing": Model(dict(n="1", t="1", q="1", k="1", devices="0"), CALL),
@@ -64,7 +68,10 @@ STAGES = {
         },
     ),
     "distances": Model(dict(n="1", t="1", pairs="1", devices="0")),
-    "judging aggregators": Model(dict(n="1", t="1", q="1 to 2", k="1", devices="-1"), CALL),
+    "judging aggregators": Model(
+        dict(n="1", t="1", q="1 to 2", k="1", devices="-1"),
+        CALL | {"steps (whatever t)": dict(n=1, q=1, k=1, devices=-1)},
+    ),
 }
 
 ON_DEVICE = ("sampling", "sampling, digits", "KSG MI", "judging aggregators")
