@@ -140,7 +140,7 @@ def _fit(
     search = min(searches, key=lambda found: found.cost)
     freedom = len(logs) - len(search.x)
     variance = 2 * search.cost / freedom if freedom else np.inf
-    errors = np.sqrt(variance * np.diag(np.linalg.pinv(search.jac.T @ search.jac)))
+    errors = np.sqrt(variance) * np.linalg.norm(np.linalg.pinv(search.jac), axis=1)
     exponents = search.x[1:first]
     return PowerLaw(
         scale=float(np.exp(search.x[0] - exponents @ centre)),
