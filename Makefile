@@ -23,7 +23,7 @@ export XLA_PYTHON_CLIENT_PREALLOCATE ?= false
 LOCK := $(if $(shell command -v flock),flock --nonblock --verbose .venv/study.lock)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study couplings sweep aggregation rounds proposition compression scale_up estimators figures claims lab test bench coverage proposition-size lint clean
+.PHONY: help setup study couplings sweep aggregation rounds proposition compression scale_up estimators figures claims lab test bench coverage proposition-size scaling lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z_-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' Makefile
@@ -76,6 +76,9 @@ coverage: $(READY) ## count how often intervals hold the truth (some minutes)
 
 proposition-size: $(READY) ## count how often the tests of Proposition 1 reject (half an hour)
 	OPENBLAS_NUM_THREADS=1 python -m benchmarks.proposition --workers $(CORES)
+
+scaling: $(READY) ## map how the cost of every stage grows (ten minutes, on an idle machine)
+	python -m benchmarks.scaling
 
 lint: $(READY) ## check the code's style
 	ruff check . && ruff format --check .

@@ -10,4 +10,11 @@
     peers_torch.py, peers_scipy.py              other libraries' items
 
 `python -m benchmarks.scale_up` does so for sampling larger networks and more clients.
+
+`python -m benchmarks.scaling` maps how the cost of every stage grows, and how far one gets by that.
+
+    scaling.py        at which sizes each stage is measured
+    stages.py         a stage, in a process of its own
+    power_law.py      the laws that are fitted
+    scaling_words.py  the page
 """

@@ -1,0 +1,228 @@
+"""`python -m benchmarks.scaling`: the map of cost, figures/scaling.csv and .md.
+
+Measures every stage of a study at sizes designed to tell the factors' effects apart: one factor at
+a time around a middle, and some corners. From the measurements come the fitted laws and the page
+(`benchmarks.scaling_words`); `--words` writes the page anew without measuring.
+"""
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+import tempfile
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+from time import monotonic
+
+import pandas as pd
+
+from benchmarks import scaling_words
+from fedmi import tables
+
+FIGURES = Path(__file__).parents[1] / "figures"
+DEVICES = (2, 1)
+FACTORS = ("n", "t", "q", "k", "m", "devices")
+COLUMNS = [
+    "stage", *FACTORS, "seconds", "compile_seconds", "repeats", "peak_mib", "stored_bytes",
+    "left_out", "machine", "memory", "commit", "taken",
+]  # fmt: skip
+
+Size = dict[str, int]
+
+
+@dataclass(frozen=True)
+class Design:
+    """At which sizes a stage is measured.
+
+    Attributes:
+        middle: factor -> value.
+        alone: factor -> the other values that it takes, by itself.
+        corners: further sizes, as changes of the middle.
+        one_device: sizes that are measured on one device too, likewise.
+        left_out: the size that no law is fitted to, likewise.
+    """
+
+    middle: Mapping[str, int]
+    alone: Mapping[str, Sequence[int]] = field(default_factory=dict)
+    corners: Sequence[Mapping[str, int]] = ()
+    one_device: Sequence[Mapping[str, int]] = ({},)
+    left_out: Mapping[str, int] = field(default_factory=dict)
+
+    def sizes(self, devices: int) -> list[Size]:
+        """All sizes on so many devices, the one that is left out last."""
+        if devices == 1:
+            changes = [*self.one_device]
+        else:
+            single = [{name: v} for name, values in self.alone.items() for v in values]
+            changes = [{}, *single, *self.corners, *([self.left_out] if self.left_out else [])]
+        return [dict(self.middle, **change, devices=devices) for change in changes]
+
+    def is_left_out(self, size: Size) -> bool:
+        """Whether a size is the one that is left out."""
+        return bool(self.left_out) and size == self.sizes(devices=2)[-1]
+
+
+DESIGNS = {
+    "sampling": Design(
+        middle=dict(n=1024, t=850, q=3, k=6, m=0),
+        alone=dict(n=[512, 4096], t=[210, 1700, 3400], q=[2, 6], k=[1, 20]),
+        corners=[dict(n=4096, t=210), dict(n=2048, t=1700), dict(n=512, t=3400)],
+        one_device=[{}, dict(t=210), dict(n=512)],
+        left_out=dict(n=4096, t=2500, q=4, k=10),
+    ),
+    "sampling, digits": Design(
+        middle=dict(n=512, t=850, q=3, k=6, m=0),
+        alone=dict(n=[1024], q=[2, 5]),
+        corners=[dict(n=2048, q=2)],
+        one_device=[{}, dict(n=256)],
+        left_out=dict(n=1536, q=4),
+    ),
+    "writing": Design(
+        # Tiles of several tens of megabytes: below, memory is not fetched from the system anew.
+        middle=dict(n=1024, t=2500, q=3, k=6, m=0),
+        alone=dict(n=[512, 2048], t=[1250, 5000], q=[2, 6], k=[3, 15]),
+        corners=[dict(n=2048, t=1250), dict(n=512, t=5000)],
+        left_out=dict(n=1536, t=4000, q=4, k=10),
+    ),
+    "reading": Design(
+        middle=dict(n=4096, t=850, q=3, k=1, m=0),
+        alone=dict(n=[2048, 8192], t=[210, 1700], q=[2, 6]),
+        corners=[dict(n=8192, t=210), dict(n=2048, t=1700)],
+        left_out=dict(n=12288, t=2000, q=4),
+    ),
+    "Gaussian MI": Design(
+        middle=dict(n=8192, t=400, q=3, k=1, m=0),
+        alone=dict(n=[4096, 16384], t=[100, 200, 850], q=[2, 5], m=[5, 20]),
+        corners=[
+            dict(n=2048, t=850),
+            dict(n=16384, t=850),
+            dict(n=16384, t=200, m=10),
+            dict(n=4096, t=850, m=10),
+        ],
+        one_device=[{}, dict(t=850), dict(m=10)],
+        left_out=dict(n=20480, t=1000, m=4),
+    ),
+    "KSG MI": Design(
+        middle=dict(n=4096, t=400, q=3, k=1, m=0),
+        alone=dict(n=[2048, 8192], t=[100, 850], q=[2, 5], m=[5, 20]),
+        corners=[dict(n=8192, t=850), dict(n=2048, t=850, m=20), dict(n=8192, t=100, m=10)],
+        one_device=[{}, dict(t=850), dict(m=10)],
+        left_out=dict(n=12288, t=1200, m=5),
+    ),
+    "distances": Design(
+        middle=dict(n=8192, t=400, q=3, k=1, m=0),
+        alone=dict(n=[4096, 16384], t=[100, 850], q=[2, 5]),
+        corners=[dict(n=16384, t=100), dict(n=4096, t=850)],
+        left_out=dict(n=20480, t=1000, q=4),
+    ),
+    "judging aggregators": Design(
+        middle=dict(n=512, t=400, q=3, k=2, m=0),
+        alone=dict(n=[1024], t=[110, 850], q=[5], k=[4]),
+        corners=[dict(n=1024, t=850), dict(n=2048, t=110)],
+        one_device=[{}, dict(n=256)],
+        left_out=dict(n=1024, t=850, q=4, k=3),
+    ),
+    "float32 product": Design(middle=dict(n=4096, t=4096, q=1, k=1, m=0), one_device=()),
+    "copying": Design(middle=dict(n=65536, t=1024, q=1, k=1, m=0), one_device=()),
+}
+"""Stage -> its design. N is a multiple of 512, so that both devices have whole tiles."""
+
+
+def measure(say: Callable[[str], object]) -> pd.DataFrame:
+    """The whole table; `say` is told what happens."""
+    started, rows = monotonic(), []
+    with tempfile.TemporaryDirectory() as cache:
+        for stage, design in DESIGNS.items():
+            for devices in DEVICES:
+                sizes = design.sizes(devices)
+                say(f"{(monotonic() - started) / 60:.1f} min: {stage}, {devices} device(s)")
+                for row in measured(stage, sizes, devices, cache) if sizes else ():
+                    size = {name: row[name] for name in FACTORS}
+                    rows.append(dict(row, left_out=design.is_left_out(size)))
+                    say(f"  {size}: {row['seconds']:.3f} s")
+    say(f"{(monotonic() - started) / 60:.1f} min in all")
+    return pd.DataFrame(rows, columns=COLUMNS)
+
+
+def measured(
+    stage: str, sizes: Sequence[Size], devices: int, cache: str, seconds: float | None = None
+) -> Iterator[dict]:
+    """The rows of a stage, from a process with so many cores and devices of JAX's.
+
+    Args:
+        stage: out of `benchmarks.stages.STAGES`.
+        sizes: in their order.
+        devices: cores and devices.
+        cache: folder of compiled programs.
+        seconds: for which each size is repeated at least; by default the stages' own.
+
+    Raises:
+        RuntimeError: if the process fails, with the end of what it said.
+    """
+    environment = dict(
+        os.environ,
+        JAX_PLATFORMS="cpu",
+        JAX_NUM_CPU_DEVICES=str(devices),
+        JAX_COMPILATION_CACHE_DIR=cache,
+        JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0",
+    )
+    # Each core's share of the linear algebra is fixed by the cores that the process may use.
+    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
+        environment.pop(name, None)
+    command = [sys.executable, "-m", "benchmarks.stages", stage, json.dumps(sizes)]
+    if seconds is not None:
+        command.append(str(seconds))
+    with tempfile.TemporaryFile("w+") as errors:
+        with pinned(devices):
+            process = subprocess.Popen(
+                command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment
+            )
+        with process:
+            facts = process.stdout.readline()
+            for line in process.stdout:
+                yield json.loads(line) | json.loads(facts)
+        if process.returncode:
+            errors.seek(0)
+            raise RuntimeError(f"{stage} failed:\n{errors.read()[-2000:]}")
+
+
+@contextmanager
+def pinned(cores: int) -> Iterator[None]:
+    """Lets what is started meanwhile run on so many cores only, where the system can.
+
+    Raises:
+        ValueError: if there are fewer.
+    """
+    if not hasattr(os, "sched_setaffinity"):
+        yield
+        return
+    mine = os.sched_getaffinity(0)
+    if len(mine) < cores:
+        raise ValueError(f"cores: {cores} are needed, this process may use {len(mine)}")
+    os.sched_setaffinity(0, sorted(mine)[:cores])
+    try:
+        yield
+    finally:
+        os.sched_setaffinity(0, mine)
+
+
+def main() -> None:
+    """Measures, unless only the words are asked for, and writes the page."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scaling", description=__doc__)
+    parser.add_argument("--words", action="store_true", help="the page alone, from the table")
+    path = FIGURES / "scaling.csv"
+    if not parser.parse_args().words:
+        table = measure(lambda text: print(text, file=sys.stderr, flush=True))
+        tables.write_whole(
+            path, lambda draft: table.to_csv(draft, index=False, float_format="%.6g")
+        )
+    page = scaling_words.page(tables.read_csv(path))
+    tables.write_whole(path.with_suffix(".md"), lambda draft: draft.write_text(page))
+    print(page)
+
+
+if __name__ == "__main__":
+    main()
