@@ -1,8 +1,7 @@
 """A Slurm cluster of two nodes on this machine: no systemd, no accounting, nothing left behind.
 
-Each node is a `slurmd` of its own name and ports on 127.0.0.1. All of it lives in one folder and
-belongs to whoever starts it. What a node may hold is claimed, not measured: one CPU, so that one
-job runs on each, and more memory than any job asks for.
+Each node is a `slurmd` of its own name and port on 127.0.0.1. All of the cluster lies in one
+folder and runs as whoever starts it.
 """
 
 import os
@@ -13,10 +12,13 @@ import subprocess
 import time
 from pathlib import Path
 
-DAEMONS = ("munged", "slurmctld", "slurmd")
 NODES = ("node1", "node2")
-PATH = os.pathsep.join([os.environ["PATH"], "/usr/sbin", "/sbin"])  # where Debian has daemons
+PROGRAMS = ("munged", "slurmctld", "slurmd", "sbatch", "srun", "squeue", "sinfo")
+PATH = os.pathsep.join([os.environ["PATH"], "/usr/sbin"])  # where Debian has daemons
+MARK = "FEDMI_TEST_CLUSTER"  # in the environment of all that belongs to a cluster: its folder
 
+# What a node has is claimed: one CPU, so that it runs one job at a time, and memory for any job.
+# One that has been silent for `SlurmdTimeout` seconds is down, and back as soon as it reports.
 CONFIGURATION = """\
 ClusterName=test
 SlurmctldHost={host}(127.0.0.1)
@@ -38,25 +40,27 @@ TaskPlugin=task/none
 MpiDefault=none
 SelectType=select/cons_tres
 SelectTypeParameters=CR_CPU
-# A node that has been silent for so many seconds is down; it is back as soon as it reports.
 SlurmdTimeout=10
 ReturnToService=2
+NodeName=DEFAULT CPUs=1 RealMemory=1000000
+NodeName=node1 NodeHostname={host} NodeAddr=127.0.0.1 Port={node1}
+NodeName=node2 NodeHostname={host} NodeAddr=127.0.0.1 Port={node2}
+PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP
 """
-NODE = "NodeName={name} NodeHostname={host} NodeAddr=127.0.0.1 Port={port} CPUs=1 RealMemory=1000000\n"
-PARTITION = "PartitionName=all Nodes=ALL Default=YES MaxTime=INFINITE State=UP\n"
+
 SRUN = """\
 #!/bin/sh
-SLURM_CONF={conf} exec {srun} "$@"
+SLURM_CONF={configuration} exec {srun} "$@"
 """
 
 
 def missing():
-    """The daemons and commands of Slurm and munge that this machine lacks."""
-    return [name for name in (*DAEMONS, "sbatch", "srun") if not shutil.which(name, path=PATH)]
+    """The programs of Slurm and munge that this machine lacks."""
+    return [program for program in PROGRAMS if not shutil.which(program, path=PATH)]
 
 
 def free_ports(count):
-    """Ports that nothing listens on."""
+    """Ports of 127.0.0.1 that nothing listens on."""
     sockets = [socket.create_server(("127.0.0.1", 0)) for _ in range(count)]
     ports = [each.getsockname()[1] for each in sockets]
     for each in sockets:
@@ -65,135 +69,151 @@ def free_ports(count):
 
 
 def wait_until(condition, what, *, seconds):
-    """Waits for a condition to hold, and fails if it takes longer than so many seconds."""
+    """What a condition comes to once it holds; fails if it takes longer than so many seconds."""
     deadline = time.monotonic() + seconds
-    while not condition():
+    while not (value := condition()):
         assert time.monotonic() < deadline, f"{what}: not within {seconds} seconds"
         time.sleep(0.2)
+    return value
 
 
-def processes_with(entry):
-    """The processes that have an entry, `NAME=value`, in the environment they were started with."""
-    found = []
-    for path in Path("/proc").glob("[0-9]*/environ"):
-        try:
-            if entry.encode() in path.read_bytes().split(b"\0"):
-                found.append(int(path.parent.name))
-        except OSError:  # it has ended, or is another user's
-            continue
-    return found
+def entries(process, what):
+    """A process's `cmdline` or `environ`, entry by entry; none if it has ended or is not ours."""
+    try:
+        return Path("/proc", str(process), what).read_text(errors="replace").split("\0")
+    except OSError:
+        return []
+
+
+def command(process):
+    """The command of a process, in one line."""
+    return " ".join(entries(process, "cmdline"))
+
+
+def environment(process):
+    """The environment that a process was started with."""
+    return dict(entry.split("=", 1) for entry in entries(process, "environ") if "=" in entry)
+
+
+def processes(**variables):
+    """The processes that were started with these variables in their environment."""
+    running = [int(path.name) for path in Path("/proc").glob("[0-9]*")]
+    return [each for each in running if variables.items() <= environment(each).items()]
+
+
+def kill(**variables):
+    """Kills the processes that were started with these variables, until there are none."""
+
+    def none_left():
+        found = processes(**variables)
+        for process in found:
+            try:
+                os.kill(process, signal.SIGKILL)
+            except ProcessLookupError:
+                continue
+        return not found
+
+    wait_until(none_left, "killing", seconds=30)
 
 
 class Cluster:
-    """A running cluster; `stop` ends it and everything that runs on it.
+    """A cluster, from its `start` to its `stop`.
 
     Args:
-        folder: An empty folder for its configuration, keys, sockets, logs and state. Its path is
-            short: it holds sockets, whose names may have 107 characters.
+        folder: An empty folder for its configuration, key, sockets, logs and state. Sockets want
+            a short path.
+
+    Attributes:
+        environment: what a process needs to find the cluster, beside what this one has.
     """
 
     def __init__(self, folder):
         self.folder = Path(folder)
-        self.mark = f"FEDMI_TEST_CLUSTER={self.folder}"
-        host, (controller, *ports) = socket.gethostname(), free_ports(1 + len(NODES))
-        user = subprocess.check_output(["id", "--user", "--name"], text=True).strip()
-        self.configuration = self.folder / "slurm.conf"
-        self.configuration.write_text(
-            CONFIGURATION.format(folder=self.folder, host=host, user=user, controller=controller)
-            + "".join(
-                NODE.format(name=name, host=host, port=port)
-                for name, port in zip(NODES, ports, strict=True)
+        self.daemons = []
+        configuration = self.folder / "slurm.conf"
+        controller, *ports = free_ports(1 + len(NODES))
+        configuration.write_text(
+            CONFIGURATION.format(
+                folder=self.folder,
+                host=socket.gethostname(),
+                user=subprocess.check_output(["id", "-un"], text=True).strip(),
+                controller=controller,
+                **dict(zip(NODES, ports, strict=True)),
             )
-            + PARTITION
         )
-        (self.folder / "state").mkdir()
-        # Snakemake's executor takes SLURM_CONF away from the steps of its jobs.
+        # Snakemake's executor takes SLURM_CONF away from the steps that its jobs start.
         srun = self.folder / "bin" / "srun"
         srun.parent.mkdir()
-        srun.write_text(SRUN.format(conf=self.configuration, srun=shutil.which("srun", path=PATH)))
+        srun.write_text(
+            SRUN.format(configuration=configuration, srun=shutil.which("srun", path=PATH))
+        )
         srun.chmod(0o755)
-        self.start()
-
-    @property
-    def environment(self):
-        """What finds this cluster, beside what this process has."""
-        name, value = self.mark.split("=", 1)
-        path = f"{self.folder / 'bin'}{os.pathsep}{PATH}"
-        return os.environ | {"SLURM_CONF": str(self.configuration), "PATH": path, name: value}
-
-    def run(self, *command):
-        """The output of a command of Slurm's."""
-        return subprocess.check_output(command, env=self.environment, text=True)
+        self.environment = {
+            MARK: str(self.folder),
+            "SLURM_CONF": str(configuration),
+            "PATH": f"{srun.parent}{os.pathsep}{PATH}",
+        }
 
     def start(self):
-        key = self.folder / "munge.key"
+        (self.folder / "state").mkdir()
+        key, munge = self.folder / "munge.key", self.folder / "munge.socket"
         key.write_bytes(os.urandom(1024))
         key.chmod(0o600)
-        files = {
-            "key-file": key,
-            "socket": self.folder / "munge.socket",
-            "pid-file": self.folder / "munged.pid",
-            "log-file": self.folder / "munged.log",
-            "seed-file": self.folder / "munged.seed",
-        }
-        # --force: the folder's own parents, /tmp for one, are writable by all.
-        self.spawn("munged", "--foreground", "--force", *(f"--{k}={v}" for k, v in files.items()))
-        wait_until(files["socket"].exists, "munged", seconds=20)
-        self.spawn("slurmctld", "-D", "-c")
-        for name in NODES:
-            self.start_node(name)
-        wait_until(lambda: all(self.is_up(name) for name in NODES), "two nodes", seconds=60)
+        self._spawn(
+            "munged", "--foreground", f"--key-file={key}", f"--socket={munge}",
+            *(f"--{file}-file={self.folder}/munged.{file}" for file in ("pid", "log", "seed")),
+            "--force",  # the folder lies in one that all may write to
+        )  # fmt: skip
+        wait_until(munge.exists, "munged", seconds=20)
+        self._spawn("slurmctld", "-D")
+        for node in NODES:
+            self.start_node(node)
 
-    def spawn(self, *command, **more):
-        with open(self.folder / f"{command[0]}.out", "ab") as output:
-            subprocess.Popen(
-                command,
-                env=self.environment | more,
-                stdin=subprocess.DEVNULL,
-                stdout=output,
-                stderr=output,
-                cwd=self.folder,
-                start_new_session=True,
+        def ready():
+            said = "\n".join(path.read_text() for path in self.folder.glob("*.out"))
+            assert all(daemon.poll() is None for daemon in self.daemons), said
+            return all(map(self.is_up, NODES))
+
+        wait_until(ready, "a cluster of two nodes", seconds=60)
+
+    def _spawn(self, *daemon, **variables):
+        with open(self.folder / f"{daemon[0]}.out", "ab") as output:
+            self.daemons.append(
+                subprocess.Popen(
+                    daemon,
+                    cwd=self.folder,
+                    env=os.environ | self.environment | variables,
+                    stdin=subprocess.DEVNULL,
+                    stdout=output,
+                    stderr=output,
+                )
             )
 
-    def start_node(self, name):
+    def start_node(self, node):
         """Starts a node, for the first time or again."""
-        # Its job steps, whose parent it is not for long, inherit the mark.
-        self.spawn("slurmd", "-D", "-N", name, SLURMD_NODENAME=name)
+        # Slurm gives jobs the name of their node by this variable; so the daemon has it too.
+        self._spawn("slurmd", "-D", "-N", node, SLURMD_NODENAME=node)
 
-    def processes_on(self, name):
-        """The node's daemon, its job steps, and all that these have started."""
-        return sorted({*processes_with(self.mark)} & {*processes_with(f"SLURMD_NODENAME={name}")})
+    def kill_node(self, node):
+        """Ends a node as a power cut does: its daemon, the steps of its jobs, all they started."""
+        kill(**{MARK: str(self.folder)}, SLURMD_NODENAME=node)
 
-    def kill_node(self, name):
-        """Ends a node as a power cut does: its daemon, its job steps and what they run."""
-        kill(lambda: self.processes_on(name), signal.SIGKILL)
+    def running_on(self, node):
+        """The processes of a node: its daemon, the steps of its jobs, all they started."""
+        return processes(**{MARK: str(self.folder)}, SLURMD_NODENAME=node)
 
-    def state(self, name):
-        """A node's state as Slurm has it, say IDLE, ALLOCATED or DOWN+NOT_RESPONDING."""
-        return self.run("sinfo", "--noheader", "-N", "--nodes", name, "--format", "%T").strip()
-
-    def is_up(self, name):
-        try:
-            return self.state(name) in ("idle", "mixed", "allocated")
-        except subprocess.CalledProcessError:  # the controller does not answer yet
-            return False
-
-    def jobs(self, **columns):
-        """Running jobs, a dictionary each."""
+    def is_up(self, node):
+        """Whether Slurm would have a job run on a node, or has."""
+        state = subprocess.run(
+            ["sinfo", "--noheader", "--nodes", node, "--format", "%T"],
+            env=os.environ | self.environment,
+            capture_output=True,
+            text=True,
+        )
+        return state.stdout.strip() in ("idle", "mixed", "allocated")
 
     def stop(self):
-        kill(lambda: processes_with(self.mark), signal.SIGKILL)
-
-
-def kill(processes, how):
-    """Sends a signal to processes until there are none; they may still be starting others."""
-    def none_left():
-        for process in processes():
-            try:
-                os.kill(process, how)
-            except ProcessLookupError:
-                continue
-        return not processes()
-
-    wait_until(none_left, "killing", seconds=30)
+        """Ends the cluster, what it runs, and what was started in its environment."""
+        kill(**{MARK: str(self.folder)})
+        for daemon in self.daemons:
+            daemon.wait()
