@@ -87,7 +87,9 @@ in_own_environment = pytest.mark.skipif(
 
 
 @in_own_environment
-@pytest.mark.parametrize("command", ["make study", "make study SCALE=paper"])
+@pytest.mark.parametrize(
+    "command", ["make study", "make study SCALE=paper", "make study SCALE=paper PROFILE=slurm"]
+)
 def test_the_studies_are_planned(command):
     """The workflow itself is run on a tiny study in tests/notebooks."""
     planned = subprocess.run(

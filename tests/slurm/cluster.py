@@ -4,6 +4,7 @@ Each node is a `slurmd` of its own name and port on 127.0.0.1. All of the cluste
 folder and runs as whoever starts it.
 """
 
+import contextlib
 import os
 import shutil
 import signal
@@ -102,15 +103,17 @@ def processes(**variables):
 
 
 def kill(**variables):
-    """Kills the processes that were started with these variables, until there are none."""
+    """Kills the processes that were started with these variables, until there are none.
+
+    All are stopped first, so that none can tell anyone that another has ended.
+    """
 
     def none_left():
         found = processes(**variables)
-        for process in found:
-            try:
-                os.kill(process, signal.SIGKILL)
-            except ProcessLookupError:
-                continue
+        for message in (signal.SIGSTOP, signal.SIGKILL):
+            for process in found:
+                with contextlib.suppress(ProcessLookupError):
+                    os.kill(process, message)
         return not found
 
     wait_until(none_left, "killing", seconds=30)

@@ -38,8 +38,11 @@ TINY = dict(
     calibration_draws=0,
 )
 
-# A job has one CPU, as a node has, and Slurm is asked often how it fares.
-FLAGS = "--max-threads 1 --latency-wait 5 --slurm-init-seconds-before-status-checks 5"
+# A job has one CPU, as a node has, blocks are jobs of their own, and Slurm is asked often.
+FLAGS = (
+    "--max-threads 1 --latency-wait 5 --slurm-init-seconds-before-status-checks 5"
+    " --group-components layouts=1 sampling=1 estimation=1"
+)
 
 
 def lay_out(folder):
