@@ -96,10 +96,23 @@ def environment(process):
     return dict(entry.split("=", 1) for entry in entries(process, "environ") if "=" in entry)
 
 
+def parent(process):
+    """The process that started another; 0 if that has ended."""
+    try:
+        return int(Path("/proc", str(process), "stat").read_text().rpartition(")")[2].split()[1])
+    except OSError:
+        return 0
+
+
 def processes(**variables):
-    """The processes that were started with these variables in their environment."""
+    """The processes that were started with these variables in their environment.
+
+    A slurmstepd writes its title over its environment; it is known by the process it started.
+    """
     running = [int(path.name) for path in Path("/proc").glob("[0-9]*")]
-    return [each for each in running if variables.items() <= environment(each).items()]
+    found = {each for each in running if variables.items() <= environment(each).items()}
+    parents = {parent(each) for each in found}
+    return sorted(found | {each for each in parents if command(each).startswith("slurmstepd")})
 
 
 def kill(**variables):
@@ -205,15 +218,23 @@ class Cluster:
         """The processes of a node: its daemon, the steps of its jobs, all they started."""
         return processes(**{MARK: str(self.folder)}, SLURMD_NODENAME=node)
 
-    def is_up(self, node):
-        """Whether Slurm would have a job run on a node, or has."""
-        state = subprocess.run(
+    def state(self, node):
+        """A node's state as `sinfo` has it, say idle, allocated or down*; a * is a silent one."""
+        answer = subprocess.run(
             ["sinfo", "--noheader", "--nodes", node, "--format", "%T"],
             env=os.environ | self.environment,
             capture_output=True,
             text=True,
         )
-        return state.stdout.strip() in ("idle", "mixed", "allocated")
+        return answer.stdout.strip()
+
+    def is_up(self, node):
+        """Whether a node takes jobs, or would if it had room."""
+        return self.state(node) in ("idle", "mixed", "allocated")
+
+    def is_down(self, node):
+        """Whether Slurm has given up a node, and the jobs it ran."""
+        return self.state(node).startswith("down")
 
     def stop(self):
         """Ends the cluster, what it runs, and what was started in its environment."""

@@ -144,7 +144,7 @@ def test_a_study_goes_on_after_its_node_was_killed(cluster, local, tmp_path):
     job = slurm.environment(sampling_on(cluster, node)[-1])
     cluster.kill_node(node)
     before = finished_shards(tmp_path, scale)
-    slurm.wait_until(lambda: not cluster.is_up(node), "Slurm notices", seconds=60)
+    slurm.wait_until(lambda: cluster.is_down(node), "Slurm notices", seconds=120)
     cluster.start_node(node)
     slurm.wait_until(lambda: cluster.is_up(node), "the node is back", seconds=60)
     assert run.wait() != 0, log.read_text()
