@@ -15,7 +15,7 @@ export PYTHONPATH := $(CURDIR)
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
 
 # Both halves of a two-core machine sample at once, a tile on each device; no bit depends on it.
-# A cluster's jobs have cores of their own.
+# A cluster's jobs have cores of their own, and its profile says so.
 ifeq ($(PROFILE),default)
 SHARED := --cores $(CORES)
 export JAX_NUM_CPU_DEVICES ?= $(CORES)
@@ -70,7 +70,7 @@ lab: $(READY) ## open JupyterLab on the notebooks
 test: $(READY) ## run all tests
 	OPENBLAS_NUM_THREADS=1 python -m pytest -q -n $(CORES) --dist loadscope
 
-test-slurm: $(READY) ## run the quick studies on a Slurm of its own (half an hour; Debian: slurm-wlm, munge)
+test-slurm: $(READY) ## run the quick studies on a Slurm of its own (Debian: slurm-wlm, munge)
 	python -m pytest -q -m slurm tests/slurm
 
 bench: $(READY) ## measure fedmi beside other libraries (half an hour; installs PyTorch)

@@ -1,8 +1,8 @@
 """The workflow on a real Slurm: two nodes on this machine, one of which is killed.
 
 What runs is `make study PROFILE=slurm`, in a folder laid out as the project; what comes out is
-held against `make study`. On two cores the tiny studies take five minutes and the quick ones
-half an hour.
+held against `make study`. That is done with two tiny studies (`-k tiny`, some minutes on two idle
+cores) and with the quick ones (`-k quick`, several times that).
 """
 
 import os
