@@ -6,10 +6,8 @@ Draws many data sets from laws whose MI is known, and counts. Writes figures/cov
 import argparse
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import jax
@@ -17,9 +15,9 @@ import numpy as np
 import pandas as pd
 from scipy import stats
 
+from benchmarks.pool import spread
 from fedmi import mi, tables
 from fedmi.mi import laws
-from fedmi.progress import track
 
 FIGURES = Path(__file__).parents[1] / "figures"
 SUBSAMPLING = dict(parts=(2, 4, 8, 16), repeats=6)
@@ -154,12 +152,7 @@ def measure(sets: int, null_sets: int, workers: int) -> pd.DataFrame:
         null_sets: data sets behind the p-values.
         workers: processes.
     """
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-
-        def each(function: Callable[[int], object], count: int) -> Iterator:
-            found = pool.map(function, range(count), chunksize=max(count // (8 * workers), 1))
-            return track(found, total=count, what="measuring", unit="data set")
-
+    with spread(workers, "data set") as each:
         rows = []
         for experiment in EXPERIMENTS:
             print(f"{experiment.estimator}: {experiment.name}", file=sys.stderr, flush=True)

@@ -7,18 +7,16 @@ implication (its power). Writes figures/proposition-size.csv.
 import argparse
 import sys
 from collections.abc import Callable, Iterator
-from concurrent.futures import ProcessPoolExecutor
 from dataclasses import dataclass
 from functools import partial
-from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 import pandas as pd
 from scipy import stats
 
+from benchmarks.pool import spread
 from fedmi import proposition, tables
-from fedmi.progress import track
 
 FIGURES = Path(__file__).parents[1] / "figures"
 D, N, LEVEL = 20, 1000, 0.05
@@ -168,12 +166,7 @@ def measure(
         draws, seeds: see `rows`.
         workers: processes.
     """
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
-
-        def each(function: Callable[[int], object], count: int) -> Iterator:
-            found = pool.map(function, range(count), chunksize=max(count // (8 * workers), 1))
-            return track(found, total=count, what="measuring", unit="simulation")
-
+    with spread(workers, "simulation") as each:
         table = []
         for name, model in MODELS.items():
             print(name, file=sys.stderr, flush=True)

@@ -9,6 +9,7 @@ import jax.numpy as jnp
 from benchmarks.work import Work
 from fedmi import Task, sampling, scopes, tasks, training
 from fedmi.models.recurrent import RecurrentRegressor, dropout_masks
+from fedmi.tiling import compute_tiles
 
 CLIENTS = 3
 CHECKPOINTS = (1, 2, 4, 8, 16, 20)
@@ -62,11 +63,13 @@ def plain_signal(**options) -> Task:
 
 def _tiles(task: Task, seeds: int, tile: int) -> Work:
     coupling = scopes.resolve(COUPLING, task.streams)
-    sample_tile = jax.jit(sampling.tile_sampler(task, coupling, CLIENTS, CHECKPOINTS, tile))
+    of_seeds = sampling.sampler(task, coupling, CLIENTS, CHECKPOINTS)
     root, assets = jax.random.key(0), task.assets()
 
     def run(tiles: int) -> None:
-        for _ in sampling.compute_tiles(sample_tile, root, assets, tile, range(tiles)):
+        for _ in compute_tiles(
+            of_seeds, root, assets, clients=CLIENTS, tile=tile, pending=range(tiles)
+        ):
             pass
 
     devices = jax.local_device_count()

@@ -16,7 +16,7 @@ import pandas as pd
 
 from fedmi import comparison, evidence, plotting, tables
 from fedmi.aggregation import MEAN
-from fedmi.couplings import DEFAULT, study_of
+from fedmi.couplings import DEFAULT, sign, study_of
 from fedmi.mi.family import bonferroni_limit
 from fedmi.scopes import COUPLINGS
 
@@ -82,13 +82,6 @@ def verdict(states: Mapping[str, str]) -> str:
     if not under["no"]:
         return "cannot be told"
     return f"fails under {under['no']}, cannot be told under {under['open']}"
-
-
-def _beyond(value: float, error: float, limit: float = 1.96) -> str:
-    """Whether a value is above zero beyond chance: yes, no if it is below, else open."""
-    if abs(value) <= limit * error:
-        return "open"
-    return "yes" if value > 0 else "no"
 
 
 def above_zero(published: Published) -> Finding:
@@ -165,7 +158,7 @@ def distances_rise(published: Published) -> Finding:
             f"({_signed(change, error)}{turns})"
         )
         if states[DEFAULT] == "yes":  # of Euclidean distances; the others must agree
-            states[DEFAULT] = _beyond(change, error)
+            states[DEFAULT] = sign(change, error)
     return Finding(f"`{DEFAULT}`, first to last: {'; '.join(told)}", verdict(states))
 
 
@@ -176,7 +169,7 @@ def not_closer(published: Published) -> Finding:
     literal, relative = {}, {}
     for name, row in trends.iterrows():
         rising = "no" if name in NOTHING_SHARED else row.rises.replace("infinite", "open")
-        farther = _beyond(-closer[name], np.sqrt(2) * row.closer_se)
+        farther = sign(-closer[name], np.sqrt(2) * row.closer_se)
         literal[name] = _both(rising, row.distance_rises)
         relative[name] = _both(rising, farther)
     own = trends.loc[DEFAULT]
@@ -269,7 +262,7 @@ def reasonable(published: Published) -> Finding:
     states = {}
     for setting, rows in alone.groupby("setting", sort=False):
         found = [
-            _beyond(-row.objective_less_mean, row.objective_less_mean_se, limit)
+            sign(-row.objective_less_mean, row.objective_less_mean_se, limit)
             for row in rows.itertuples()
         ]
         states[setting] = next((s for s in ("yes", "open") if s in found), "no")
@@ -298,7 +291,7 @@ def compressible(published: Published) -> Finding:
         f"`{DEFAULT}`, at the end, at a cost of {100 * row.tolerance:g} % of what training gained: "
         f"{row.bits:.3f} ± {1.96 * row.bits_se:.3f} bits a parameter, of which another client at "
         f"the server saves {saves} (MI {row.mi_one:.4f} bits a parameter)",
-        verdict({DEFAULT: _beyond(row.saved_one, row.saved_one_se)}),
+        verdict({DEFAULT: sign(row.saved_one, row.saved_one_se)}),
     )
 
 

@@ -24,8 +24,8 @@ from fedmi.aggregation.linear import LINEAR, MAPS, LinearAggregator
 from fedmi.mi.family import bonferroni_limit
 from fedmi.params import Aggregation
 from fedmi.progress import track
-from fedmi.sampling import TILE, compute_tiles, over_tile
 from fedmi.tasks.base import Assets, Data, Params, Task
+from fedmi.tiling import TILE, compute_tiles
 from fedmi.training import train_on
 
 MATCHED = "matched mean"
@@ -284,40 +284,6 @@ def best_on_plane(f: Callable[[Array], Array], thetas: Array) -> Array:
     return mean + scale * place @ axes
 
 
-def collect(
-    of_seed: Callable[[Array, Array, Assets], Any],
-    *,
-    assets: Assets,
-    root_seed: int,
-    clients: int,
-    first: int,
-    seeds: int,
-    what: str,
-) -> Any:
-    """A function of a seed over many, a tile at a time.
-
-    Args:
-        of_seed: (root key, seed, assets) -> a pytree of arrays.
-        assets: its argument.
-        root_seed, clients: of the study.
-        first: index of the first seed, a multiple of `TILE`.
-        seeds: how many.
-        what: shown while it runs.
-
-    Returns:
-        NumPy arrays (seeds, ...).
-    """
-
-    def of_seeds(root: Array, seeds: Array, assets: Assets) -> Any:
-        return jax.vmap(lambda seed: of_seed(root, seed, assets))(seeds)
-
-    tiles = range(first // TILE, first // TILE + -(-seeds // TILE))
-    compiled = jax.jit(over_tile(of_seeds, clients, TILE))
-    computed = compute_tiles(compiled, jax.random.key(root_seed), assets, TILE, tiles)
-    parts = [part for _, part in track(computed, total=len(tiles), what=what, unit="tile")]
-    return jax.tree.map(lambda *a: np.concatenate(a)[:seeds], *parts)
-
-
 @dataclass(frozen=True)
 class Comparison:
     """One setting to compare aggregators in.
@@ -353,19 +319,31 @@ class Comparison:
         return TILE * -(-self.fitting_seeds // TILE)
 
     def over(self, of_state: Callable[[State], Any], first: int, seeds: int, what: str) -> Any:
-        """`collect` of a function of a seed's state."""
+        """A function of a seed's state over many seeds, a tile at a time.
+
+        Args:
+            of_state: of one seed's state -> a pytree of arrays.
+            first: index of the first seed, a multiple of `TILE`.
+            seeds: how many.
+            what: shown while it runs.
+
+        Returns:
+            NumPy arrays (seeds, ...).
+        """
         trained = state_of(
             self.task, self.coupling, self.clients, self.checkpoints, self.held_out_examples
         )
-        return collect(
-            lambda *arguments: of_state(trained(*arguments)),
-            assets=self.task.assets(),
-            root_seed=self.root_seed,
-            clients=self.clients,
-            first=first,
-            seeds=seeds,
-            what=what,
+
+        def of_seeds(root: Array, seeds: Array, assets: Assets) -> Any:
+            return jax.vmap(lambda seed: of_state(trained(root, seed, assets)))(seeds)
+
+        tiles = range(first // TILE, first // TILE + -(-seeds // TILE))
+        root, assets = jax.random.key(self.root_seed), self.task.assets()
+        computed = compute_tiles(
+            of_seeds, root, assets, clients=self.clients, tile=TILE, pending=tiles
         )
+        parts = [part for _, part in track(computed, total=len(tiles), what=what, unit="tile")]
+        return jax.tree.map(lambda *a: np.concatenate(a)[:seeds], *parts)
 
 
 def of_setting(plan: Aggregation, setting: str) -> Comparison:

@@ -44,12 +44,12 @@ from jax import Array
 from jax.flatten_util import ravel_pytree
 
 from fedmi import rate_distortion
-from fedmi.evaluation import SEEDS_AT_ONCE
+from fedmi.evaluation import SEEDS_AT_ONCE, blocks
 from fedmi.mi.null import repairing
 from fedmi.progress import track
 from fedmi.rate_distortion import Law, SideInformation
-from fedmi.sampling import over_seeds_and_clients
 from fedmi.tasks.base import Assets, Keys, Task
+from fedmi.training import over_seeds_and_clients
 
 LEVELS = 3.0 ** -np.arange(11, -1, -1)  # water levels, of the largest variance
 REPAIRINGS = 4
@@ -229,11 +229,9 @@ def costs(
         raise ValueError("samples: no seed is left to evaluate; take more seeds")
     evaluate, rng = objective(task, samples), np.random.default_rng(seed)
     found = []
-    firsts = range(0, samples.sizes["seed"], SEEDS_AT_ONCE)
-    for first in track(firsts, total=len(firsts), what="evaluating", unit="block"):
-        block = samples.isel(seed=slice(first, first + SEEDS_AT_ONCE))
-        # The last block is filled up with its own first seeds, so that all compile to one call.
-        filled = np.resize(np.arange(block.sizes["seed"]), SEEDS_AT_ONCE)
+    total = -(-samples.sizes["seed"] // SEEDS_AT_ONCE)
+    parts = blocks(samples, SEEDS_AT_ONCE)
+    for block, filled in track(parts, total=total, what="evaluating", unit="block"):
         weights = np.concatenate(
             [
                 candidates(block.theta.sel(iteration=iteration).values[filled], of, rng)

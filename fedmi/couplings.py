@@ -217,15 +217,22 @@ def trends(table: pd.DataFrame) -> pd.DataFrame:
                 closer_last=1 - last.distance / last.unmatched,
                 closer_se=closer_se,
                 above_zero="yes" if infinite or of.p_family.min() <= 0.05 else "open",
-                rises="infinite" if infinite else _sign(rise, rise_se),
-                distance_rises=_sign(apart, apart_se),
+                rises="infinite" if infinite else sign(rise, rise_se),
+                distance_rises=sign(apart, apart_se),
             )
         )
     return pd.DataFrame(rows, columns=TREND_COLUMNS)
 
 
-def _sign(change: float, error: float) -> str:
-    if abs(change) <= 1.96 * error:
+def sign(change: float, error: float, limit: float = 1.96) -> str:
+    """Whether a change is above zero: "yes", "no" if it is below, "open" if it may be chance.
+
+    Args:
+        change: the change.
+        error: its standard error.
+        limit: how many of these are beyond chance.
+    """
+    if abs(change) <= limit * error:
         return "open"
     return "yes" if change > 0 else "no"
 

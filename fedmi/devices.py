@@ -1,6 +1,10 @@
-"""What the devices that JAX sees can hold."""
+"""The devices that JAX sees: what they can hold, and how processes that share work wait."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import jax
+from jax.experimental import multihost_utils
 
 
 def memory() -> int | None:
@@ -13,3 +17,18 @@ def memory() -> int | None:
 def power_of_two(most: int) -> int:
     """The largest power of two up to `most`; 1 below that."""
     return 2 ** (max(most, 1).bit_length() - 1)
+
+
+@contextmanager
+def first_process_first() -> Iterator[None]:
+    """What the first of several processes (`jax.distributed`) has done when the others do it."""
+    if jax.process_index() > 0:
+        wait_for_all_processes()
+    yield
+    if jax.process_index() == 0:
+        wait_for_all_processes()
+
+
+def wait_for_all_processes() -> None:
+    """Goes on when all processes have come here; at once where there is one."""
+    multihost_utils.sync_global_devices("fedmi")

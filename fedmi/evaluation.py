@@ -1,5 +1,6 @@
 """How good the sampled networks are on data that their clients have not trained on."""
 
+from collections.abc import Iterator
 from functools import partial
 
 import jax
@@ -61,10 +62,7 @@ def held_out_metric(task: Task, samples: xr.Dataset, *, seeds: int) -> xr.DataAr
         )
     samples = samples.isel(seed=slice(seeds))
     parts = []
-    for first in range(0, samples.sizes["seed"], SEEDS_AT_ONCE):
-        block = samples.isel(seed=slice(first, first + SEEDS_AT_ONCE))
-        # The last block is filled up with its own first seeds, so that all compile to one call.
-        filled = np.resize(np.arange(block.sizes["seed"]), SEEDS_AT_ONCE)
+    for block, filled in blocks(samples, SEEDS_AT_ONCE):
         later = None
         if "download" in block:  # of a later round, the same for all clients
             later = np.repeat(block.download.values[filled][:, None], clients, axis=1)
@@ -76,3 +74,17 @@ def held_out_metric(task: Task, samples: xr.Dataset, *, seeds: int) -> xr.DataAr
         coords=dict(seed=samples.seed, iteration=[0, *samples.iteration.values]),
         name=task.metric,
     )
+
+
+def blocks(samples: xr.Dataset, size: int) -> Iterator[tuple[xr.Dataset, np.ndarray]]:
+    """Samples in blocks of seeds, each with the indices in it that fill it up to one size.
+
+    The last block is filled up with its own first seeds, so that all compile to one call.
+
+    Args:
+        samples: a dataset as `fedmi.sample` returns it.
+        size: seeds a block.
+    """
+    for first in range(0, samples.sizes["seed"], size):
+        block = samples.isel(seed=slice(first, first + size))
+        yield block, np.resize(np.arange(block.sizes["seed"]), size)

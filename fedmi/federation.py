@@ -11,12 +11,12 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
-import numpy as np
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
 from fedmi import aggregation
 from fedmi.aggregation.mapping import shares
+from fedmi.checks import check_whole, is_whole
 from fedmi.tasks import attribute
 from fedmi.tasks.base import Assets, Keys, Task
 from fedmi.training import CLIENTS, train_on
@@ -64,10 +64,7 @@ def describe(
     Raises:
         ValueError: naming the argument, what was wrong, and what would be right.
     """
-    if isinstance(rounds, bool) or not isinstance(rounds, int | np.integer):
-        raise ValueError(f"rounds: {rounds!r} is not a whole number")
-    if rounds < 1:
-        raise ValueError(f"rounds: {rounds} is below 1")
+    check_whole("rounds", rounds, 1)
     aggregator_of(aggregator)
     found: dict[str, Any] = {}
     if rounds > 1:
@@ -156,8 +153,7 @@ def train_rounds(
 def check_examples(task: Task, examples: Sequence[int]) -> None:
     """Raises ValueError unless every client has a whole number of minibatches of its own."""
     for count in examples:
-        whole = isinstance(count, int | np.integer) and not isinstance(count, bool)
-        if not whole or not 0 < count <= task.examples or count % task.batch_size:
+        if not is_whole(count) or not 0 < count <= task.examples or count % task.batch_size:
             raise ValueError(
                 f"examples: {count} is no multiple of the minibatch, {task.batch_size}, from "
                 f"{task.batch_size} to {task.examples}"

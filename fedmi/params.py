@@ -2,7 +2,7 @@
 
 import difflib
 import inspect
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
@@ -40,6 +40,9 @@ class Study(pydantic.BaseModel):
         checkpoints: the iterations whose parameters are kept.
         root_seed: the seed of all randomness.
         tile: seeds computed at once (see `fedmi.sample`); memory grows with it.
+        blocks: jobs that the workflow divides sampling into (see `fedmi.sampling.sample_block`);
+            from two on it also gives every checkpoint's estimates a job. They are worth it where
+            each takes some minutes, or has a machine to itself.
         rounds, aggregator, examples: of federated learning (see `fedmi.sample`).
         estimators: of mutual information.
         permutations: re-pairings of seeds behind every null.
@@ -61,6 +64,7 @@ class Study(pydantic.BaseModel):
     checkpoints: list[pydantic.PositiveInt] = pydantic.Field(min_length=1)
     root_seed: int = pydantic.Field(default=0, ge=0, lt=2**32)
     tile: pydantic.PositiveInt | None = None
+    blocks: pydantic.PositiveInt = 1
     rounds: pydantic.PositiveInt = 1
     aggregator: str = federation.MEAN
     examples: list[pydantic.PositiveInt] | None = None
@@ -89,6 +93,21 @@ class Study(pydantic.BaseModel):
         """The task with its options."""
         return tasks.get(self.task, **self.options)
 
+    def sampling(self) -> dict[str, Any]:
+        """The arguments of `fedmi.sample`, but the store."""
+        return dict(
+            task=self.make_task(),
+            seeds=self.seeds,
+            clients=self.clients,
+            coupling=self.coupling,
+            checkpoints=self.checkpoints,
+            root_seed=self.root_seed,
+            tile=self.tile,
+            rounds=self.rounds,
+            aggregator=self.aggregator,
+            examples=self.examples,
+        )
+
     def federated(self, task: Task) -> dict[str, Any]:
         """What its samples depend on besides one epoch (`fedmi.federation.describe`)."""
         return federation.describe(task, self.clients, self.rounds, self.aggregator, self.examples)
@@ -105,6 +124,12 @@ class Study(pydantic.BaseModel):
         """The same by estimator, of several k the first, which figures show, alone."""
         first = self.model_copy(update=dict(neighbours=int(np.atleast_1d(self.neighbours)[0])))
         return {estimator: first.options_of(estimator) for estimator in self.estimators}
+
+
+def _each_once(value: list) -> list:
+    if len(set(value)) < len(value):
+        raise ValueError("each may be named once")
+    return value
 
 
 class Sweep(pydantic.BaseModel):
@@ -129,12 +154,7 @@ class Sweep(pydantic.BaseModel):
     root_seed: int = pydantic.Field(default=0, ge=0, lt=2**32)
     permutations: int = pydantic.Field(default=FEWEST_PERMUTATIONS, ge=FEWEST_PERMUTATIONS)
 
-    @pydantic.field_validator("couplings", "learning_rates", "batch_sizes")
-    @classmethod
-    def _each_once(cls, value: list) -> list:
-        if len(set(value)) < len(value):
-            raise ValueError("each may be named once")
-        return value
+    _each_once = pydantic.field_validator("couplings", "learning_rates", "batch_sizes")(_each_once)
 
     def studies(self) -> list[Study]:
         """The study of each coupling at the first point of the grid."""
@@ -196,12 +216,7 @@ class Rounds(pydantic.BaseModel):
     root_seed: int = pydantic.Field(default=0, ge=0, lt=2**32)
     permutations: int = pydantic.Field(default=FEWEST_PERMUTATIONS, ge=FEWEST_PERMUTATIONS)
 
-    @pydantic.field_validator("couplings", "rounds")
-    @classmethod
-    def _each_once(cls, value: list) -> list:
-        if len(set(value)) < len(value):
-            raise ValueError("each may be named once")
-        return value
+    _each_once = pydantic.field_validator("couplings", "rounds")(_each_once)
 
     def studies(self) -> dict[str, Study]:
         """The study of each round under each coupling, by a name for files."""
@@ -251,12 +266,7 @@ class Aggregation(pydantic.BaseModel):
     held_out_examples: pydantic.PositiveInt | None = None
     root_seed: int = pydantic.Field(default=0, ge=0, lt=2**32)
 
-    @pydantic.field_validator("settings")
-    @classmethod
-    def _each_once(cls, value: list) -> list:
-        if len(set(value)) < len(value):
-            raise ValueError("each may be named once")
-        return value
+    _each_once = pydantic.field_validator("settings")(_each_once)
 
     def study(self, setting: str) -> Study:
         """The study of all seeds that a setting needs."""
@@ -410,9 +420,7 @@ def load_sweep(path: str | Path) -> Sweep:
                     f"batch_sizes: {task.batch_size} makes one step of an epoch, which has no "
                     "first and last"
                 )
-        task = sweep.studies()[0].make_task()  # the points differ in nothing that is checked here
-        for study in sweep.studies():
-            check(study, task)
+        _check_all(sweep.studies())  # the points differ in nothing that is checked here
 
     return _checked(find(path), Sweep, check_all)
 
@@ -424,13 +432,7 @@ def load_rounds(path: str | Path) -> Rounds:
         ParamsError: naming the file, the key, what was wrong and what would be right.
     """
 
-    def check_all(plan: Rounds) -> None:
-        studies = list(plan.studies().values())
-        task = studies[0].make_task()
-        for study in studies:
-            check(study, task)
-
-    return _checked(find(path), Rounds, check_all)
+    return _checked(find(path), Rounds, lambda plan: _check_all(list(plan.studies().values())))
 
 
 def load_aggregation(path: str | Path) -> Aggregation:
@@ -555,6 +557,13 @@ def check(study: Study, task: Task) -> None:
             f"neighbours: {max(neighbours)} must be below the number of seeds less one, "
             f"{study.seeds - 1}"
         )
+
+
+def _check_all(studies: Sequence[Study]) -> None:
+    """`check` of studies of one task."""
+    task = studies[0].make_task()
+    for study in studies:
+        check(study, task)
 
 
 def _explain(path: Path, error: pydantic.ValidationError, prefix: str, known: list[str]) -> str:

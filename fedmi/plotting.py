@@ -44,9 +44,13 @@ def _looks(names: list) -> Mapping[object, dict]:
     }
 
 
+def _task(table: pd.DataFrame) -> str:
+    task = table.task.iloc[0]
+    return TITLES.get(task, task)
+
+
 def _title(table: pd.DataFrame) -> str:
-    task, coupling = table.task.iloc[0], table.coupling.iloc[0]
-    return f"{TITLES.get(task, task)}, coupling “{coupling}”"
+    return f"{_task(table)}, coupling “{table.coupling.iloc[0]}”"
 
 
 def mutual_information(
@@ -262,10 +266,7 @@ def couplings(table: pd.DataFrame) -> Figure:
         panels[0, 0].set_ylabel("net MI (bits)")
         panels[1, 0].set_ylabel("Euclidean distance")
         panels[1, 0].legend(fontsize=7)
-        task = table.task.iloc[0]
-        figure.suptitle(
-            f"{TITLES.get(task, task)}: six couplings, each on a scale of its own", fontsize=10.5
-        )
+        figure.suptitle(f"{_task(table)}: six couplings, each on a scale of its own", fontsize=10.5)
     return figure
 
 
@@ -347,8 +348,7 @@ def sweep(table: pd.DataFrame) -> Figure:
             axes.set(title=name, xlabel="batch size", ylabel="")
         panels[0, 0].set_ylabel("learning rate")
         figure.colorbar(mesh, ax=panels, label="net MI, last less first (bits)")
-        task = table.task.iloc[0]
-        figure.suptitle(f"{TITLES.get(task, task)}: where the reading rises", fontsize=10.5)
+        figure.suptitle(f"{_task(table)}: where the reading rises", fontsize=10.5)
     return figure
 
 
@@ -461,8 +461,7 @@ def rounds(table: pd.DataFrame) -> Figure:
         for axes in panels[-1]:
             axes.set_xlabel("iteration within the round")
         panels[0, 0].legend(title="round", fontsize=7)
-        task = table.task.iloc[0]
-        figure.suptitle(f"{TITLES.get(task, task)}: within rounds", fontsize=10.5)
+        figure.suptitle(f"{_task(table)}: within rounds", fontsize=10.5)
     return figure
 
 
@@ -508,9 +507,8 @@ def aggregators(table: pd.DataFrame) -> Figure:
         names = [f"{name} †" if name in MAPS else name for name in methods]
         panels[0, 0].set_yticks(np.arange(len(methods)), names)
         panels[0, -1].legend(fontsize=7)
-        task = table.task.iloc[0]
         figure.suptitle(
-            f"{TITLES.get(task, task)}: better than averaging to the left, worse to the right\n"
+            f"{_task(table)}: better than averaging to the left, worse to the right\n"
             "(grey: no aggregators; †: fitted, and can remember other seeds)",
             fontsize=10.5,
         )
@@ -546,9 +544,8 @@ def landscape(surface: pd.DataFrame, barrier: pd.DataFrame) -> Figure:
         figure.legend(*marks, loc="outside lower center", ncols=len(marks[0]), fontsize=7.5)
         panels[1, 0].set_ylabel("F above the straight line")
         panels[1, -1].legend(fontsize=7)
-        task = surface.task.iloc[0]
         figure.suptitle(
-            f"{TITLES.get(task, task)}: F on the plane through three clients of one seed, and\n"
+            f"{_task(surface)}: F on the plane through three clients of one seed, and\n"
             "between two clients (mean over seeds)",
             fontsize=10.5,
         )

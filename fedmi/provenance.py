@@ -23,8 +23,8 @@ def versions() -> dict[str, str]:
 
 
 def devices() -> list[str]:
-    """The devices that JAX computes on, one entry each."""
-    return [f"{device.platform}:{device.id} {device.device_kind}" for device in jax.devices()]
+    """The devices that this process computes on, one entry each."""
+    return [f"{device.platform}:{device.id} {device.device_kind}" for device in jax.local_devices()]
 
 
 def hardware() -> str:
@@ -65,8 +65,8 @@ def code() -> dict[str, Any]:
 
 
 def now() -> str:
-    """The present time, UTC, to the second."""
-    return datetime.now(UTC).isoformat(timespec="seconds")
+    """The present time, UTC, to the millisecond."""
+    return datetime.now(UTC).isoformat(timespec="milliseconds")
 
 
 def digest(arrays: Any) -> str | None:

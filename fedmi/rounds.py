@@ -113,10 +113,9 @@ def _trend(of: pd.DataFrame, first: int, last: int) -> str:
         for number, rows in rows_of.groupby("round"):
             at = rows.set_index("iteration")
             change = at.net_bits[last] - at.net_bits[first]
-            error = 1.96 * np.hypot(at.net_se[last], at.net_se[first])
-            sign = "is open" if abs(change) <= error else "rises" if change > 0 else "falls"
-            sign = "is infinite somewhere" if rows.infinite.any() else sign
-            signs[sign].append(str(number))
+            error = np.hypot(at.net_se[last], at.net_se[first])
+            said = {"yes": "rises", "no": "falls", "open": "is open"}[couplings.sign(change, error)]
+            signs["is infinite somewhere" if rows.infinite.any() else said].append(str(number))
         told = [f"{sign} in round {', '.join(n)}" for sign, n in signs.items() if n]
         parts.append(f"the reading of the {what} within a round {'; '.join(told)}")
     return ". ".join(part[0].upper() + part[1:] for part in parts) + "."

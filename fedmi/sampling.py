@@ -1,17 +1,13 @@
 """The sampler: local SGD of every client, repeated over seeds.
 
-It is `jax.vmap` of one client's epoch over clients and seeds, compiled once for a tile of
-seeds. Tiles have one fixed size, so that a seed's numbers do not depend on how many others are
-asked for, and each tile runs whole on one device, so that they do not depend on the devices.
+It is `jax.vmap` of one client's epoch over clients and seeds, which `fedmi.tiling` maps over tiles
+of seeds on all devices. Who else fills the same store, and how far it has come, changes no seed.
 """
 
 import json
 import time
 import uuid
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
-from functools import partial
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -22,35 +18,35 @@ import xarray as xr
 from jax import Array
 
 from fedmi import devices, federation, provenance, scopes, store, tasks
+from fedmi.checks import check_whole, is_whole
 from fedmi.progress import track
 from fedmi.tasks.base import Assets, Keys, Task
+from fedmi.tiling import TILE, OfSeeds, compute_tiles, fitting_tile
 from fedmi.training import over_seeds_and_clients, train, train_on
 
-TILE = 256
-LARGEST_TILE = 4096
-NETWORKS_IN_CACHE = 128
+WHOLE = (0, 1)
+"""The block that holds all seeds: the first of one."""
 
 
-def tile_sampler(
+def sampler(
     task: Task,
     coupling: Mapping[str, str],
     clients: int,
     checkpoints: Sequence[int],
-    tile: int,
     *,
     rounds: int = 1,
     aggregator: str = federation.MEAN,
     client_examples: Sequence[int] | None = None,
-) -> Callable[[Array, Array, Assets], dict[str, Array]]:
-    """The function, to be compiled, that samples one tile of seeds.
+) -> OfSeeds:
+    """The function that samples seeds, to be compiled.
 
     Args:
         rounds, aggregator, client_examples: as `fedmi.federation.describe` gives them.
 
     Returns:
-        A function (root key, index of the tile's first seed, assets) -> theta of shape
-        (tile, clients, checkpoints, t), metric (tile, clients, steps) and the number of clipped
-        steps (tile, clients); from the second round on also the download (tile, t).
+        A function (root key, seeds (n,), assets) -> theta of shape (n, clients, checkpoints, t),
+        metric (n, clients, steps) and the number of clipped steps (n, clients); from the second
+        round on also the download (n, t).
     """
 
     def one(keys: Keys, assets: Assets) -> dict[str, Array]:
@@ -62,10 +58,10 @@ def tile_sampler(
         )  # fmt: skip
         return _kept(checkpoints, *history) | (dict(download=servers[-2]) if rounds > 1 else {})
 
-    sample_tile = _tile_of(one, coupling, clients, tile)
+    of_seeds = _mapped(one, coupling, clients)
 
-    def with_one_download(root: Array, first: Array, assets: Assets) -> dict[str, Array]:
-        arrays = sample_tile(root, first, assets)
+    def with_one_download(root: Array, seeds: Array, assets: Assets) -> dict[str, Array]:
+        arrays = of_seeds(root, seeds, assets)
         return arrays | (dict(download=arrays["download"][:, 0]) if rounds > 1 else {})
 
     return with_one_download
@@ -76,8 +72,7 @@ def grid_sampler(
     coupling: Mapping[str, str],
     clients: int,
     checkpoints: Sequence[Sequence[int]],
-    tile: int,
-) -> Callable[[Array, Array, Assets], list[dict[str, Array]]]:
+) -> OfSeeds:
     """The same for several tasks that have their data in common, which are made once.
 
     Args:
@@ -85,7 +80,7 @@ def grid_sampler(
         checkpoints: of each.
 
     Returns:
-        A function as `tile_sampler`'s, with such a result for each task.
+        A function as `sampler`'s, with a list of such results, one for each task.
     """
 
     def one(keys: Keys, assets: Assets) -> list[dict[str, Array]]:
@@ -95,7 +90,7 @@ def grid_sampler(
             for task, kept in zip(variants, checkpoints, strict=True)
         ]
 
-    return _tile_of(one, coupling, clients, tile)
+    return _mapped(one, coupling, clients)
 
 
 def _kept(
@@ -105,71 +100,16 @@ def _kept(
     return dict(theta=theta[np.asarray(checkpoints) - 1], metric=metric, clipped=jnp.sum(clipped))
 
 
-def _tile_of(
-    one: Callable[[Keys, Assets], Any], coupling: Mapping[str, str], clients: int, tile: int
-) -> Callable[[Array, Array, Assets], Any]:
-    """Maps a function of one client of one seed over a tile."""
+def _mapped(
+    one: Callable[[Keys, Assets], Any], coupling: Mapping[str, str], clients: int
+) -> OfSeeds:
+    """Maps a function of one client of one seed over seeds and clients."""
 
     def of_seeds(root: Array, seeds: Array, assets: Assets) -> Any:
         mapped = over_seeds_and_clients(lambda keys: one(keys, assets), root, coupling, clients)
         return mapped(seeds)
 
-    return over_tile(of_seeds, clients, tile)
-
-
-def over_tile(
-    of_seeds: Callable[[Array, Array, Assets], Any], clients: int, tile: int
-) -> Callable[[Array, Array, Assets], Any]:
-    """Maps a function of several seeds over a tile, block by block.
-
-    Args:
-        of_seeds: (root key, seeds (n,), assets) -> a pytree of arrays (n, ...).
-        clients: of a seed.
-        tile: seeds.
-
-    Returns:
-        A function (root key, index of the tile's first seed, assets) -> arrays (tile, ...).
-    """
-
-    def sample_tile(root: Array, first: Array, assets: Assets) -> Any:
-        seeds = (first + jnp.arange(tile)).reshape(-1, block_size(tile, clients))
-        blocks = jax.lax.map(lambda block: of_seeds(root, block, assets), seeds)
-        return jax.tree.map(lambda a: a.reshape(tile, *a.shape[2:]), blocks)
-
-    return sample_tile
-
-
-def block_size(tile: int, clients: int) -> int:
-    """How many of a tile's seeds are trained side by side.
-
-    On a CPU about a hundred networks at a time stay in its caches; a GPU wants the whole tile.
-    """
-    if jax.default_backend() != "cpu":
-        return tile
-    most = max(NETWORKS_IN_CACHE // clients, 1)
-    return max(size for size in range(1, min(most, tile) + 1) if tile % size == 0)
-
-
-def fitting_tile(
-    sampler: Callable[[int], Callable[..., dict[str, Array]]],
-    arguments: tuple[Any, ...],
-    memory: int | None,
-) -> int:
-    """How many seeds a tile may have: `TILE` on a CPU, on a GPU what half of its memory holds.
-
-    Args:
-        sampler: tile -> the function that samples such a tile.
-        arguments: of that function.
-        memory: of the device in bytes; None for a CPU.
-
-    Returns:
-        A power of two, at most `LARGEST_TILE`.
-    """
-    if memory is None:
-        return TILE
-    needs = jax.jit(sampler(TILE)).lower(*arguments).compile().memory_analysis()
-    a_seed = (needs.temp_size_in_bytes + needs.output_size_in_bytes) / TILE
-    return min(devices.power_of_two(int(memory / 2 / a_seed)), LARGEST_TILE)
+    return of_seeds
 
 
 def sample(
@@ -228,27 +168,75 @@ def sample(
         fedmi.store.StoreError: (a ValueError) if the store holds samples of other parameters.
         OSError: if the store cannot be written; it stays whole.
     """
+    samples = sample_block(
+        task, seeds=seeds, clients=clients, coupling=coupling, checkpoints=checkpoints,
+        root_seed=root_seed, store=store, tile=tile, rounds=rounds, aggregator=aggregator,
+        examples=examples,
+    )  # fmt: skip
+    return samples.dataset(seeds)
+
+
+def sample_block(
+    task: Task | str,
+    *,
+    seeds: int,
+    block: tuple[int, int] | None = WHOLE,
+    clients: int = 3,
+    coupling: str | Mapping[str, str] = "shared-source",
+    checkpoints: Sequence[int] | None = None,
+    root_seed: int = 0,
+    store: str | Path | None = None,
+    tile: int | None = None,
+    rounds: int = 1,
+    aggregator: str = federation.MEAN,
+    examples: Sequence[int] | None = None,
+) -> store.SampleStore:
+    """`sample`, but only one of the blocks that the seeds are divided into.
+
+    Blocks are whole tiles, so that several may fill one store at the same time, from wherever it
+    can be written: no two write to one file. Where JAX runs in several processes
+    (`jax.distributed`) they share out a block's tiles in the same way, and wait for each other at
+    the end.
+
+    Args:
+        block: (i, n), the block i = 0 ... n - 1 of n; None makes the store, and no more.
+        seeds: of all blocks together.
+        task, clients, coupling, checkpoints, root_seed, store, tile, rounds, aggregator, examples:
+            as for `sample`.
+
+    Returns:
+        The store.
+
+    Raises:
+        ValueError, fedmi.store.StoreError, OSError: as `sample` does.
+    """
     task = tasks.get(task)
     checkpoints = check_arguments(task, seeds, clients, checkpoints, root_seed, tile)
+    check_block(block)
+    if store is None and jax.process_count() > 1:
+        raise ValueError("store: None; several processes need a folder that all of them see")
     coupling = scopes.resolve(coupling, task.streams)
     scopes.check_varies(coupling)
-    assets = task.assets()
-    root = jax.random.key(root_seed)
     federated = federation.describe(task, clients, rounds, aggregator, examples)
-    sampler = partial(tile_sampler, task, coupling, clients, checkpoints, **federated)
-    samples = existing(store)
-    if tile is None:
-        fitting = partial(fitting_tile, sampler, (root, np.int32(0), assets), devices.memory())
-        tile = fitting() if samples is None else samples.tile
-    parameters = describe(
-        task, assets, coupling, clients=clients, checkpoints=checkpoints, root_seed=root_seed,
-        tile=tile, **federated,
-    )  # fmt: skip
-    samples = matching(samples, store, parameters, task)
-    if samples.pending(seeds):
-        sample_tile = sampler(tile)
-        fill([samples], lambda *a: [sample_tile(*a)], root, assets, seeds)
-    return samples.dataset(seeds)
+    root = jax.random.key(root_seed)
+    of_seeds = sampler(task, coupling, clients, checkpoints, **federated)
+    with devices.first_process_first():
+        assets = task.assets()
+        samples = existing(store)
+        if tile is None:
+            tile = samples.tile if samples is not None else fitting_tile(
+                of_seeds, root, assets, clients=clients, memory=devices.memory()
+            )  # fmt: skip
+        parameters = describe(
+            task, assets, coupling, clients=clients, checkpoints=checkpoints, root_seed=root_seed,
+            tile=tile, **federated,
+        )  # fmt: skip
+        samples = matching(samples, store, parameters, task)
+        samples.grow(seeds)
+    if block is not None:
+        fill([samples], lambda *a: [of_seeds(*a)], root, assets, clients, seeds, block)
+        devices.wait_for_all_processes()
+    return samples
 
 
 def check_arguments(
@@ -270,10 +258,7 @@ def check_arguments(
         ("root_seed", root_seed, 0),
         ("tile", TILE if tile is None else tile, 1),
     ):
-        if isinstance(value, bool) or not isinstance(value, int | np.integer):
-            raise ValueError(f"{name}: {value!r} is not a whole number")
-        if value < least:
-            raise ValueError(f"{name}: {value} is below {least}")
+        check_whole(name, value, least)
     if root_seed >= 2**32:
         raise ValueError(f"root_seed: {root_seed} is not below 2**32")
     if checkpoints is None:
@@ -282,13 +267,25 @@ def check_arguments(
     if not kept or kept != sorted(set(kept)):
         raise ValueError(f"checkpoints: {kept} must be ascending, without repeats, at least one")
     for iteration in kept:
-        whole = isinstance(iteration, int | np.integer) and not isinstance(iteration, bool)
-        if not (whole and 1 <= iteration <= task.steps):
+        if not (is_whole(iteration) and 1 <= iteration <= task.steps):
             raise ValueError(
                 f"checkpoints: {iteration!r} is not an iteration of the epoch, which are 1 to "
                 f"{task.steps}"
             )
     return [int(iteration) for iteration in kept]
+
+
+def check_block(block: tuple[int, int] | None) -> None:
+    """Raises ValueError unless a block is None or the number of one of several, from 0."""
+    if block is None:
+        return
+    index, count = block
+    check_whole("block", count, 1)
+    check_whole("block", index, 0)
+    if index >= count:
+        raise ValueError(
+            f"block: {index} is none of the {count} blocks, which are 0 to {count - 1}"
+        )
 
 
 def describe(
@@ -357,28 +354,43 @@ def matching(
     return samples
 
 
+def tiles_of(seeds: int, tile: int, block: tuple[int, int]) -> list[int]:
+    """The tiles, by index, of a block: equal parts of all, one after the other, to a tile."""
+    index, count = block
+    return np.array_split(np.arange(-(-seeds // tile)), count)[index].tolist()
+
+
 def fill(
     stores: Sequence[store.SampleStore],
-    sample_tile: Callable[[Array, Array, Assets], Sequence[dict[str, Array]]],
+    of_seeds: Callable[[Array, Array, Assets], Sequence[dict[str, Array]]],
     root: Array,
     assets: Assets,
+    clients: int,
     seeds: int,
+    block: tuple[int, int] = WHOLE,
 ) -> None:
     """Computes the tiles that any store lacks, writes each as it is done, and records the run.
 
     Args:
-        stores: of equal tiles, at least one unfinished; a tile that one has already it keeps.
-        sample_tile: the function that samples a tile for each of them.
-        root, assets: its arguments.
+        stores: of equal tiles, with room for the seeds; a tile that one has already it keeps.
+        of_seeds: the function that samples seeds for each of them.
+        root, assets, clients: see `fedmi.tiling.compute_tiles`.
         seeds: how many the stores shall hold.
+        block: of these, as for `sample_block`.
     """
-    wanted = [set(samples.pending(seeds)) for samples in stores]
+    tile = stores[0].tile
+    own = tiles_of(seeds, tile, block)[jax.process_index() :: jax.process_count()]
+    wanted = [set(own) & set(samples.pending(seeds)) for samples in stores]
     pending = sorted(set().union(*wanted))
+    if not pending:
+        return
     versions = provenance.versions()
     entry = dict(
         run=uuid.uuid4().hex,
-        first_seed=pending[0] * stores[0].tile,
+        first_seed=pending[0] * tile,
         seeds=int(seeds),
+        block=list(block),
+        tiles=len(pending),
         versions=versions,
         devices=provenance.devices(),
         hardware=provenance.hardware(),
@@ -390,50 +402,18 @@ def fill(
     started = time.monotonic()
     for samples in stores:
         store.warn_of_versions(samples, versions)
-        samples.clear_partial_files()
-        samples.grow(seeds)
+        samples.clear_partial_files(pending)
         samples.record(entry)
-    results = compute_tiles(jax.jit(sample_tile), root, assets, stores[0].tile, pending)
-    for tile, parts in track(results, total=len(pending), what="sampling", unit="tile"):
-        for samples, own, arrays in zip(stores, wanted, parts, strict=True):
-            if tile not in own:
+    results = compute_tiles(of_seeds, root, assets, clients=clients, tile=tile, pending=pending)
+    for index, parts in track(results, total=len(pending), what="sampling", unit="tile"):
+        for samples, lacking, arrays in zip(stores, wanted, parts, strict=True):
+            if index not in lacking:
                 continue
-            last = min(seeds - tile * samples.tile, samples.tile)  # the padding is not kept
-            samples.write(tile, {name: array[:last] for name, array in arrays.items()})
+            last = min(seeds - index * tile, tile)  # the padding is not kept
+            samples.write(index, {name: array[:last] for name, array in arrays.items()})
     finished = dict(end=provenance.now(), seconds=round(time.monotonic() - started, 3))
     for samples in stores:
         samples.record(entry | finished)
-
-
-def compute_tiles(
-    sample_tile: Callable[..., Sequence[dict[str, Array]]],
-    root: Array,
-    assets: Assets,
-    tile: int,
-    pending: Sequence[int],
-) -> Iterator[tuple[int, Sequence[dict[str, np.ndarray]]]]:
-    """The tiles' arrays in order; every device has one tile in work at a time."""
-    devices = jax.local_devices()
-    with ThreadPoolExecutor(len(devices)) as pool:
-        constants = [jax.device_put((root, assets), device) for device in devices]
-
-        def compute(slot: int, index: int) -> Sequence[dict[str, np.ndarray]]:
-            first = jax.device_put(np.int32(index * tile), devices[slot])
-            root_there, assets_there = constants[slot]
-            return jax.device_get(sample_tile(root_there, first, assets_there))
-
-        running: deque[tuple[int, int, Future]] = deque()
-        waiting = deque(pending)
-        for slot in range(min(len(devices), len(waiting))):
-            index = waiting.popleft()
-            running.append((index, slot, pool.submit(compute, slot, index)))
-        while running:
-            index, slot, future = running.popleft()
-            arrays = future.result()
-            if waiting:
-                following = waiting.popleft()
-                running.append((following, slot, pool.submit(compute, slot, following)))
-            yield index, arrays
 
 
 def finite(samples: xr.Dataset) -> xr.Dataset:

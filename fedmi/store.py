@@ -9,10 +9,11 @@ import hashlib
 import json
 import os
 import shutil
+import time
 import uuid
 import warnings
-from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +23,8 @@ import zarr
 
 SCHEMA = 1
 ATTRIBUTE = "fedmi"  # the group's one attribute; everything else lies inside it
+RUNS = "runs"
+DRAFT_SECONDS = 3600  # an older draft of a store is nobody's any more
 
 
 class StoreError(ValueError):
@@ -51,7 +54,13 @@ class SampleStore:
     @property
     def history(self) -> list[dict[str, Any]]:
         """One entry for each run that added seeds: what ran, on what, from when to when."""
-        return self._record["history"]
+        entries = [dict(run.attrs) for _, run in self._runs.groups()]
+        return sorted([*self._record["history"], *entries], key=lambda entry: entry["start"])
+
+    @property
+    def _runs(self) -> zarr.Group:
+        """A group a run, each of which one writer writes."""
+        return self._group.require_group(RUNS)
 
     @property
     def _place(self) -> str:
@@ -68,11 +77,17 @@ class SampleStore:
                 "before is whole: make room or mend the folder, and run the same command to go on",
             ) from error
 
-    def clear_partial_files(self) -> None:
-        """Removes what a killed run left of files that it had not finished writing."""
-        if self.path is not None:
-            for partial in self.path.rglob("*.partial"):
-                partial.unlink(missing_ok=True)
+    def clear_partial_files(self, tiles: Iterable[int]) -> None:
+        """Removes what a killed run left of files of some tiles that it had not finished writing.
+
+        Other tiles may have a writer of their own at the moment.
+        """
+        if self.path is None:
+            return
+        for tile in tiles:
+            for place in (f"*/c/{tile}/**/*.partial", f"*/c/{tile}.*.partial"):
+                for partial in self.path.glob(place):
+                    partial.unlink(missing_ok=True)
 
     def grow(self, seeds: int) -> None:
         """Makes room for at least so many seeds; what is stored stays as it is.
@@ -113,10 +128,9 @@ class SampleStore:
             self._group["completed"][tile] = count
 
     def record(self, entry: Mapping[str, Any]) -> None:
-        """Adds an entry to the history, in place of the last one if that is of the same run."""
-        history = [old for old in self.history if old["run"] != entry["run"]]
+        """Adds an entry to the history, in place of what was recorded of the same run."""
         with self._explained("record the run"):
-            self._group.attrs[ATTRIBUTE] = self._record | {"history": [*history, dict(entry)]}
+            self._runs.create_group(entry["run"], overwrite=True, attributes=dict(entry))
 
     def seeds(self) -> int:
         """How many seeds are stored from the first on without a gap."""
@@ -159,7 +173,7 @@ def fingerprint(parameters: Mapping[str, Any]) -> str:
 def create(
     path: Path | None, parameters: Mapping[str, Any], *, steps: int, size: int
 ) -> SampleStore:
-    """A new store without seeds.
+    """A new store without seeds, or the one that another process has made at the same time.
 
     It is laid out beside its place and then renamed, so that no half-made store is ever found
     there.
@@ -180,9 +194,11 @@ def create(
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
         for abandoned in path.parent.glob(f".{path.name}.*.draft"):
-            shutil.rmtree(abandoned)
+            if time.time() - abandoned.stat().st_mtime > DRAFT_SECONDS:
+                shutil.rmtree(abandoned, ignore_errors=True)
         _lay_out(zarr.storage.LocalStore(draft), parameters, steps, size)
-        os.rename(draft, path)
+        with suppress(FileExistsError):
+            _rename(draft, path)
     except OSError as error:
         raise OSError(
             error.errno,
@@ -190,6 +206,21 @@ def create(
             "written, on a disk with room",
         ) from error
     return open_existing(path)
+
+
+def _rename(draft: Path, path: Path) -> None:
+    """Puts a draft in its place.
+
+    Raises:
+        FileExistsError: if another store has come there; the draft is gone.
+    """
+    try:
+        os.rename(draft, path)
+    except OSError:
+        shutil.rmtree(draft, ignore_errors=True)
+        if path.exists():
+            raise FileExistsError(path) from None
+        raise
 
 
 def _lay_out(

@@ -17,8 +17,9 @@ import xarray as xr
 from fedmi import scopes, tables
 from fedmi.couplings import coupling_rows, trends
 from fedmi.mi.family import bonferroni_limit
-from fedmi.sampling import TILE, check_arguments, describe, existing, fill, grid_sampler, matching
+from fedmi.sampling import check_arguments, describe, existing, fill, grid_sampler, matching
 from fedmi.tasks.base import Task
+from fedmi.tiling import TILE
 
 COLUMNS = [
     "task", "coupling", "learning_rate", "batch_size", "steps", "n", "first_bits", "first_se",
@@ -73,10 +74,11 @@ def sample_grid(
             scope,
             clients,
             [checkpoints[i] for i in unfinished],
-            TILE,
         )
         filled = [stores[i] for i in unfinished]
-        fill(filled, sampler, jax.random.key(root_seed), assets, seeds)
+        for samples in filled:
+            samples.grow(seeds)
+        fill(filled, sampler, jax.random.key(root_seed), assets, clients, seeds)
     return {name: samples.dataset(seeds) for name, samples in zip(points, stores, strict=True)}
 
 

@@ -1,7 +1,5 @@
-import signal
 import subprocess
 import sys
-import time
 from functools import partial
 from pathlib import Path
 
@@ -15,6 +13,7 @@ import fedmi
 from fedmi import aggregation, federation, scopes, training
 from fedmi.training import over_seeds_and_clients
 from tests import tiny
+from tests.killing import bytes_of, kill_after
 
 ROOT = jax.random.key(0)
 ROOT_FOLDER = Path(__file__).parents[1]
@@ -176,22 +175,12 @@ def sample_rounds(store):
     )  # fmt: skip
 
 
-def bytes_of(store):
-    files = (p for p in sorted(store.rglob("*")) if p.is_file() and p != store / "zarr.json")
-    return {path.relative_to(store): path.read_bytes() for path in files}
-
-
 def test_killed_and_resumed_rounds_leave_the_same_bytes(tmp_path):
     whole, torn = tmp_path / "whole.zarr", tmp_path / "torn.zarr"
     sample_rounds(whole)
     command = [sys.executable, "-c", CHILD, str(torn)]
     child = subprocess.Popen(command, cwd=ROOT_FOLDER, stdout=subprocess.DEVNULL)
-    deadline = time.monotonic() + 120
-    while len(list(torn.glob("download/c/*"))) < 9 and child.poll() is None:
-        assert time.monotonic() < deadline
-        time.sleep(0.002)
-    child.send_signal(signal.SIGKILL)
-    child.wait()
+    kill_after(child, torn, "download", 9, seconds=120)
     with pytest.raises(ValueError, match="of 600 seeds: sampling has not finished"):
         fedmi.store.open_existing(torn).dataset(600)
     sample_rounds(torn)

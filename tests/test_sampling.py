@@ -1,11 +1,8 @@
 import dataclasses
-import functools
 import json
 import os
-import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import jax
@@ -17,6 +14,7 @@ from jax.flatten_util import ravel_pytree
 import fedmi
 from fedmi import sampling, scopes
 from tests import tiny
+from tests.killing import bytes_of, kill_after
 
 ROOT = Path(__file__).parents[1]
 # The same wherever it serves, so that most tests share one compiled program.
@@ -99,7 +97,7 @@ def test_fewer_seeds_are_a_prefix_of_more(tmp_path):
 
 def test_stored_seeds_are_not_computed_again(tmp_path, monkeypatch):
     first = fedmi.sample(tiny.task, seeds=100, store=tmp_path / "a.zarr", **SETTINGS)
-    monkeypatch.setattr(sampling, "fill", lambda *_: pytest.fail("sampled again"))
+    monkeypatch.setattr(sampling, "compute_tiles", lambda *_, **__: pytest.fail("sampled again"))
     again = fedmi.sample(tiny.task, seeds=100, store=tmp_path / "a.zarr", **SETTINGS)
     np.testing.assert_array_equal(first.theta, again.theta)
     fewer = fedmi.sample(tiny.task, seeds=70, store=tmp_path / "a.zarr", **SETTINGS)
@@ -126,27 +124,12 @@ def start(store, devices=1):
     )
 
 
-def bytes_of(store):
-    """Every file of the arrays; the group's own metadata carry times."""
-    return {
-        path.relative_to(store): path.read_bytes()
-        for path in sorted(store.rglob("*"))
-        if path.is_file() and path != store / "zarr.json"
-    }
-
-
 def test_killed_and_resumed_sampling_leaves_the_same_bytes(tmp_path):
     whole, torn, two = (tmp_path / name for name in ("whole.zarr", "torn.zarr", "two.zarr"))
     run_child_here(whole)
     # Killed at three moments of its life: soon after the first shard, and twice later.
     for shards in (1, 9, 30):
-        child = start(torn)
-        deadline = time.monotonic() + 60
-        while len(list(torn.glob("theta/c/*"))) < shards and child.poll() is None:
-            assert time.monotonic() < deadline
-            time.sleep(0.002)
-        child.send_signal(signal.SIGKILL)
-        child.wait()
+        kill_after(start(torn), torn, "theta", shards, seconds=60)
     with pytest.raises(ValueError, match="of 1000 seeds: sampling has not finished"):
         fedmi.store.open_existing(torn).dataset(1000)
     run_child_here(torn)
@@ -210,18 +193,6 @@ def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path):
 def test_impossible_arguments_are_refused(changes, message):
     with pytest.raises(ValueError, match=message):
         fedmi.sample(**dict(task=tiny.task, seeds=10) | changes)
-
-
-def test_a_tile_is_as_large_as_the_memory_of_the_device_allows():
-    sampler = functools.partial(
-        sampling.tile_sampler, tiny.task, scopes.resolve("null", tiny.task.streams), 3, [4]
-    )
-    arguments = (jax.random.key(0), np.int32(0), ())
-    tiles = [sampling.fitting_tile(sampler, arguments, memory) for memory in (2**20, 2**21, 2**40)]
-    assert 1 <= tiles[0] < sampling.LARGEST_TILE
-    assert tiles[1] == 2 * tiles[0]
-    assert tiles[2] == sampling.LARGEST_TILE
-    assert sampling.fitting_tile(sampler, arguments, None) == sampling.TILE
 
 
 def test_a_store_keeps_the_tile_it_was_made_with(tmp_path):

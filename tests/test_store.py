@@ -1,9 +1,11 @@
 import dataclasses
 import json
+import os
 
 import numpy as np
 import pytest
 import xarray as xr
+import zarr
 
 import fedmi
 from fedmi import provenance, store
@@ -108,9 +110,28 @@ def test_a_tail_of_a_tile_is_whole_for_its_own_seeds_only(path):
 
 
 def test_drafts_that_a_crash_left_are_cleared(tmp_path):
-    draft = tmp_path / ".samples.zarr.0123.draft"
-    draft.mkdir()
+    old, young = (tmp_path / f".samples.zarr.{name}.draft" for name in ("0123", "4567"))
+    for draft in (old, young):
+        draft.mkdir()
+    os.utime(old, (0, 0))
     fedmi.sample(tiny.task, seeds=4, store=tmp_path / "samples.zarr", **SETTINGS)
+    # Another process may be at work on a young one.
+    assert {p.name for p in tmp_path.iterdir()} == {"samples.zarr", young.name}
+
+
+def test_a_store_that_another_process_makes_meanwhile_is_used(tmp_path, monkeypatch):
+    path = tmp_path / "samples.zarr"
+    lay_out = store._lay_out
+
+    def and_so_does_another(*arguments):
+        if not path.exists():
+            path.mkdir()
+            lay_out(zarr.storage.LocalStore(path), *arguments[1:])
+        return lay_out(*arguments)
+
+    monkeypatch.setattr(store, "_lay_out", and_so_does_another)
+    made = fedmi.sample(tiny.task, seeds=4, store=path, **SETTINGS)
+    assert made.sizes["seed"] == 4
     assert [p.name for p in tmp_path.iterdir()] == ["samples.zarr"]
 
 

@@ -1,0 +1,81 @@
+"""What `python -m fedmi.sample` and `python -m fedmi.estimate` do: parts of a study, as jobs."""
+
+import argparse
+import json
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+import jax
+
+from fedmi import estimation, manifest, sampling, tables
+from fedmi import params as study_params
+
+LAID_OUT = "laid_out"
+
+
+def sample(arguments: Sequence[str] | None = None) -> None:
+    """Samples a study, one of its blocks, or makes its empty store.
+
+    Args:
+        arguments: of the command line, which by default are the process's own.
+
+    Raises:
+        ValueError, OSError: as `fedmi.sample` does.
+    """
+    parser = _parser("Samples a study; seeds that its store holds already are not computed again.")
+    part = parser.add_mutually_exclusive_group()
+    part.add_argument("--block", type=int, help="only this one of the study's blocks, from 0")
+    part.add_argument("--lay-out", action="store_true", help="only make the store, and no samples")
+    parser.add_argument(
+        "--distributed", action="store_true", help="as one of several processes that srun started"
+    )
+    given = parser.parse_args(arguments)
+    if given.distributed:
+        jax.distributed.initialize()
+    study = study_params.load(given.params)
+    folder = study_params.results_of(given.params, given.results)
+    name, block = str(given.block), (given.block, study.blocks)
+    if given.lay_out:
+        name, block = LAID_OUT, None
+    elif given.block is None:
+        block = sampling.WHOLE
+    samples = sampling.sample_block(**study.sampling(), store=folder / "samples.zarr", block=block)
+    if block != sampling.WHOLE:
+        text = json.dumps(dict(block=block, parameters=samples.parameters), indent=2) + "\n"
+        path = folder / "blocks" / f"{name}.json"
+        tables.write_whole(path, lambda draft: draft.write_text(text))
+
+
+def estimate(arguments: Sequence[str] | None = None) -> None:
+    """Estimates the mutual information at one checkpoint of a sampled study.
+
+    Args:
+        arguments: as for `sample`.
+
+    Raises:
+        ValueError, OSError: as `fedmi.estimation.checkpoint_rows` and `fedmi.manifest.samples_of`
+            do.
+    """
+    parser = _parser("Estimates the mutual information at one checkpoint of a sampled study.")
+    parser.add_argument("--checkpoint", type=int, required=True, help="one of the study's")
+    given = parser.parse_args(arguments)
+    study = study_params.load(given.params)
+    folder = study_params.results_of(given.params, given.results)
+    samples = manifest.samples_of(folder, given.params)
+    estimation.checkpoint_rows(study, samples, folder, given.checkpoint)
+
+
+def _parser(description: str) -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(description=description)
+    parser.add_argument("params", type=Path, help="the study's params file")
+    parser.add_argument("--results", default="results", type=Path, help="folder of all results")
+    return parser
+
+
+def run(command) -> None:
+    """Runs a command, with what the user can mend as one message."""
+    try:
+        command()
+    except (ValueError, OSError) as error:
+        sys.exit(f"{type(error).__name__}: {error}")
