@@ -33,6 +33,7 @@ TINY = dict(
     options=dict(learning_rate=0.25),
     seeds=40_000,
     tile=256,
+    blocks=4,
     checkpoints=[1, 4],
     estimators=["gaussian"],
     calibration_draws=0,
