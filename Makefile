@@ -2,6 +2,7 @@
 
 PYTHON ?= python3
 SCALE ?= quick
+PROFILE ?= default
 CORES ?= $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
 
 BIN := .venv/bin
@@ -14,20 +15,24 @@ export PYTHONPATH := $(CURDIR)
 export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
 
 # Both halves of a two-core machine sample at once, a tile on each device; no bit depends on it.
+# A cluster's jobs have cores of their own, and its profile says so.
+ifeq ($(PROFILE),default)
+SHARED := --cores $(CORES)
 export JAX_NUM_CPU_DEVICES ?= $(CORES)
+endif
 
-# Notebooks that run side by side share a GPU's memory.
+# Notebooks that run side by side share a GPU's memory. Jobs of a cluster inherit it, as all above.
 export XLA_PYTHON_CLIENT_PREALLOCATE ?= false
 
 # Snakemake's own lock outlives a run that was killed; the system's does not.
 LOCK := $(if $(shell command -v flock),flock --nonblock --verbose .venv/study.lock)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study couplings sweep aggregation rounds proposition compression scale_up estimators figures claims lab test bench coverage proposition-size scaling lint clean
+.PHONY: help setup study couplings sweep aggregation rounds proposition compression scale_up estimators figures claims lab test test-slurm bench coverage proposition-size scaling lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z_-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' Makefile
-	@echo "Variables: SCALE=quick|paper and CORES=n (study to estimators), ONLY=results/.../figures.json (one of them, with its SCALE), PYTHON=python3.12 (first set-up)"
+	@echo "Variables: SCALE=quick|paper, PROFILE=default|slurm and CORES=n (study to estimators), ONLY=results/.../figures.json (one of them, with its SCALE), PYTHON=python3.12 (first set-up)"
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -50,8 +55,8 @@ scale_up: ## see what becomes of it all as clients and parameters grow
 estimators: ## calibrate the estimators at the sizes in params/$(SCALE)/estimators
 
 study couplings sweep aggregation proposition compression rounds scale_up estimators: $(READY)
-	$(LOCK) snakemake $(or $(ONLY),$@) $(SNAKEFLAGS) --nolock --snakefile workflow/Snakefile --cores $(CORES) \
-		--config scale=$(SCALE) --rerun-incomplete --keep-going --quiet rules
+	$(LOCK) snakemake $(or $(ONLY),$@) $(SNAKEFLAGS) --nolock --snakefile workflow/Snakefile $(SHARED) \
+		--workflow-profile workflow/profiles/$(PROFILE) --config scale=$(SCALE)
 	@echo "Figures: results/$(SCALE)/figures"
 
 figures: $(READY) ## copy the finished paper-scale run's figures and tables to figures/
@@ -65,6 +70,9 @@ lab: $(READY) ## open JupyterLab on the notebooks
 
 test: $(READY) ## run all tests
 	OPENBLAS_NUM_THREADS=1 python -m pytest -q -n $(CORES) --dist loadscope
+
+test-slurm: $(READY) ## run the quick studies on a Slurm of its own (Debian: slurm-wlm, munge)
+	python -m pytest -q -m slurm tests/slurm
 
 bench: $(READY) ## measure fedmi beside other libraries (half an hour; installs PyTorch)
 	-$(BIN)/python -m pip install --quiet --disable-pip-version-check \

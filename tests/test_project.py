@@ -48,7 +48,8 @@ def test_the_lock_is_plain_and_covers_every_dependency():
     assert all(plain.fullmatch(line) for line in lines if not line.startswith("#"))
     names = {normalised(name) for name in locked()}
     project = PYPROJECT["project"]
-    wanted = project["dependencies"] + project["optional-dependencies"]["test"]
+    extras = project["optional-dependencies"]
+    wanted = project["dependencies"] + extras["test"] + extras["slurm"]
     assert {normalised(requirement) for requirement in wanted} <= names
 
 
@@ -86,7 +87,9 @@ in_own_environment = pytest.mark.skipif(
 
 
 @in_own_environment
-@pytest.mark.parametrize("command", ["make study", "make study SCALE=paper"])
+@pytest.mark.parametrize(
+    "command", ["make study", "make study SCALE=paper", "make study SCALE=paper PROFILE=slurm"]
+)
 def test_the_studies_are_planned(command):
     """The workflow itself is run on a tiny study in tests/notebooks."""
     planned = subprocess.run(

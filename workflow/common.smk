@@ -8,7 +8,7 @@ HERE = Path.cwd()  # named in full: a notebook takes relative paths for the proj
 SCALE = config.get("scale", "quick")
 PARAMS, RESULTS = f"params/{SCALE}", f"results/{SCALE}"
 STUDY = f"{RESULTS}/{{study}}"
-ENVIRONMENT = "fedmi"  # what environment.yml makes; used with `--software-deployment-method conda`
+ENVIRONMENT = "../environment.yml"  # what `--software-deployment-method conda` would use
 
 
 def names(folder):
