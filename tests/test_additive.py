@@ -5,6 +5,8 @@ from benchmarks import proposition as simulated
 from fedmi import additive
 from fedmi.mi import gaussian, laws
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 
 def test_the_squared_distance_is_separation_and_both_noises():
     draw, n, d = np.random.default_rng(3), 20_000, 20

@@ -14,6 +14,8 @@ from fedmi.aggregation import MEAN
 from fedmi.comparison import ALONE, ELSEWHERE, ENSEMBLE, LINE, LONGER, PLANE, POOLED
 from tests import tiny
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 COUPLING = scopes.resolve("shared-source", tiny.task.streams)
 PLAN = comparison.Comparison(
     task=tiny.task,

@@ -10,6 +10,8 @@ from fedmi import compression, plotting, rate_distortion, scopes
 from fedmi.rate_distortion import Law
 from tests import tiny
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 CHECKPOINTS = [1, 4]
 EVALUATED = 400
 

@@ -8,6 +8,8 @@ import fedmi
 from fedmi import scopes
 from tests import tiny
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 
 @pytest.mark.parametrize("coupling", ["shared-source", "null"])
 def test_the_held_out_metric_is_the_loss_on_fresh_data(coupling):

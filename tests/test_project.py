@@ -234,3 +234,24 @@ def test_the_readmes_numbers_are_those_of_the_published_run():
     assert (ROOT / "figures" / "sweep-digits.md").read_text() in README
     for name in re.findall(r"figures/[\w.-]+", README):
         assert (ROOT / name).is_file(), name
+
+
+def test_the_readme_draws_the_workflow_s_rules():
+    """Every target, and what leads to it, at the paper's size, where studies have blocks."""
+    targets = "study couplings sweep aggregation rounds proposition compression scale_up estimators"
+    done = subprocess.run(
+        [
+            Path(sys.executable).parent / "snakemake", *targets.split(), "--config", "scale=paper",
+            "--snakefile", ROOT / "workflow" / "Snakefile", "--directory", ROOT, "--cores", "1",
+            "--rulegraph", "mermaid-js",
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )  # fmt: skip
+    names = dict(re.findall(r"(id\d+)\[(\w+)\]", done.stdout))
+    edges = re.findall(r"(id\d+) --> (id\d+)", done.stdout)
+    (drawn,) = re.findall(r"```mermaid\nflowchart TB\n(.*?)```", README, re.DOTALL)
+    assert {tuple(line.split(" --> ")) for line in drawn.replace("    ", "").splitlines()} == {
+        (names[a], names[b]) for a, b in edges
+    }

@@ -5,6 +5,8 @@ from benchmarks import proposition as simulated
 from fedmi import proposition
 from fedmi.additive import centred
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 SIMULATIONS = 100
 
 

@@ -6,6 +6,8 @@ import fedmi
 from fedmi import rounds
 from tests import tiny
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 
 @pytest.fixture(scope="module")
 def samples():

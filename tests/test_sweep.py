@@ -7,6 +7,8 @@ from fedmi import params, store, sweep, tables
 from fedmi.mi.family import bonferroni_limit
 from tests import tiny
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 RATES, SIZES = [0.125, 0.25], [4, 8]
 PLAN = params.Sweep(
     task="tests.tiny:make",

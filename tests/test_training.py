@@ -10,6 +10,8 @@ import fedmi
 from fedmi import federation, sampling, scopes, training
 from tests import tiny
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 TWICE = dataclasses.replace(tiny.task, epochs=2)
 KEYS = {stream: jax.random.key(i) for i, stream in enumerate(tiny.task.streams)}
 train = jax.jit(partial(training.train, TWICE, assets=()))

@@ -11,6 +11,8 @@ from scipy.optimize import minimize
 from fedmi import aggregation
 from fedmi.aggregation import mapping
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 Q, T = 3, 5
 DRAW = np.random.default_rng(0)
 POSITIVE = DRAW.uniform(0.5, 2.0, (Q, T))

@@ -3,6 +3,8 @@ import pytest
 
 from fedmi.aggregation.linear import KINDS, fit
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 N, Q, T = 600, 3, 6
 DRAW = np.random.default_rng(0)
 DOWNLOAD = DRAW.standard_normal(T)

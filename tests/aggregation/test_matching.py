@@ -7,6 +7,8 @@ from jax.flatten_util import ravel_pytree
 from fedmi.aggregation.matching import match, matched_mean, signed_permutations
 from fedmi.models.recurrent import RecurrentRegressor
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 NETWORK = RecurrentRegressor(layers=3)
 X = jax.random.normal(jax.random.key(9), (6, 12, 1))
 

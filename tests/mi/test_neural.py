@@ -7,6 +7,8 @@ from fedmi import mi
 from fedmi.mi import laws
 from fedmi.mi.neural import OBJECTIVES, Training, infonce, nwj
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 KEY = jax.random.key(0)
 QUICK = dict(restarts=2, epochs=40, patience=8, batch_size=64, width=32)
 LAW = laws.Normal(laws.paired([0.9]), 1)

@@ -105,7 +105,12 @@ def snakemake(folder, *arguments):
             "--directory", folder, "--config", "scale=tiny", "--rerun-incomplete", "--keep-going",
             *arguments,
         ],
-        env=os.environ | dict(PYTHONPATH=str(ROOT), PATH=f"{BIN}{os.pathsep}{os.environ['PATH']}"),
+        env=os.environ
+        | dict(
+            JAX_DISABLE_MOST_OPTIMIZATIONS="1",  # as the fixture `quickly_compiled` does
+            PYTHONPATH=str(ROOT),
+            PATH=f"{BIN}{os.pathsep}{os.environ['PATH']}",
+        ),
         capture_output=True,
         text=True,
     )  # fmt: skip

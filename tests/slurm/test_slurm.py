@@ -15,6 +15,7 @@ import pytest
 import yaml
 import zarr
 
+from tests.killing import bytes_of
 from tests.slurm import cluster as slurm
 
 ROOT = Path(__file__).parents[2]
@@ -39,6 +40,9 @@ TINY = dict(
     calibration_draws=0,
 )
 
+# The quick studies are sampled in as many blocks, and so estimated by checkpoints.
+BLOCKS = 4
+
 # A job has one CPU, as a node has, blocks are jobs of their own, and Slurm is asked often.
 FLAGS = (
     "--max-threads 1 --latency-wait 5 --slurm-init-seconds-before-status-checks 5"
@@ -49,8 +53,9 @@ FLAGS = (
 def lay_out(folder):
     """Makes a folder that is the project as far as `make` can tell, but has no results."""
     (folder / ".venv").mkdir(parents=True)  # with a lock of its own
-    (folder / "params" / "tiny").mkdir(parents=True)
-    shared = ["Makefile", "pyproject.toml", "requirements.lock", "params/quick"]
+    for scale in ("tiny", "quick"):
+        (folder / "params" / scale).mkdir(parents=True)
+    shared = ["Makefile", "pyproject.toml", "requirements.lock"]
     shared += ["fedmi", "notebooks", "tests", "workflow"]
     shared += [f".venv/{path.name}" for path in (ROOT / ".venv").iterdir()]
     for name in shared:
@@ -59,11 +64,16 @@ def lay_out(folder):
     for name, coupling in {"sharing": "shared-source", "sharing-null": "null"}.items():
         params = folder / "params" / "tiny" / f"{name}.yaml"
         params.write_text(yaml.safe_dump(TINY | dict(coupling=coupling)))
+    for name in ("signal", "signal-null", "digits", "digits-null"):
+        quick = yaml.safe_load((ROOT / "params" / "quick" / f"{name}.yaml").read_text())
+        params = folder / "params" / "quick" / f"{name}.yaml"
+        params.write_text(yaml.safe_dump(quick | dict(blocks=BLOCKS)))
 
 
 def study(folder, scale, cluster, *variables):
     """Starts `make study`; what it prints is in study.log, run after run."""
-    environment = os.environ | cluster
+    # Sums of a matrix product depend on how many threads take part in it.
+    environment = os.environ | cluster | dict(OPENBLAS_NUM_THREADS="1")
     # The number of devices is the command's to choose, and so are make's variables.
     for name in ("JAX_NUM_CPU_DEVICES", "MAKEFLAGS"):
         environment.pop(name, None)
@@ -90,10 +100,13 @@ def finished_shards(folder, scale):
 
 
 def contents(folder, scale):
-    """Every table, and every file of the stores but their own metadata, which carry times."""
+    """Every table, and every file of the stores' arrays."""
     results = folder / "results" / scale
-    paths = [*results.rglob("*.csv"), *results.glob("*/samples.zarr/*/**/*")]
-    return {path.relative_to(results): path.read_bytes() for path in paths if path.is_file()}
+    tables = {path.relative_to(results): path.read_bytes() for path in results.rglob("*.csv")}
+    for store in results.glob("*/samples.zarr"):
+        files = bytes_of(store).items()
+        tables |= {store.relative_to(results) / path: content for path, content in files}
+    return tables
 
 
 def sampling_on(cluster, node):
