@@ -120,7 +120,7 @@ def compute_tiles(
         running: deque[tuple[Sequence[int], Sequence[Future]]] = deque()
         for start in range(0, len(pending), together):
             tiles = pending[start : start + together]
-            filled = [*tiles, *tiles[-1:] * (together - len(tiles))]  # no device gets less
+            filled = [*tiles, *([tiles[-1]] * (together - len(tiles)))]  # no device gets less
             seeds = np.add.outer(np.multiply(filled, tile), np.arange(tile)).astype(np.int32)
             shares = np.split(seeds.reshape(-1, block), len(local))
             running.append((tiles, [pool.submit(part, *share) for share in enumerate(shares)]))

@@ -27,9 +27,14 @@ os.environ["JAX_NUM_CPU_DEVICES"] = "1"
 
 @pytest.fixture(scope="module")
 def quickly_compiled():
-    """XLA leaves out most optimizations: for tests that compile much and compute little."""
+    """XLA leaves out most optimizations: for tests that compile much and compute little.
+
+    In the processes that they start as well, so that bytes can be compared.
+    """
     import jax
 
-    jax.config.update("jax_disable_most_optimizations", True)
-    yield
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("JAX_DISABLE_MOST_OPTIMIZATIONS", "1")
+        jax.config.update("jax_disable_most_optimizations", True)
+        yield
     jax.config.update("jax_disable_most_optimizations", False)

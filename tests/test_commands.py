@@ -18,6 +18,8 @@ from fedmi import commands, estimation, manifest, params, sampling, store
 from tests import tiny
 from tests.killing import bytes_of
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 ROOT = Path(__file__).parents[1]
 STUDY = dict(task="tests.tiny:make", seeds=600, tile=16, checkpoints=[1, 2, 4], blocks=3)
 

@@ -8,6 +8,8 @@ import xarray as xr
 from fedmi import couplings, mi, tables
 from fedmi.scopes import COUPLINGS
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 SIZE, EXAMPLES, SEEDS = 3, 20, 4000
 
 

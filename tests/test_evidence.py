@@ -7,6 +7,8 @@ from fedmi import additive, evidence, plotting
 from fedmi.scopes import COUPLINGS
 from tests import tiny
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 SEEDS = 600
 
 

@@ -8,6 +8,8 @@ import pytest
 from fedmi import couplings, figures, plotting, tables
 from fedmi.mi import bench
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 
 @pytest.fixture
 def mi():

@@ -16,6 +16,8 @@ from fedmi import sampling, scopes
 from tests import tiny
 from tests.killing import bytes_of, kill_after
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 ROOT = Path(__file__).parents[1]
 # The same wherever it serves, so that most tests share one compiled program.
 SETTINGS = dict(checkpoints=[1, 2, 4], tile=64)

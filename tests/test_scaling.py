@@ -13,6 +13,8 @@ from benchmarks.power_law import PowerLaw
 from benchmarks.scaling_words import CHECKPOINTS, STAGES, Machine, study
 from fedmi import tables
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 PUBLISHED = scaling.FIGURES / "scaling.csv"
 TINY = dict(n=48, t=20, q=2, k=1, m=3, devices=1)
 

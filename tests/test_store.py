@@ -11,6 +11,8 @@ import fedmi
 from fedmi import provenance, store
 from tests import tiny
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 SETTINGS = dict(checkpoints=[1, 2, 4], tile=16)
 
 

@@ -8,6 +8,8 @@ import fedmi
 from fedmi import tables
 from tests import tiny
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 
 @pytest.fixture(scope="module")
 def samples():

@@ -8,6 +8,8 @@ import pytest
 from fedmi import sampling, scopes, tiling
 from tests import tiny
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 
 def test_a_tile_is_as_large_as_the_memory_of_the_device_allows():
     coupling = scopes.resolve("null", tiny.task.streams)

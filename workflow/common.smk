@@ -73,17 +73,22 @@ def of_all(kind):
     return expand(f"{RESULTS}/{kind}/{{task}}/figures.json", task=names(f"{PARAMS}/{kind}"))
 
 
+def several_blocks(study):
+    """How many blocks a study has, 0 where its notebooks do all by themselves."""
+    blocks = (params_of(study) or {}).get("blocks", 1)
+    return blocks if blocks > 1 else 0
+
+
 def sampled_parts(wildcards):
     """The blocks of a study that has several."""
-    count = params_of(wildcards.study).get("blocks", 1)
-    return [f"{STUDY}/blocks/{block}.json" for block in range(count) if count > 1]
+    return [f"{STUDY}/blocks/{part}.json" for part in range(several_blocks(wildcards.study))]
 
 
 def estimated_parts(wildcards):
     """The checkpoints of a study of several blocks."""
-    study = params_of(wildcards.study)
-    several = study.get("blocks", 1) > 1
-    return [f"{STUDY}/mi/{iteration}.json" for iteration in study["checkpoints"] if several]
+    several = several_blocks(wildcards.study)
+    checkpoints = params_of(wildcards.study)["checkpoints"] if several else []
+    return [f"{STUDY}/mi/{iteration}.json" for iteration in checkpoints]
 
 
 def swept(wildcards):

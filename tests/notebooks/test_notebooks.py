@@ -20,6 +20,8 @@ from fedmi import couplings, tables
 from fedmi.scopes import COUPLINGS
 from tests import tiny
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 ROOT = Path(__file__).parents[2]
 BIN = Path(sys.executable).parent
 NOTEBOOKS = sorted((ROOT / "notebooks").glob("*.ipynb"))
@@ -107,7 +109,6 @@ def snakemake(folder, *arguments):
         ],
         env=os.environ
         | dict(
-            JAX_DISABLE_MOST_OPTIMIZATIONS="1",  # as the fixture `quickly_compiled` does
             PYTHONPATH=str(ROOT),
             PATH=f"{BIN}{os.pathsep}{os.environ['PATH']}",
         ),
