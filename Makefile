@@ -90,6 +90,7 @@ scaling: $(READY) ## map how the cost of every stage grows (ten minutes, on an i
 
 lint: $(READY) ## check the code's style
 	ruff check . && ruff format --check .
+	snakefmt --check workflow && snakemake --lint --snakefile workflow/Snakefile
 
 clean: ## remove the environment and the caches; results stay
 	rm -rf .venv .cache .snakemake

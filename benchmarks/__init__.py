@@ -9,7 +9,8 @@
     sampling.py, features.py, estimation.py     fedmi's items, plain JAX's and the bare limits
     peers_torch.py, peers_scipy.py              other libraries' items
 
-`python -m benchmarks.scale_up` does so for sampling larger networks and more clients.
+`python -m benchmarks.scale_up` does so for sampling larger networks and more clients, and
+`python -m benchmarks.processes` for a second process on a second core.
 
 `python -m benchmarks.scaling` maps how the cost of every stage grows, and how far one gets by that.
 

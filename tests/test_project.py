@@ -257,3 +257,13 @@ def test_the_readme_draws_the_workflow_s_rules():
     assert {tuple(line.split(" --> ")) for line in drawn.replace("    ", "").splitlines()} == {
         (names[a], names[b]) for a, b in edges
     }
+
+
+def test_the_workflow_is_linted_formatted_and_short():
+    workflow, programs = ROOT / "workflow", Path(sys.executable).parent
+    for command in (["snakefmt", "--check", workflow], ["snakemake", "--lint"]):
+        done = subprocess.run(
+            [programs / command[0], *command[1:]], cwd=ROOT, capture_output=True, text=True
+        )
+        assert done.returncode == 0, done.stdout + done.stderr
+    assert len((workflow / "Snakefile").read_text().splitlines()) < 200

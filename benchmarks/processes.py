@@ -1,0 +1,80 @@
+"""`python -m benchmarks.processes`: what a second process on a second core is worth.
+
+`fedmi.sample` of the task `signal` by one process on one core, and by two processes
+(`jax.distributed`) on a core each, in turns; every process is pinned to its core and finds its
+program in JAX's cache. What is timed is the filling of the store, that program's loading included,
+as the store's own history tells it. Writes figures/processes.csv.
+"""
+
+import argparse
+import os
+import socket
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+import pandas as pd
+
+from benchmarks.__main__ import FIGURES
+from fedmi import store, tables
+
+COLUMNS = ["processes", "seeds", "seconds", "trainings_per_second", "times_one"]
+CLIENTS = 3
+CHILD = """
+import os, sys
+place, address, count, index, seeds = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])
+os.sched_setaffinity(0, {sorted(os.sched_getaffinity(0))[index]})
+import jax
+if count > 1:
+    jax.distributed.initialize(address, count, index)
+import fedmi
+fedmi.sample("signal", seeds=seeds, store=place)
+"""
+
+
+def sampled_in(processes: int, seeds: int) -> float:
+    """Seconds in which so many processes fill a store; the slowest one's."""
+    with tempfile.TemporaryDirectory() as folder, socket.socket() as free:
+        free.bind(("localhost", 0))
+        address = f"localhost:{free.getsockname()[1]}"
+        free.close()
+        place = Path(folder) / "samples.zarr"
+        given = [str(place), address, str(processes)]
+        children = [
+            subprocess.Popen(
+                [sys.executable, "-c", CHILD, *given, str(index), str(seeds)],
+                env=os.environ | dict(JAX_NUM_CPU_DEVICES="1", OPENBLAS_NUM_THREADS="1"),
+                stdout=subprocess.DEVNULL,
+            )
+            for index in range(processes)
+        ]
+        if any([child.wait() for child in children]):
+            raise RuntimeError(f"sampling by {processes} processes failed")
+        return max(run["seconds"] for run in store.open_existing(place).history)
+
+
+def table(seeds: int, repeats: int) -> pd.DataFrame:
+    """The least seconds of each number of processes, and the ratio of the two."""
+    sampled_in(1, 2)  # compiles
+    times = {count: [] for count in (1, 2)}
+    for _ in range(repeats):
+        for count, seconds in times.items():
+            seconds.append(sampled_in(count, seeds))
+    rows = [
+        (count, seeds, min(seconds), CLIENTS * seeds / min(seconds), min(times[1]) / min(seconds))
+        for count, seconds in times.items()
+    ]
+    return pd.DataFrame(rows, columns=COLUMNS).round(3)
+
+
+if __name__ == "__main__":
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--seeds", type=int, default=8192)
+    parser.add_argument("--repeats", type=int, default=2)
+    given = parser.parse_args()
+    with tempfile.TemporaryDirectory() as cache:
+        os.environ["JAX_COMPILATION_CACHE_DIR"] = cache
+        made = table(given.seeds, given.repeats)
+    print(made.to_string(index=False))
+    tables.write_whole(FIGURES / "processes.csv", lambda draft: made.to_csv(draft, index=False))
