@@ -8,6 +8,8 @@ from fedmi.models import lenet_logits
 from fedmi.models.lenet import LeNet
 from fedmi.models.lenet_logits import logits
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 NETWORKS, IMAGES = 3, 6
 
 

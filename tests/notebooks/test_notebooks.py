@@ -11,7 +11,6 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pandas as pd
-import papermill
 import pytest
 import yaml
 
@@ -19,6 +18,7 @@ import fedmi
 from fedmi import couplings, tables
 from fedmi.scopes import COUPLINGS
 from tests import tiny
+from tests.notebooks import engine
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
@@ -119,7 +119,10 @@ def snakemake(folder, *arguments):
 
 @pytest.fixture(scope="module")
 def run(tmp_path_factory):
-    """A folder laid out as the project, in which the workflow has run: one good study, one bad."""
+    """A folder laid out as the project, in which the workflow and all notebooks have run.
+
+    One of its studies is good, and one is bad.
+    """
     folder = tmp_path_factory.mktemp("project")
     (folder / "notebooks").symlink_to(ROOT / "notebooks")
     for name, entries in {
@@ -134,8 +137,15 @@ def run(tmp_path_factory):
         path = folder / "params" / "tiny" / f"{name}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(yaml.safe_dump(entries))
-    targets = ("study", "couplings", "sweep", "estimators", "aggregation", "rounds", "scale_up")
-    return folder, snakemake(folder, *targets, "proposition", "compression")
+    done = snakemake(folder, "study", "couplings", "rounds")
+    engine.run("05_calibrate_estimators", folder, "estimators/laws")
+    engine.run("06_compare_aggregators", folder, "aggregation/ways")
+    engine.run("07_test_proposition", folder, "good")
+    engine.run("08_scale_up", folder, "scale_up/larger")
+    engine.run("10_sweep_rates", folder, "sweep/grid", coupling="shared-source")
+    engine.run("11_map_sweep", folder, "sweep/grid")
+    engine.run("12_compress_uploads", folder, "good")
+    return folder, done
 
 
 def test_the_estimates_of_mutual_information_are_right(run):
@@ -318,16 +328,7 @@ def test_couplings_are_compared(tmp_path):
         ):
             named = [row | dict(coupling=coupling) for row in rows]
             tables.write(named, columns, place / f"{name}.csv")
-    papermill.execute_notebook(
-        ROOT / "notebooks" / "09_compare_couplings.ipynb",
-        tmp_path / "out.ipynb",
-        parameters=dict(
-            params=str(tmp_path / "params" / "tiny" / "good.yaml"),
-            results=str(tmp_path / "results"),
-        ),
-        kernel_name="python3",
-        progress_bar=False,
-    )
+    engine.run("09_compare_couplings", tmp_path, "good")
     trends = pd.read_csv(
         folder / "figures" / "couplings-good-trends.csv", keep_default_na=False
     ).set_index("coupling")

@@ -7,6 +7,8 @@ from hypothesis import strategies as st
 
 from fedmi.tasks.augmented_digits import select, select_labels
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 _select = jax.jit(select, static_argnums=(1, 2))
 
 

@@ -16,6 +16,8 @@ from fedmi.tasks import augmented_digits
 from fedmi.tasks.augmented_digits import select
 from fedmi.tasks.digits import digits
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 module = importlib.import_module("fedmi.tasks.digits")  # its name in fedmi.tasks is the function
 _select = jax.jit(select, static_argnums=(1, 2))
 STREAMS = ("init", "selection", "augmentation", "order")

@@ -13,6 +13,8 @@ from fedmi.models.lenet import LeNet, pretrain
 from fedmi.tasks import augmented_digits
 from tests.killing import bytes_of
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 SMALL = dict(examples=20, batch_size=10, held_out=20)
 
 
