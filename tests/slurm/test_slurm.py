@@ -15,6 +15,7 @@ import pytest
 import yaml
 import zarr
 
+from fedmi.store import open_existing
 from tests.killing import bytes_of
 from tests.slurm import cluster as slurm
 
@@ -169,6 +170,18 @@ def test_a_study_goes_on_after_its_node_was_killed(cluster, local, tmp_path):
     found = contents(tmp_path, scale)
     assert found.keys() == expected.keys()
     assert [path for path in found if found[path] != expected[path]] == []
+
+    # No tile was finished by two runs; one run alone, the killed one, left tiles to another.
+    killed = 0
+    for store in (tmp_path / "results" / scale).glob("*/samples.zarr"):
+        samples = open_existing(store)
+        tiles = np.count_nonzero(zarr.open_group(store, mode="r")["completed"][:])
+        lost = [run for run in samples.history if run["end"] is None]
+        finished = sum(run["tiles"] for run in samples.history) - sum(run["tiles"] for run in lost)
+        assert finished == tiles or (lost and finished < tiles)
+        assert tiles - finished <= sum(run["tiles"] for run in lost)
+        killed += len(lost)
+    assert killed == 1
 
     # What has to stand before JAX is imported stood, and was the job's own.
     assert job["XLA_PYTHON_CLIENT_PREALLOCATE"] == "false"
