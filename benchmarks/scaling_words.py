@@ -20,6 +20,7 @@ TIMES = {"10 minutes": 600.0, "1 hour": 3600.0, "1 day": 86400.0}
 MODELS = (850, 10_000, 61_706, 1_000_000)
 DISK = 1e12
 
+TOLERANCE = 0.3  # of a prediction
 H100_FLOPS, H100_BANDWIDTH = 67e12, 3.35e12
 """float32 operations and bytes a second: NVIDIA's data sheet of the H100 SXM, peaks, no TF32."""
 
@@ -201,6 +202,8 @@ def page(table: pd.DataFrame) -> str:
             "",
             *_checked(check(table, laws)),
             "",
+            _beyond(check(table, laws)),
+            "",
             "## How far one gets",
             "",
             f"A study like the paper's: Q = {CLIENTS}, K = {CHECKPOINTS}, both estimators with "
@@ -275,6 +278,14 @@ def _exponents(table: pd.DataFrame, laws: Mapping[str, PowerLaw]) -> list[str]:
             f"| {name} | {' | '.join(cells)} | {rest or 'none'} | {100 * law.spread:.0f} % |"
         )
     return lines
+
+
+def _beyond(checked: pd.DataFrame) -> str:
+    """Which predictions are off by more than `TOLERANCE`, in words."""
+    off = checked.stage[(checked.ratio - 1).abs() > TOLERANCE].tolist()
+    if not off:
+        return f"All are within {TOLERANCE:.0%}."
+    return f"Off by more than {TOLERANCE:.0%}, and not to be relied on: {', '.join(off)}."
 
 
 def _checked(out: pd.DataFrame) -> list[str]:

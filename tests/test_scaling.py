@@ -210,18 +210,20 @@ def test_more_cores_than_there_are_are_refused():
         pass
 
 
-published = pytest.mark.skipif(not PUBLISHED.exists(), reason="`make scaling` has not been run")
-
-
-@published
 def test_published_predictions_hold_within_30_percent():
     table = tables.read_csv(PUBLISHED)
-    found = scaling_words.check(table, scaling_words.laws_of(table))
-    assert set(found.stage) == set(STAGES)
-    assert ((found.ratio >= 0.7) & (found.ratio <= 1.3)).all(), found[["stage", "ratio"]]
+    found = scaling_words.check(table, scaling_words.laws_of(table)).set_index("stage").ratio
+    assert set(found.index) == set(STAGES)
+    # The first measurement of judging found 1.31; it was not repeated until it fitted.
+    of_a_study = found.drop("judging aggregators")
+    assert ((of_a_study >= 0.7) & (of_a_study <= 1.3)).all(), found
 
 
-@published
+def test_a_prediction_that_does_not_hold_is_named():
+    page = PUBLISHED.with_suffix(".md").read_text()
+    assert "Off by more than 30%, and not to be relied on: judging aggregators." in page
+
+
 def test_the_published_page_is_that_of_the_table():
     page = scaling_words.page(tables.read_csv(PUBLISHED))
     assert PUBLISHED.with_suffix(".md").read_text() == page
