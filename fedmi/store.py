@@ -54,13 +54,9 @@ class SampleStore:
     @property
     def history(self) -> list[dict[str, Any]]:
         """One entry for each run that added seeds: what ran, on what, from when to when."""
-        entries = [dict(run.attrs) for _, run in self._runs.groups()]
+        runs = self._group.get(RUNS)  # which stores of before have not, and reading makes none
+        entries = [] if runs is None else [dict(run.attrs) for _, run in runs.groups()]
         return sorted([*self._record["history"], *entries], key=lambda entry: entry["start"])
-
-    @property
-    def _runs(self) -> zarr.Group:
-        """A group a run, each of which one writer writes."""
-        return self._group.require_group(RUNS)
 
     @property
     def _place(self) -> str:
@@ -130,7 +126,9 @@ class SampleStore:
     def record(self, entry: Mapping[str, Any]) -> None:
         """Adds an entry to the history, in place of what was recorded of the same run."""
         with self._explained("record the run"):
-            self._runs.create_group(entry["run"], overwrite=True, attributes=dict(entry))
+            runs = self._group.require_group(RUNS)
+            # A group a run, each of which one writer writes.
+            runs.create_group(entry["run"], overwrite=True, attributes=dict(entry))
 
     def seeds(self) -> int:
         """How many seeds are stored from the first on without a gap."""
