@@ -174,7 +174,8 @@ def page(table: pd.DataFrame) -> str:
         Machine("32 nodes of 32 such cores (extrapolated, not measured)", nodes=32, cores=32),
     )
     first = table.iloc[0]
-    commit = f", commit {first.commit[:10]}" if isinstance(first.commit, str) else ""
+    commits = [commit[:10] for commit in table.commit.dropna().unique()]
+    commit = f", commit {' and '.join(commits)}" if commits else ""
     return "\n".join(
         [
             "# The map of cost",

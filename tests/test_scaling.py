@@ -87,6 +87,16 @@ def test_the_design_tells_the_factors_apart_and_leaves_out_something_larger(stag
     assert all(size["n"] % (stages.TILE * size["devices"]) == 0 for size in sizes)
 
 
+def test_a_stage_measured_anew_takes_the_place_of_its_old_rows(known_table):
+    old = known_table.assign(repeats=3)
+    new = known_table[known_table.stage == "reading"].iloc[:4].assign(repeats=9)
+    found = scaling.with_others(new, old)
+    assert list(found.stage.unique()) == list(scaling.DESIGNS)
+    pd.testing.assert_frame_equal(found[found.stage == "reading"], new)
+    others = found[found.stage != "reading"]
+    pd.testing.assert_frame_equal(others, old[old.stage != "reading"])
+
+
 def test_every_stage_is_measured():
     assert set(scaling.DESIGNS) == set(stages.STAGES)
     assert set(STAGES) < set(stages.STAGES)
