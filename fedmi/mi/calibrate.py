@@ -15,7 +15,7 @@ import jax
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
-from scipy import stats
+from scipy.special import stdtrit
 
 from fedmi.mi import laws
 from fedmi.mi.gaussian import Whitened, squared_correlations, whiten
@@ -210,7 +210,7 @@ class Calibration:
         draws = self.table.draw.nunique()
         # For one more reading beside `draws` of unknown mean, and a spread from two families at two
         # truths at least.
-        quantile = stats.t.ppf(0.975, 4 * (draws - 1)) * np.sqrt(1 + 1 / draws)
+        quantile = stdtrit(4 * (draws - 1), 0.975) * np.sqrt(1 + 1 / draws)
         sd = np.interp(truths, spread.index, spread)
         error = np.hypot(quantile * sd, 1.96 * self.own[estimator].perm_sd)
         above = self.own[estimator].net_bits - mean

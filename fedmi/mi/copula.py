@@ -9,8 +9,8 @@ from collections.abc import Sequence
 from dataclasses import replace
 
 import numpy as np
+import scipy  # its module `stats` takes long to import, and is when it is first used
 from scipy.special import ndtri
-from scipy.stats import rankdata
 
 from fedmi.mi.gaussian import pairs as gaussian_pairs
 from fedmi.mi.null import Repairing
@@ -39,7 +39,7 @@ def normal_scores(samples: np.ndarray, name: str, ties: str = "refuse") -> np.nd
     """
     if ties not in TIES:
         raise ValueError(f"ties is {ties!r}; it must be one of {', '.join(TIES)}")
-    ranks = rankdata(samples, axis=0)
+    ranks = scipy.stats.rankdata(samples, axis=0)
     if ties == "refuse":
         ordered = np.sort(samples, axis=0)
         tied = (ordered[1:] == ordered[:-1]).mean(axis=0) > FEW

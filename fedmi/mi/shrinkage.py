@@ -17,13 +17,12 @@ from math import log
 import jax
 import numpy as np
 from scipy import linalg
-from sklearn.covariance import ledoit_wolf, oas
 
 from fedmi.mi.null import Repairing
 from fedmi.mi.result import Estimate, PairEstimate, client_pairs
 from fedmi.mi.samples import standardised
 
-METHODS = {"ledoit-wolf": ledoit_wolf, "oas": oas}
+METHODS = ("ledoit-wolf", "oas")
 
 
 def pairs(
@@ -84,7 +83,10 @@ def pairs(
 
 def plug_in_bits(x: np.ndarray, y: np.ndarray, shrinkage: str) -> float:
     """Eqs 2-5 of the shrunken covariance of (x, y), in bits."""
-    covariance, _ = METHODS[shrinkage](np.hstack([x, y]))
+    from sklearn.covariance import ledoit_wolf, oas  # as slow to import as it is seldom needed
+
+    shrunken = {"ledoit-wolf": ledoit_wolf, "oas": oas}[shrinkage]
+    covariance, _ = shrunken(np.hstack([x, y]))
     p = x.shape[1]
     factors = [linalg.cholesky(c, lower=True) for c in (covariance[:p, :p], covariance[p:, p:])]
     half = linalg.solve_triangular(factors[0], covariance[:p, p:], lower=True)

@@ -14,9 +14,8 @@ from functools import cached_property
 import jax
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy import stats
 from scipy.optimize import brentq
-from scipy.special import polygamma, psi
+from scipy.special import polygamma, psi, stdtrit
 
 from fedmi.mi.gaussian import whiten
 from fedmi.mi.pairwise import check_estimator, one_estimate
@@ -74,7 +73,7 @@ class Subsamples:
         uncertainty = self._variance_law[2]
         half_f = np.exp(brentq(lambda z: polygamma(1, np.exp(z)) - uncertainty, -5, 20))
         shift = np.exp((psi(half_f) - np.log(half_f)) / 2)
-        half = float(stats.t.ppf(0.975, 2 * half_f) * self.sd * shift)
+        half = float(stdtrit(2 * half_f, 0.975) * self.sd * shift)
         return self.bits - half, self.bits + half
 
     @cached_property

@@ -9,8 +9,7 @@ are already allowed for.
 """
 
 import numpy as np
-from scipy.special import polygamma, psi
-from scipy.stats import gamma
+from scipy.special import gammaincc, polygamma, psi
 
 
 def _arguments(n: int, p: int, q: int) -> tuple[np.ndarray, np.ndarray]:
@@ -46,4 +45,4 @@ def p_value(nats: float, n: int, p: int, q: int) -> float:
     scale = third / (2 * variance)
     shape = variance / scale**2
     shift = null_mean(n, p, q) - shape * scale
-    return float(gamma.sf(nats, shape, loc=shift, scale=scale))
+    return float(gammaincc(shape, max(nats - shift, 0.0) / scale))

@@ -14,6 +14,8 @@ from jax import lax
 from fedmi.models.recurrent import RecurrentRegressor, dropout_masks
 from fedmi.models.recurrent_stack import recurrent_stack
 
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
 SMALL = RecurrentRegressor(layers=3, units=2)
 
 

@@ -137,7 +137,7 @@ def run(tmp_path_factory):
         path = folder / "params" / "tiny" / f"{name}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(yaml.safe_dump(entries))
-    done = snakemake(folder, "study", "couplings", "rounds")
+    done = snakemake(folder, "study", "couplings")
     engine.run("05_calibrate_estimators", folder, "estimators/laws")
     engine.run("06_compare_aggregators", folder, "aggregation/ways")
     engine.run("07_test_proposition", folder, "good")
@@ -145,6 +145,7 @@ def run(tmp_path_factory):
     engine.run("10_sweep_rates", folder, "sweep/grid", coupling="shared-source")
     engine.run("11_map_sweep", folder, "sweep/grid")
     engine.run("12_compress_uploads", folder, "good")
+    engine.run("13_follow_rounds", folder, "rounds/later")
     return folder, done
 
 

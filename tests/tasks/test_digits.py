@@ -254,11 +254,12 @@ def test_a_skewed_task_has_a_stream_for_it_and_others_stay_as_they_were():
     assert "label_concentration" not in plain.options
     assert skewed.streams == dict(plain.streams) | {"skew": "skew"}
     assert scopes.resolve("shared-source", skewed.streams)["skew"] == "client"
+    draw = jax.jit(lambda keys, assets: (skewed.data(keys, assets), skewed.held_out(keys, assets)))
     labels = []
     for seed, client in ((0, 0), (1, 0), (0, 1)):
         coupling = scopes.resolve("shared-source", skewed.streams)
         keys = scopes.client_keys(jax.random.key(0), coupling, seed=seed, client=client)
-        for data in (skewed.data(keys, skewed.assets()), skewed.held_out(keys, skewed.assets())):
+        for data in draw(keys, skewed.assets()):
             labels.append(np.bincount(data["labels"], minlength=10) / 200)
     shares = np.array(labels)
     # A client has the same shares in all seeds and in what is held out; another has others.
