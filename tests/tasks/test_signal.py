@@ -8,6 +8,8 @@ from fedmi import params, scopes
 from fedmi.models.recurrent_stack import recurrent_stack
 from fedmi.tasks.signal import draw_examples, draw_source
 
+_draw_examples = jax.jit(draw_examples, static_argnums=3)
+
 
 @pytest.fixture(scope="module")
 def task():
@@ -36,7 +38,7 @@ def test_data_have_the_papers_shape_and_standardised_targets(task, keys):
     def data(key):
         return task.data(keys | dict(source=key, variation=key), ())
 
-    x, y = jax.vmap(data)(jax.random.split(jax.random.key(1), 400))
+    x, y = jax.jit(jax.vmap(data))(jax.random.split(jax.random.key(1), 400))
     assert x.shape == (400, 100, 64, 1)
     assert y.shape == (400, 100, 2)
     np.testing.assert_allclose(y.mean((0, 1)), 0, atol=0.02)
@@ -47,11 +49,15 @@ def test_data_have_the_papers_shape_and_standardised_targets(task, keys):
     np.testing.assert_allclose((x**2).mean(), scale_square + 0.05**2, rtol=0.05)
 
 
-def test_examples_are_shifted_and_scaled_copies_of_the_source():
-    source = draw_source(jax.random.key(0), 5, 1.0, 4.0)
+@pytest.fixture(scope="module")
+def source():
+    return jax.jit(draw_source, static_argnums=(1, 2, 3))(jax.random.key(0), 5, 1.0, 4.0)
+
+
+def test_examples_are_shifted_and_scaled_copies_of_the_source(source):
     amplitude, angular, phase = (np.asarray(part) for part in source)
     times = jnp.arange(64) / 64
-    x, y = draw_examples(jax.random.key(1), source, times, 7, noise=0.0)
+    x, y = _draw_examples(jax.random.key(1), source, times, 7, noise=0.0)
     shift = np.asarray(y[:, 0]) * 0.5 / 12**0.5
     scale = np.asarray(y[:, 1]) / 12**0.5 + 1
     for example in range(7):
@@ -60,29 +66,29 @@ def test_examples_are_shifted_and_scaled_copies_of_the_source():
         np.testing.assert_allclose(x[example, :, 0], expected, atol=1e-4)
 
 
-def test_noise_has_its_standard_deviation():
-    source = draw_source(jax.random.key(0), 5, 1.0, 4.0)
+def test_noise_has_its_standard_deviation(source):
     times = jnp.arange(64) / 64
-    clean, _ = draw_examples(jax.random.key(1), source, times, 100, noise=0.0)
-    noisy, _ = draw_examples(jax.random.key(1), source, times, 100, noise=0.05)
+    clean, _ = _draw_examples(jax.random.key(1), source, times, 100, noise=0.0)
+    noisy, _ = _draw_examples(jax.random.key(1), source, times, 100, noise=0.05)
     np.testing.assert_allclose(np.std(noisy - clean), 0.05, rtol=0.05)
 
 
 def test_held_out_examples_are_of_the_same_source_and_new(task, keys):
-    x, _ = task.data(keys, ())
-    fresh, _ = task.held_out(keys, ())
+    both = jax.jit(lambda keys: (task.data(keys, ()), task.held_out(keys, ())))
+    (x, _), (fresh, _) = both(keys)
     assert x.shape == fresh.shape
     assert not np.isclose(x, fresh).all(axis=(1, 2)).any()
 
 
 def test_dropout_is_for_training_alone(task, keys):
-    theta, data = task.init(keys), task.data(keys, ())
-    evaluated = [task.loss(theta, data, None)[0] for _ in range(2)]
-    trained = [task.loss(theta, data, jax.random.key(i))[0] for i in range(2)]
+    theta, data = jax.jit(lambda keys: (task.init(keys), task.data(keys, ())))(keys)
+    loss = jax.jit(task.loss)
+    evaluated = [loss(theta, data, None)[0] for _ in range(2)]
+    trained = [loss(theta, data, jax.random.key(i))[0] for i in range(2)]
     assert evaluated[0] == evaluated[1]
     assert trained[0] != trained[1]
     without = fedmi.tasks.get("signal", dropout=0.0)
-    assert without.loss(theta, data, jax.random.key(0))[0] == evaluated[0]
+    assert jax.jit(without.loss)(theta, data, jax.random.key(0))[0] == evaluated[0]
 
 
 def test_the_metric_improves_within_the_epoch():
@@ -120,16 +126,14 @@ def test_a_skewed_client_has_a_band_of_its_own():
     # Bands of width 0.75 in [1, 4]: a source of one client may be out of another's reach.
     coupling = scopes.resolve("shared-source", skewed.streams)
 
-    def powers(client):
-        def of_seed(seed):
-            keys = scopes.client_keys(jax.random.key(0), coupling, seed=seed, client=client)
-            x = skewed.data(keys, ())[0][:, :, 0]
-            return jnp.mean(jnp.abs(jnp.fft.rfft(x, axis=1)) ** 2, axis=0)
+    def power(seed, client):
+        keys = scopes.client_keys(jax.random.key(0), coupling, seed=seed, client=client)
+        x = skewed.data(keys, ())[0][:, :, 0]
+        return jnp.mean(jnp.abs(jnp.fft.rfft(x, axis=1)) ** 2, axis=0)
 
-        return np.asarray(jax.vmap(of_seed)(jnp.arange(50)).mean(axis=0))
-
-    mid = np.arange(33)
-    centres = [float((mid[:8] * powers(c)[:8]).sum() / powers(c)[:8].sum()) for c in range(3)]
+    powers = jax.jit(jax.vmap(jax.vmap(power, (0, None)), (None, 0)))(jnp.arange(50), jnp.arange(3))
+    low = np.asarray(powers).mean(axis=1)[:, :8]
+    centres = (np.arange(8) * low).sum(axis=1) / low.sum(axis=1)
     assert max(centres) - min(centres) > 0.2
     one = jax.eval_shape(
         lambda k: skewed.held_out(k, ()), dict.fromkeys(skewed.streams, jax.random.key(0))
@@ -142,18 +146,21 @@ def test_a_skewed_client_has_a_band_of_its_own():
 def test_no_skew_at_all_is_the_plain_task():
     plain, skewed = fedmi.tasks.get("signal"), fedmi.tasks.get("signal", source_skew=0.0)
     keys = {stream: jax.random.key(i) for i, stream in enumerate(skewed.streams)}
-    for a, b in zip(plain.data(keys, ()), skewed.data(keys, ()), strict=True):
+    both = jax.jit(lambda keys: (plain.data(keys, ()), skewed.data(keys, ())))
+    for a, b in zip(*both(keys), strict=True):
         np.testing.assert_allclose(a, b, atol=1e-5)
 
 
 def test_an_ensemble_averages_predictions():
     task = fedmi.tasks.get("signal", layers=2, length=8)
     keys = {stream: jax.random.key(i) for i, stream in enumerate(task.streams)}
-    clients = [task.init(keys | dict(init=jax.random.key(9 + q))) for q in range(3)]
+    init = jax.jit(task.init)
+    clients = [init(keys | dict(init=jax.random.key(9 + q))) for q in range(3)]
     stacked = jax.tree.map(lambda *a: jnp.stack(a), *clients)
-    x, y = task.data(keys, ())
+    x, y = jax.jit(task.data)(keys, ())
     weights = jnp.array([0.5, 0.3, 0.2])
-    mean = sum(w * recurrent_stack(p, x, None) for w, p in zip(weights, clients, strict=True))
-    loss, metric = task.ensemble(stacked, weights, (x, y))
+    predict = jax.jit(lambda p: recurrent_stack(p, x, None))
+    mean = sum(w * predict(p) for w, p in zip(weights, clients, strict=True))
+    loss, metric = jax.jit(task.ensemble)(stacked, weights, (x, y))
     np.testing.assert_allclose(loss, jnp.mean((mean - y) ** 2), rtol=1e-5)
     assert loss == metric
