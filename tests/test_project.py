@@ -229,6 +229,13 @@ def test_the_readmes_rates_are_those_of_the_published_benchmark():
     assert "figures/performance.md" in README
 
 
+def test_the_readme_says_of_two_processes_what_was_measured():
+    measured = tables.read_csv(ROOT / "figures" / "processes.csv").query("processes == 2")
+    whole, compiled = measured.sort_values("seeds", ascending=False).times_one
+    said = f"sampled `signal` {compiled:.2f} times as fast as one process with one, and {whole:.2f}"
+    assert said in README
+
+
 def test_the_readmes_numbers_are_those_of_the_published_run():
     summary = figures.summary(ROOT / "figures")
     assert (ROOT / "figures" / "summary.md").read_text() == summary
