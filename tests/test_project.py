@@ -24,6 +24,7 @@ from fedmi import (
     evidence,
     figures,
     rounds,
+    scale_up,
     sweep,
     tables,
 )
@@ -222,6 +223,17 @@ def test_the_readme_says_of_averaging_what_the_published_table_says(task):
     table = tables.read_csv(ROOT / "figures" / f"aggregation-{task}.csv")
     for sentence in comparison.sentences(table):
         assert sentence in README
+
+
+def test_the_published_scale_up_says_what_its_tables_say():
+    parts = ("mi", "distances", "averaging")
+    measured = [tables.read_csv(ROOT / "figures" / f"scale-up-digits-{part}.csv") for part in parts]
+    text = (ROOT / "figures" / "scale-up-digits.md").read_text()
+    assert text == scale_up.words(*measured)
+    section = README.split("## Larger networks, more clients")[1].split("## ")[0]
+    quoted = re.findall(r"^  (- `.*)$", section, re.MULTILINE)
+    assert len(quoted) == 3
+    assert all(sentence in text for sentence in quoted)
 
 
 def test_the_readmes_rates_are_those_of_the_published_benchmark():
