@@ -120,12 +120,20 @@ DESIGNS = {
         left_out=dict(n=20480, t=1000, q=4),
     ),
     "judging aggregators": Design(
-        # A call is traced anew, which takes seconds: fewer seeds would measure little else.
-        middle=dict(n=4096, t=400, q=3, k=2, m=0),
-        alone=dict(n=[2048, 8192], t=[110, 850], q=[2, 5], k=[1, 4]),
-        corners=[dict(n=8192, t=110), dict(n=2048, t=850)],
+        # A call is traced anew, which takes seconds: fewer seeds would measure little else. Models
+        # grow with clients and are judged at every checkpoint on all clients' data, beside what
+        # is the same at every checkpoint: only corners tell how these go together.
+        middle=dict(n=2048, t=400, q=3, k=2, m=0),
+        alone=dict(n=[1024, 4096], t=[110, 850], q=[2, 5], k=[1, 4]),
+        corners=[
+            dict(n=4096, t=110),
+            dict(t=850, q=5),
+            dict(t=850, k=4),
+            dict(q=5, k=4),
+            dict(t=110, q=5, k=4),
+        ],
         one_device=[{}, dict(n=1024)],
-        left_out=dict(n=8192, t=1000, q=4, k=3),
+        left_out=dict(n=4096, t=1000, q=4, k=3),
     ),
     "float32 product": Design(middle=dict(n=4096, t=4096, q=1, k=1, m=0), one_device=()),
     "copying": Design(middle=dict(n=65536, t=1024, q=1, k=1, m=0), one_device=()),

@@ -2,6 +2,7 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from math import inf
 from numbers import Integral, Real
 from typing import Any
@@ -129,7 +130,7 @@ class Task:
         """The name of the first stream that plays a part, None where there is none."""
         return next((name for name, part in self.streams.items() if part == role), None)
 
-    @property
+    @cached_property
     def parameter_count(self) -> int:
         """Number of trained parameters t, from the pytree's shapes alone."""
         keys = {stream: jax.random.key(0) for stream in self.streams}
