@@ -71,11 +71,7 @@ STAGES = {
     "distances": Model(dict(n="1", t="1", pairs="1", devices="0")),
     "judging aggregators": Model(
         dict(n="1", t="1", q="1 to 2", k="1", devices="-1"),
-        CALL
-        | {
-            "steps (whatever t)": dict(n=1, q=1, k=1, devices=-1),
-            "training (whatever K)": dict(n=1, t=1, q=1, devices=-1),
-        },
+        CALL | {"steps (whatever t)": dict(n=1, q=1, k=1, devices=-1)},
     ),
 }
 

@@ -40,7 +40,7 @@ KNOWN = {
     "KSG MI": PowerLaw(2e-11, dict(n=2, t=1, q=1, devices=-1), terms=terms("KSG MI", 8e-9, 6e-10)),
     "distances": PowerLaw(6e-8, dict(n=1, t=1, pairs=1, devices=0)),
     "judging aggregators": PowerLaw(
-        1e-6, dict(n=1, t=1, q=1.3, k=1, devices=-1), terms=terms("judging aggregators", 0.5, 0, 0)
+        1e-6, dict(n=1, t=1, q=1.3, k=1, devices=-1), terms=terms("judging aggregators", 0.5, 0)
     ),
 }
 FLOPS, BANDWIDTH = 2e11, 2e10
