@@ -22,8 +22,10 @@ os.environ["JAX_PERSISTENT_CACHE_MIN_ENTRY_SIZE_BYTES"] = "0"
 os.environ.setdefault("MPLBACKEND", "Agg")
 
 # Tests compile more than they compute: LLVM's last passes take a quarter of the time that compiling
-# the recurrent network takes, and it is then no faster at so few seeds.
-os.environ["XLA_FLAGS"] = f"--xla_backend_optimization_level=1 {os.environ.get('XLA_FLAGS', '')}"
+# the recurrent network takes, and it is then no faster at so few seeds. Nor is a program compiled
+# faster in parts where every core has tests of its own.
+FLAGS = "--xla_backend_optimization_level=1 --xla_cpu_parallel_codegen_split_count=1"
+os.environ["XLA_FLAGS"] = f"{FLAGS} {os.environ.get('XLA_FLAGS', '')}"
 
 # The workers share the cores already, and every device compiles a program of its own.
 os.environ["JAX_NUM_CPU_DEVICES"] = "1"
