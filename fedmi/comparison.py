@@ -172,7 +172,7 @@ def objective(task: Task, state: State, w: Array) -> Array:
 
 def unraveller(task: Task) -> Callable[[Array], Params]:
     """(t,) -> the task's parameters, without computing any."""
-    keys = {stream: jax.random.key(0) for stream in task.streams}
+    keys = {stream: scopes.root_key(0) for stream in task.streams}
     shapes = jax.eval_shape(task.init, keys)
     return ravel_pytree(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes))[1]
 
@@ -344,7 +344,7 @@ class Comparison:
             return jax.vmap(lambda seed: of_state(trained(root, seed, assets)))(seeds)
 
         tiles = range(first // TILE, first // TILE + -(-seeds // TILE))
-        root, assets = jax.random.key(self.root_seed), self.task.assets()
+        root, assets = scopes.root_key(self.root_seed), self.task.assets()
         computed = compute_tiles(
             of_seeds,
             root,
@@ -594,7 +594,7 @@ def surface(plan: Comparison, seed: int) -> pd.DataFrame:
         raise ValueError(f"clients: {plan.clients} do not span a plane; it takes three")
     task = plan.task
     trained = state_of(task, plan.coupling, plan.clients, [plan.checkpoints[-1]])
-    state = jax.jit(trained)(jax.random.key(plan.root_seed), jnp.int32(seed), task.assets())
+    state = jax.jit(trained)(scopes.root_key(plan.root_seed), jnp.int32(seed), task.assets())
     thetas = state.thetas[0, :3]
     mean = jnp.mean(thetas, axis=0)
     axes = np.linalg.qr(np.asarray(thetas[1:] - thetas[0], np.float64).T)[0].T

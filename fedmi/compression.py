@@ -48,6 +48,7 @@ from fedmi.evaluation import SEEDS_AT_ONCE, blocks
 from fedmi.mi.null import repairing
 from fedmi.progress import track
 from fedmi.rate_distortion import Law, SideInformation
+from fedmi.scopes import root_key
 from fedmi.tasks.base import Assets, Keys, Task
 from fedmi.training import over_seeds_and_clients
 
@@ -114,7 +115,7 @@ def sources(samples: xr.Dataset, iteration: int) -> Sources:
         raise ValueError(
             f"samples: {n} seeds are too few to fit a law; take more, or evaluate fewer"
         )
-    key = jax.random.key(samples.attrs["root_seed"])
+    key = root_key(samples.attrs["root_seed"])
     pairing = repairing(n, REPAIRINGS, jax.random.fold_in(key, iteration))
     fits = [rate_distortion.fit(x, f"client {q}") for q, x in enumerate(clients)]
     laws = [fit.law for fit in fits]
@@ -191,7 +192,7 @@ def objective(task: Task, samples: xr.Dataset) -> Callable[[np.ndarray, np.ndarr
     if samples.attrs.get("rounds", 1) > 1 or "client_examples" in samples.attrs:
         raise ValueError("samples: of a later round, or of clients with unequal data; give others")
     coupling, clients = samples.attrs["scopes"], samples.sizes["client"]
-    root, assets = jax.random.key(samples.attrs["root_seed"]), task.assets()
+    root, assets = root_key(samples.attrs["root_seed"]), task.assets()
 
     def one(keys: Keys, weights: Array, assets: Assets) -> Array:
         download, unravel = ravel_pytree(task.init(keys))

@@ -8,7 +8,6 @@ and all of them at the end, whether that overlap explains a rise.
 from collections.abc import Mapping
 from pathlib import Path
 
-import jax
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -16,7 +15,7 @@ import xarray as xr
 from fedmi import tables
 from fedmi.mi.calibrate import surrogates
 from fedmi.mi.null import repairing
-from fedmi.scopes import COUPLINGS
+from fedmi.scopes import COUPLINGS, root_key
 
 DEFAULT, ORDERED = "shared-source", "shared-source-order"
 OTHERS = tuple(name for name in COUPLINGS if name not in ("null", DEFAULT))
@@ -157,7 +156,7 @@ def predicted_bits(ordered: xr.Dataset, rows: list[dict]) -> dict[int, tuple[flo
         checkpoint -> bits and their standard error, f^2 times that of the reading.
     """
     steps = ordered.sizes["step"]
-    key = jax.random.key(0)
+    key = root_key(0)
     predicted = {}
     for row in rows:
         at = ordered.theta.sel(iteration=row["iteration"])

@@ -10,6 +10,7 @@ import xarray as xr
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
+from fedmi.scopes import root_key
 from fedmi.tasks.base import Assets, Keys, Task
 from fedmi.training import over_seeds_and_clients
 
@@ -38,7 +39,7 @@ def held_out_metric(task: Task, samples: xr.Dataset, *, seeds: int) -> xr.DataAr
     if samples.attrs["task"] != task.name:
         raise ValueError(f"task: {task.name!r}, but the samples are of {samples.attrs['task']!r}")
     coupling, clients = samples.attrs["scopes"], samples.sizes["client"]
-    root, assets = jax.random.key(samples.attrs["root_seed"]), task.assets()
+    root, assets = root_key(samples.attrs["root_seed"]), task.assets()
 
     def one(keys: Keys, thetas: Array, later: Array | None, assets: Assets) -> Array:
         download, unravel = ravel_pytree(task.init(keys))

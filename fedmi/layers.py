@@ -3,6 +3,7 @@
 import jax
 import numpy as np
 
+from fedmi.scopes import root_key
 from fedmi.tasks.base import Task
 
 WHOLE = "whole"
@@ -18,7 +19,7 @@ def layers(task: Task) -> dict[str, slice]:
     Args:
         task: the task; of its parameters only the shapes are made.
     """
-    keys = {stream: jax.random.key(0) for stream in task.streams}
+    keys = {stream: root_key(0) for stream in task.streams}
     leaves = jax.tree_util.tree_leaves_with_path(jax.eval_shape(task.init, keys))
     nested = any(len(path) > 1 for path, _ in leaves)
     sizes: dict[str, int] = {}

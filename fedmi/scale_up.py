@@ -93,7 +93,7 @@ def mi_rows(
         ValueError: if the samples are not what an estimator can take.
     """
     n = samples.sizes["seed"]
-    key = jax.random.key(samples.attrs["root_seed"])
+    key = scopes.root_key(samples.attrs["root_seed"])
     fitted_on, kept = halves(n, key)
     of_layers = parts(task)
     sides = [
@@ -257,7 +257,7 @@ def averaging_rows(task: Task, samples: xr.Dataset, *, seeds: int) -> list[dict]
     seen = task.examples * min(task.epochs, clients)
     together = replace(task, examples=seen, epochs=-(-task.steps * task.batch_size // seen))
     coupling = samples.attrs["scopes"]
-    root = jax.random.key(samples.attrs["root_seed"])
+    root = scopes.root_key(samples.attrs["root_seed"])
 
     def of_seed(seed: Array, thetas: Array, assets: Assets) -> Array:
         """(models, K, 3) of a seed's clients (Q, K, t)."""

@@ -22,6 +22,9 @@ from collections.abc import Mapping
 import jax
 from jax import Array
 
+GENERATOR = "threefry2x32"
+"""The random generator of all samples, whichever JAX would take by default."""
+
 SCOPES = ("fixed", "client", "shared", "independent")
 ROLES = ("init", "source", "variation", "order", "dropout", "skew")
 
@@ -127,6 +130,20 @@ def differs_between_seeds(scope: str) -> bool:
 def differs_between_clients(scope: str) -> bool:
     """Whether a stream of this scope is drawn anew for every client."""
     return scope in ("client", "independent")
+
+
+def root_key(seed: int) -> Array:
+    """The key of all randomness that follows from a seed, the same under any setting of JAX.
+
+    Of the generator there are two versions, which draw different numbers. JAX's own default,
+    `jax_threefry_partitionable`, is set for the process where the environment chose the other.
+
+    Args:
+        seed: from 0 to 2**32 - 1.
+    """
+    if not jax.config.jax_threefry_partitionable:
+        jax.config.update("jax_threefry_partitionable", True)
+    return jax.random.key(seed, impl=GENERATOR)
 
 
 def stream_key(

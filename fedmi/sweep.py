@@ -10,7 +10,6 @@ from functools import partial
 from math import nan
 from pathlib import Path
 
-import jax
 import pandas as pd
 import xarray as xr
 
@@ -79,7 +78,7 @@ def sample_grid(
         for samples in filled:
             samples.grow(seeds)
         side_by_side = block_size(TILE, clients, variants[0].parameter_count)
-        fill(filled, sampler, jax.random.key(root_seed), assets, side_by_side, seeds)
+        fill(filled, sampler, scopes.root_key(root_seed), assets, side_by_side, seeds)
     return {name: samples.dataset(seeds) for name, samples in zip(points, stores, strict=True)}
 
 

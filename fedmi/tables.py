@@ -14,6 +14,7 @@ from fedmi import distance, mi
 from fedmi.mi.family import family_p_values
 from fedmi.mi.reporting import COLUMNS as REPORT_COLUMNS
 from fedmi.mi.reporting import Report
+from fedmi.scopes import root_key
 from fedmi.tasks.base import Task
 
 MI_COLUMNS = [
@@ -55,7 +56,7 @@ def mi_rows(
     """
     # Seeds are re-paired alike at every checkpoint: what is read there can then be compared, and
     # taken together (`with_family_p`).
-    key = jax.random.key(samples.attrs["root_seed"])
+    key = root_key(samples.attrs["root_seed"])
     pairs = mi.pairwise(
         [
             samples.theta.sel(client=client, iteration=iteration).values
@@ -123,7 +124,7 @@ def distance_rows(samples: xr.Dataset, iteration: int) -> list[dict]:
     that have nothing in common but the law they are drawn from. `distance_se` is the standard error
     of the mean over seeds.
     """
-    key = jax.random.fold_in(jax.random.key(samples.attrs["root_seed"]), iteration)
+    key = jax.random.fold_in(root_key(samples.attrs["root_seed"]), iteration)
     theta = samples.theta.sel(iteration=iteration).values
     rows = []
     for metric in distance.METRICS:

@@ -22,12 +22,12 @@ NOISE = 2.0
 
 
 def init(keys):
-    return {"w": jnp.zeros((2, 4)), "b": jnp.zeros(4)}
+    return {"w": jnp.zeros((2, 4), jnp.float32), "b": jnp.zeros(4, jnp.float32)}
 
 
 def points(source, variation, examples):
-    source = jax.random.normal(source, (SIZE,))
-    return source + NOISE * jax.random.normal(variation, (examples, SIZE))
+    source = jax.random.normal(source, (SIZE,), jnp.float32)
+    return source + NOISE * jax.random.normal(variation, (examples, SIZE), jnp.float32)
 
 
 def squared_distance(params, batch, key):
@@ -67,7 +67,10 @@ def nested(**options) -> Task:
     return replace(
         flat,
         name="nested",
-        init=lambda keys: {"first": {"b": jnp.zeros(4)}, "second": {"w": jnp.zeros((2, 4))}},
+        init=lambda keys: {
+            "first": {"b": jnp.zeros(4, jnp.float32)},
+            "second": {"w": jnp.zeros((2, 4), jnp.float32)},
+        },
         loss=loss,
     )
 

@@ -99,7 +99,8 @@ class Drawing:
         return selected, self._maps(jax.random.fold_in(keys["augmentation"], 1), self.held_out)
 
     def _shares(self, keys: Keys) -> Array:
-        return jax.random.dirichlet(keys["skew"], jnp.full(CLASSES, self.label_concentration))
+        concentration = jnp.full(CLASSES, self.label_concentration, jnp.float32)
+        return jax.random.dirichlet(keys["skew"], concentration, dtype=jnp.float32)
 
     def _maps(self, key: Array, count: int) -> Array:
         return draw_maps(key, count, rotation=self.rotation, zoom=self.zoom, shift=self.shift)
@@ -226,7 +227,9 @@ def select_labels(
     grouped = order[jnp.argsort(labels[order], stable=True)].astype(jnp.int32)
     sizes = jnp.bincount(labels, length=len(shares))
     places = jnp.arange(count)
-    draws = jax.vmap(lambda i: jax.random.uniform(jax.random.fold_in(drawing, i)))(places)
+    draws = jax.vmap(lambda i: jax.random.uniform(jax.random.fold_in(drawing, i), (), jnp.float32))(
+        places
+    )
     # A share of zero is never drawn, and rounding of the sum never lets the draw fall beside.
     wanted = jnp.searchsorted(jnp.cumsum(shares) / jnp.sum(shares), draws, side="right")
     wanted = jnp.minimum(wanted, len(shares) - 1)

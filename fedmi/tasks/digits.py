@@ -55,7 +55,7 @@ def digits(
     head = nn.Dense(CLASSES)
 
     def init(keys: Keys) -> Params:
-        return head.init(keys["init"], jnp.zeros((1, FEATURES)))["params"]
+        return head.init(keys["init"], jnp.zeros((1, FEATURES), jnp.float32))["params"]
 
     return recognition(
         name="digits",

@@ -54,7 +54,7 @@ def lenet(
     def init(keys: Keys) -> Params:
         if pretrained:
             return jax.tree.map(jnp.asarray, fitted())
-        return LeNet().init(keys["init"], jnp.zeros((1, 28, 28)))["params"]
+        return LeNet().init(keys["init"], jnp.zeros((1, 28, 28), jnp.float32))["params"]
 
     return recognition(
         name="lenet",

@@ -76,16 +76,16 @@ def signal(
             f"{lowest_frequency}"
         )
     network = RecurrentRegressor(layers=layers, units=units, outputs=2)
-    times = jnp.arange(length) / length
+    times = jnp.arange(length, dtype=jnp.float32) / length
 
     def init(keys: Keys) -> Params:
-        return network.init(keys["init"], jnp.zeros((1, length, 1)), None)["params"]
+        return network.init(keys["init"], jnp.zeros((1, length, 1), jnp.float32), None)["params"]
 
     def examples_of(keys: Keys, variation: Array) -> Data:
         lowest, highest = lowest_frequency, highest_frequency
         if skewed:
             width = (1 - source_skew) * (highest - lowest)
-            lowest += jax.random.uniform(keys["skew"]) * source_skew * (highest - lowest)
+            lowest += uniform(keys["skew"], ()) * source_skew * (highest - lowest)
             highest = lowest + width
         wave = draw_source(keys["source"], sinusoids, lowest, highest)
         return draw_examples(variation, wave, times, examples, noise)
@@ -142,9 +142,9 @@ def draw_source(key: Array, sinusoids: int, lowest: float | Array, highest: floa
     amplitude_key, frequency_key, phase_key = jax.random.split(key, 3)
     mean_square = 13 / 12  # of a uniform on [1/2, 3/2]
     scale = (sinusoids * mean_square / 2) ** -0.5
-    amplitude = scale * jax.random.uniform(amplitude_key, (sinusoids,), minval=0.5, maxval=1.5)
-    frequency = jax.random.uniform(frequency_key, (sinusoids,), minval=lowest, maxval=highest)
-    phase = 2 * jnp.pi * jax.random.uniform(phase_key, (sinusoids,))
+    amplitude = scale * uniform(amplitude_key, (sinusoids,), 0.5, 1.5)
+    frequency = uniform(frequency_key, (sinusoids,), lowest, highest)
+    phase = 2 * jnp.pi * uniform(phase_key, (sinusoids,))
     return amplitude, 2 * jnp.pi * frequency, phase
 
 
@@ -159,16 +159,25 @@ def draw_examples(key: Array, source: Data, times: Array, examples: int, noise: 
         (examples, 2), both targets of mean 0 and variance 1.
     """
     shift_key, scale_key, noise_key = jax.random.split(key, 3)
-    shift = jax.random.uniform(shift_key, (examples,), minval=SHIFT_RANGE[0], maxval=SHIFT_RANGE[1])
-    scale = jax.random.uniform(scale_key, (examples,), minval=SCALE_RANGE[0], maxval=SCALE_RANGE[1])
+    shift = uniform(shift_key, (examples,), *SHIFT_RANGE)
+    scale = uniform(scale_key, (examples,), *SCALE_RANGE)
     amplitude, angular, phase = source
     at_time = times[:, None] * angular + phase  # (times, sinusoids)
     at_shift = shift[:, None] * angular  # (examples, sinusoids)
     clean = (amplitude * jnp.cos(at_shift)) @ jnp.sin(at_time).T
     clean = clean - (amplitude * jnp.sin(at_shift)) @ jnp.cos(at_time).T
-    signals = scale[:, None] * clean + noise * jax.random.normal(noise_key, clean.shape)
+    signals = scale[:, None] * clean + noise * jax.random.normal(
+        noise_key, clean.shape, jnp.float32
+    )
     targets = jnp.stack([standardise(shift, SHIFT_RANGE), standardise(scale, SCALE_RANGE)], axis=1)
     return signals[:, :, None], targets
+
+
+def uniform(
+    key: Array, shape: tuple[int, ...], low: float | Array = 0.0, high: float | Array = 1.0
+) -> Array:
+    """Uniform draws from [low, high), float32 whatever JAX takes by default."""
+    return jax.random.uniform(key, shape, jnp.float32, low, high)
 
 
 def standardise(value: Array, limits: Range) -> Array:

@@ -8,6 +8,7 @@ from fedmi.models import lenet
 from fedmi.models.lenet_features import features
 
 SHORT = lenet.Training(steps=20, held_out=1000)
+SHIPPED = lenet.SHIPPED
 
 
 @jax.jit
@@ -32,8 +33,9 @@ def mnist():
 
 @pytest.fixture
 def cache(tmp_path, monkeypatch):
-    """An empty cache, and a training that is quick and counts how often it was asked for."""
+    """An empty cache, nothing shipped, and a training that counts how often it was asked for."""
     monkeypatch.setenv("FEDMI_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setattr(lenet, "SHIPPED", tmp_path / "nothing.npz")
     calls = []
 
     def train(pixels, labels, training):
@@ -78,17 +80,40 @@ def test_fast_features_are_the_plain_networks(count):
     np.testing.assert_allclose(fast, slow, rtol=1e-4, atol=1e-5 * np.max(slow))
 
 
-def test_pretraining_learns_digits_and_is_cached(mnist):
-    trained = lenet.pretrain(*mnist)
-    assert trained.accuracy >= 0.96
-    # The accuracy again, from the cached weights and the split as documented.
-    split = jax.random.split(jax.random.key(lenet.Training().seed), 3)[0]
-    others = np.asarray(jax.random.permutation(split, 5000))[-lenet.Training().held_out :]
-    cached = lenet.pretrain(*mnist)
-    logits = plain(cached.params, mnist[0][others] / np.float32(255))
-    accuracy = np.mean(np.argmax(np.asarray(logits), axis=1) == mnist[1][others])
-    assert accuracy == cached.accuracy == trained.accuracy
-    assert_same(cached.params, trained.params)
+def held_out_digits(mnist):
+    """Images and labels that LeNet was not trained on: the split as documented."""
+    split = jax.random.split(jax.random.key(lenet.TRAINING.seed), 3)[0]
+    others = np.asarray(jax.random.permutation(split, 5000))[-lenet.TRAINING.held_out :]
+    return mnist[0][others] / np.float32(255), mnist[1][others]
+
+
+def test_the_shipped_weights_tell_digits(mnist, cache):
+    """They are found without training, and are as accurate as they say."""
+    shipped = lenet._read(SHIPPED, lenet._key(*mnist, lenet.TRAINING))
+    x, y = held_out_digits(mnist)
+    found = np.argmax(np.asarray(plain(shipped.params, x)), axis=1)
+    assert np.mean(found == y) >= 0.96
+    assert abs(np.mean(found == y) - shipped.accuracy) <= 2 / len(y)  # rounding turns one, at most
+
+
+def test_nothing_is_trained_for_the_default_images(mnist, monkeypatch):
+    monkeypatch.setattr(lenet, "train", None)
+    monkeypatch.setenv("FEDMI_CACHE", "/nowhere")
+    assert lenet.pretrain(*mnist).accuracy >= 0.96
+
+
+@pytest.mark.slow
+def test_weights_made_anew_are_as_accurate_as_those_shipped(mnist, tmp_path, monkeypatch):
+    """`python -m fedmi.models`: the two err on about as many of 1,000 digits (three sigma)."""
+    shipped = lenet.pretrain(*mnist)
+    monkeypatch.setattr(lenet, "SHIPPED", tmp_path / "anew.npz")
+    made = lenet.ship(*mnist)
+    assert_same(lenet.pretrain(*mnist).params, made.params)
+    x, y = held_out_digits(mnist)
+    accuracy = np.mean(np.argmax(np.asarray(plain(made.params, x)), axis=1) == y)
+    assert abs(accuracy - made.accuracy) <= 2 / len(y)
+    sigma = np.sqrt(2 * shipped.accuracy * (1 - shipped.accuracy) / len(y))
+    assert abs(accuracy - shipped.accuracy) < 3 * sigma
 
 
 def test_training_is_the_same_every_time(mnist):
