@@ -20,3 +20,14 @@ def check_whole(name: str, value: Any, least: int) -> None:
         raise ValueError(f"{name}: {value!r} is not a whole number")
     if value < least:
         raise ValueError(f"{name}: {value} is below {least}")
+
+
+def plain(value: Any) -> Any:
+    """NumPy's numbers and arrays as JSON has them, for `json.dumps(default=plain)`.
+
+    Raises:
+        TypeError: for anything else.
+    """
+    if isinstance(value, np.ndarray | np.generic):
+        return value.tolist()
+    raise TypeError(f"{value!r} is no JSON")

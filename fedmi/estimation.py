@@ -8,10 +8,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import xarray as xr
 
 from fedmi import tables
+from fedmi.checks import plain
 from fedmi.params import Study
 
 
@@ -51,7 +51,7 @@ def checkpoint_rows(study: Study, samples: xr.Dataset, folder: Path, iteration: 
                 **study.options_of(estimator),
             )
         ]
-        text = json.dumps(dict(of=of, rows=rows), default=_plain)
+        text = json.dumps(dict(of=of, rows=rows), default=plain)
         tables.write_whole(path, lambda draft: draft.write_text(text))
         kept = json.loads(text)
     return kept["rows"]
@@ -66,10 +66,3 @@ def _basis(study: Study, samples: xr.Dataset) -> dict[str, Any]:
         permutations=study.permutations,
         estimators={name: study.options_of(name) for name in study.estimators},
     )
-
-
-def _plain(value: Any) -> Any:
-    """NumPy's numbers and arrays as JSON has them; every float64 is written in full."""
-    if isinstance(value, np.ndarray | np.generic):
-        return value.tolist()
-    raise TypeError(f"{value!r} is no JSON")

@@ -19,7 +19,7 @@ import xarray as xr
 from jax import Array
 
 from fedmi import devices, federation, provenance, scopes, store, tasks
-from fedmi.checks import check_whole, is_whole
+from fedmi.checks import check_whole, is_whole, plain
 from fedmi.progress import track
 from fedmi.tasks.base import Assets, Keys, Task
 from fedmi.tiling import TILE, OfSeeds, block_size, compute_tiles, fitting_tile
@@ -218,7 +218,7 @@ def sample_block(
     coupling = scopes.resolve(coupling, task.streams)
     scopes.check_varies(coupling)
     federated = federation.describe(task, clients, rounds, aggregator, examples)
-    root = jax.random.key(root_seed)
+    root = scopes.root_key(root_seed)
     of_seeds = sampler(task, coupling, clients, checkpoints, **federated)
     with devices.first_process_first():
         assets = task.assets()
@@ -330,11 +330,11 @@ def describe(
         **federated,
     )
     try:
-        return json.loads(json.dumps(description))
-    except TypeError as error:
+        return json.loads(json.dumps(description, default=plain, allow_nan=False))
+    except (TypeError, ValueError) as error:
         raise ValueError(
             f"options: {dict(task.options)!r} of the task {task.name!r} cannot be written as "
-            f"JSON ({error}); use plain numbers, strings, lists and mappings"
+            f"JSON ({error}); use finite numbers, strings, lists and mappings"
         ) from None
 
 

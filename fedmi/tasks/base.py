@@ -2,15 +2,19 @@
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
+from functools import cached_property, partial
 from math import inf
 from numbers import Integral, Real
 from typing import Any
 
 import jax
+import jax.numpy as jnp
+import numpy as np
 import optax
-from jax import Array
+from jax import Array, lax
 from jax.flatten_util import ravel_pytree
+
+from fedmi.scopes import root_key
 
 Keys = Mapping[str, Array]  # stream -> key
 Params = Any  # a pytree of float arrays
@@ -30,6 +34,119 @@ def recorded(options: Mapping[str, Any], **later: Any) -> dict[str, Any]:
     return {
         name: value for name, value in options.items() if name not in later or value != later[name]
     }
+
+
+@dataclass(frozen=True)
+class Checked:
+    """A function of a task that refuses what it may not return, whoever calls it.
+
+    Attributes:
+        function: the task's own.
+        check: its result -> the same as JAX's arrays; raises ValueError.
+    """
+
+    function: Callable[..., Any]
+    check: Callable[[Any], Any]
+
+    def __call__(self, *args: Any) -> Any:
+        return self.check(self.function(*args))
+
+
+def as_array(value: Any, attribute: str) -> Array:
+    """A leaf of what a task's function returned, as an array of JAX's with a type of its own.
+
+    Raises:
+        ValueError: if it is none, naming the task's attribute.
+    """
+    try:
+        array = None if isinstance(value, np.ma.MaskedArray) else jnp.asarray(value)
+    except (TypeError, ValueError, OverflowError):
+        array = None
+    if array is None:
+        kind = getattr(value, "dtype", None)
+        shown = repr(value) if kind is None else f"a {type(value).__name__} of {kind}"
+        raise ValueError(f"{attribute}: returned {shown}, which is no array of numbers") from None
+    return lax.convert_element_type(array, array.dtype)  # a Python number's type would yield
+
+
+def as_params(made: Params) -> Params:
+    """What `init` returned: real floating-point arrays, at least one.
+
+    Raises:
+        ValueError: if it is anything else.
+    """
+
+    def leaf(value: Any) -> Array:
+        array = as_array(value, "init")
+        if not jnp.issubdtype(array.dtype, jnp.floating):
+            raise ValueError(
+                f"init: returned parameters of type {array.dtype}; SGD moves real floating-point "
+                "numbers, for instance jnp.float32"
+            )
+        return array
+
+    if not jax.tree.leaves(made):
+        raise ValueError(f"init: returned {made!r}, which holds no parameters; return float arrays")
+    return jax.tree.map(leaf, made)
+
+
+def as_data(made: Data, attribute: str) -> Data:
+    """What `data` or `held_out` returned: arrays whose first axes are equally long.
+
+    Raises:
+        ValueError: if it is anything else, naming the attribute.
+    """
+    data = jax.tree.map(lambda value: as_array(value, attribute), made)
+    lengths = {leaf.shape[:1] for leaf in jax.tree.leaves(data)}
+    if () in lengths:
+        raise ValueError(
+            f"{attribute}: returned single numbers, where the first axis of every array must count "
+            "the examples; lists of numbers must be made arrays (jnp.asarray)"
+        )
+    if len(lengths) != 1 or (0,) in lengths:
+        counts = sorted(length for (length,) in lengths)
+        raise ValueError(
+            f"{attribute}: returned arrays of {counts} examples; all must have equally many, and "
+            "one at least"
+        )
+    return data
+
+
+def as_scalars(made: Any, attribute: str) -> tuple[Array, Array]:
+    """What `loss` or `ensemble` returned: a loss and a metric, both real scalars.
+
+    Raises:
+        ValueError: if it is anything else, naming the attribute.
+    """
+    if not (isinstance(made, tuple | list) and len(made) == 2):
+        raise ValueError(
+            f"{attribute}: returned {made!r}; it must return two scalars, (loss, metric)"
+        )
+    loss, metric = (as_array(value, attribute) for value in made)
+    for name, value in (("loss", loss), ("metric", metric)):
+        if value.shape:
+            raise ValueError(
+                f"{attribute}: its {name} has the shape {value.shape}; it must be one number, for "
+                "instance a mean over the minibatch"
+            )
+    if not jnp.issubdtype(loss.dtype, jnp.floating) or jnp.iscomplexobj(metric):
+        raise ValueError(
+            f"{attribute}: its loss is of type {loss.dtype} and its metric of type {metric.dtype}; "
+            "both must be real, and the loss floating point"
+        )
+    real = jnp.issubdtype(metric.dtype, jnp.floating)
+    return loss, metric if real else metric.astype(loss.dtype)
+
+
+CHECKS: Mapping[str, Callable[[Any], Any]] = {
+    "init": as_params,
+    "data": partial(as_data, attribute="data"),
+    "held_out": partial(as_data, attribute="held_out"),
+    "loss": partial(as_scalars, attribute="loss"),
+    "ensemble": partial(as_scalars, attribute="ensemble"),
+    "assets": lambda made: jax.tree.map(lambda value: as_array(value, "assets"), made),
+}
+"""What is made of the outputs of a task's functions."""
 
 
 def no_assets() -> Assets:
@@ -72,7 +189,8 @@ class Task:
             options: give a task whose functions you change another name.
 
     Raises:
-        ValueError: for impossible numbers or streams, naming the attribute.
+        ValueError: for impossible numbers or streams, naming the attribute; when one of the
+            functions is called, if it returns what it may not.
     """
 
     name: str
@@ -98,11 +216,15 @@ class Task:
             value = getattr(self, name)
             if name == "clip_norm" and value is None:
                 continue
+            if np.ndim(value) == 0 and hasattr(value, "item"):  # NumPy's and JAX's scalars
+                value = value.item()
             if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value < inf:
                 raise ValueError(f"{name}: {value!r} is not a finite number above 0")
-        for name in ("examples", "batch_size", "epochs"):
-            if not isinstance(getattr(self, name), Integral):
-                raise ValueError(f"{name}: {getattr(self, name)!r} is not a whole number")
+            if name in ("examples", "batch_size", "epochs"):
+                if not isinstance(value, Integral):
+                    raise ValueError(f"{name}: {value!r} is not a whole number")
+                value = int(value)
+            object.__setattr__(self, name, value if isinstance(value, int) else float(value))
         if self.examples % self.batch_size:
             raise ValueError(
                 f"batch_size: {self.batch_size} does not divide the {self.examples} examples "
@@ -112,6 +234,14 @@ class Task:
             count = sum(r == role for r in self.streams.values())
             if count != 1:
                 raise ValueError(f"streams: {count} streams play the part {role!r}; one must")
+        for name, check in CHECKS.items():
+            function = getattr(self, name)
+            if function is None and name in ("held_out", "ensemble"):
+                continue
+            if not isinstance(function, Checked):
+                if not callable(function):
+                    raise ValueError(f"{name}: {function!r} is not a function")
+                object.__setattr__(self, name, Checked(function, check))
 
     @property
     def steps(self) -> int:
@@ -133,5 +263,5 @@ class Task:
     @cached_property
     def parameter_count(self) -> int:
         """Number of trained parameters t, from the pytree's shapes alone."""
-        keys = {stream: jax.random.key(0) for stream in self.streams}
+        keys = {stream: root_key(0) for stream in self.streams}
         return jax.eval_shape(lambda keys: ravel_pytree(self.init(keys))[0], keys).size
