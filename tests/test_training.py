@@ -49,7 +49,7 @@ def test_epochs_are_plain_sgd_each_in_an_order_of_its_own():
 def test_the_first_epoch_is_the_single_one():
     once = jax.jit(partial(training.train, tiny.task, assets=()))(KEYS)
     for found, expected in zip(train(KEYS), once, strict=True):
-        np.testing.assert_allclose(found[:4], expected, rtol=1e-6, atol=1e-7)
+        np.testing.assert_allclose(found[:4], expected, rtol=1e-5, atol=1e-6)
 
 
 def test_no_later_epoch_has_the_order_of_another_round():
@@ -64,8 +64,8 @@ def test_no_later_epoch_has_the_order_of_another_round():
 def test_only_checkpoints_are_kept(checkpoints):
     kept = jax.jit(partial(training.train, TWICE, assets=(), checkpoints=checkpoints))(KEYS)
     theta, metric, _ = train(KEYS)
-    np.testing.assert_allclose(kept[0], theta[np.array(checkpoints) - 1], rtol=1e-6, atol=1e-7)
-    np.testing.assert_allclose(kept[1], metric, rtol=1e-6)
+    np.testing.assert_allclose(kept[0], theta[np.array(checkpoints) - 1], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(kept[1], metric, rtol=1e-5)
 
 
 def test_no_more_than_the_checkpoints_are_ever_held():
@@ -111,8 +111,8 @@ def test_a_round_keeps_the_checkpoints_and_uploads_the_last_step():
 
     (whole, _, _), servers = rounds(None)
     (kept, _, _), same = rounds([1, 3])
-    np.testing.assert_allclose(kept, whole[:, :, [0, 2]], rtol=1e-6, atol=1e-7)
-    np.testing.assert_allclose(same, servers, rtol=1e-6, atol=1e-7)
+    np.testing.assert_allclose(kept, whole[:, :, [0, 2]], rtol=1e-5, atol=1e-6)
+    np.testing.assert_allclose(same, servers, rtol=1e-5, atol=1e-6)
 
 
 def test_samples_of_several_epochs_say_so():

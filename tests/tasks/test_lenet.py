@@ -59,7 +59,8 @@ def test_data_are_augmented_originals_and_others_are_held_out(task, keys, batch)
         selected, maps = jax.jit(drawn)(keys, assets["labels"])
         np.testing.assert_array_equal(found["labels"], assets["labels"][selected])
         expected = np.moveaxis(np.asarray(jax.jit(warp)(assets["packed"], selected, maps)), 2, 0)
-        np.testing.assert_allclose(found["images"], expected, atol=1e-6)
+        # Rounding of a place 28 pixels away moves it by 28 eps of a pixel, and turns double that.
+        np.testing.assert_allclose(found["images"], expected, atol=100 * np.finfo("f").eps)
 
 
 def test_data_are_those_of_the_digits_task(keys, batch):
