@@ -116,7 +116,7 @@ class Fitted:
     @cached_property
     def basis(self) -> np.ndarray:
         """(N, r) the samples along the principal directions, orthonormal."""
-        return self.whitened.basis
+        return self.whitened.basis @ self.whitened.principal.rotation
 
 
 def fit(samples: ArrayLike, name: str = "x") -> Fitted:
@@ -134,12 +134,11 @@ def fit(samples: ArrayLike, name: str = "x") -> Fitted:
     """
     samples = as_samples(samples, name)
     whitened = whiten(samples, name)
-    values = whitened.singular_values
     law = Law(
         mean=samples.mean(axis=0, dtype=np.float64),
-        axes=whitened.to_basis * values,
-        variances=values**2 / (len(samples) - 1),
-        coordinate_variances=whitened.centred.var(axis=0, ddof=1),
+        axes=whitened.principal.axes,
+        variances=whitened.principal.values**2 / (len(samples) - 1),
+        coordinate_variances=(whitened.standard * whitened.units).var(axis=0, ddof=1),
     )
     return Fitted(whitened, law)
 
@@ -177,9 +176,9 @@ def cross_correlations(x: Fitted, y: Fitted, repairing: Repairing) -> np.ndarray
     Raises:
         ValueError: fewer than two re-pairings, or x and y of different lengths.
     """
-    n = len(x.whitened.centred)
-    if len(y.whitened.centred) != n:
-        raise ValueError(f"y: {len(y.whitened.centred)} samples, but x has {n}")
+    n = len(x.whitened.standard)
+    if len(y.whitened.standard) != n:
+        raise ValueError(f"y: {len(y.whitened.standard)} samples, but x has {n}")
     if repairing.m < 2:
         raise ValueError(f"repairing: {repairing.m} re-pairings; an error takes at least 2")
     ahead, behind = x.basis[repairing.order], repairing.extended(y.basis)

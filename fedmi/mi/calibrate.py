@@ -7,7 +7,7 @@ estimator is run on them.
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import product
 from typing import Any
 
@@ -98,20 +98,14 @@ def surrogates(x: np.ndarray, y: np.ndarray, repairs: Repairing) -> Surrogates:
         concentrated = np.eye(1, len(correlations))[0] / 2
     squares = {"concentrated": concentrated, "dense": np.full(len(correlations), 0.5)}
     colours = [
-        rotation.T @ _colour(w) for w, rotation in zip(whitened, (left, right.T), strict=True)
+        rotation.T @ w.colour / np.sqrt(n - 1)
+        for w, rotation in zip(whitened, (left, right.T), strict=True)
     ]
     return Surrogates(n, *colours, squares, found)
 
 
 def _rows(whitened: Whitened, order: np.ndarray) -> Whitened:
-    return Whitened(whitened.centred[order], whitened.to_basis, whitened.condition)
-
-
-def _colour(whitened: Whitened) -> np.ndarray:
-    """(r, p): standard normal vectors times this have the samples' covariance."""
-    values = whitened.singular_values
-    axes = whitened.to_basis * values
-    return values[:, None] * axes.T / np.sqrt(len(whitened.centred) - 1)
+    return replace(whitened, standard=whitened.standard[order])
 
 
 def debiased(squares: np.ndarray, n: int, p: int, q: int) -> np.ndarray:

@@ -16,7 +16,7 @@ from numpy.typing import ArrayLike
 
 from fedmi.mi.pairwise import check_estimator, one_estimate
 from fedmi.mi.result import PairEstimate
-from fedmi.mi.samples import as_pair
+from fedmi.mi.samples import as_pair, centred, standardised
 
 COLUMNS = ["law", "says", "left_bits", "right_bits", "error", "promised", "holds"]
 
@@ -34,8 +34,13 @@ def _rescaled(x: np.ndarray, draw: np.random.Generator) -> np.ndarray:
 
 def _bent(x: np.ndarray, draw: np.random.Generator) -> np.ndarray:
     """asinh of every component in units of its spread: monotone, so invertible."""
-    spread = x.std(axis=0, dtype=np.float64)
-    return np.arcsinh(x / np.where(spread > 0, spread, 1)).astype(x.dtype)
+    return np.arcsinh(standardised(x, "the samples")).astype(x.dtype)
+
+
+def _varying(x: np.ndarray) -> np.ndarray:
+    """x without idle components, which say nothing but, mixed into others, take their digits."""
+    varies = centred(x).spread > 0
+    return x[:, varies] if varies.any() else x
 
 
 INVARIANCES = {
@@ -105,9 +110,11 @@ def self_consistency(
     check_estimator(estimator)
     if permutations < 2:
         raise ValueError(f"permutations: {permutations} is below 2, which leave no error")
-    x, y = as_pair(x, y)
+    x, y = (_varying(a) for a in as_pair(x, y))
     if x.shape[1] < 2:
-        raise ValueError("x has one component; data processing needs two, to drop one of them")
+        raise ValueError(
+            "x has one component that varies; data processing needs two, to drop one of them"
+        )
     repair_key, draw_key = jax.random.split(key)
     draw = np.random.default_rng(np.asarray(jax.random.key_data(draw_key)))
 

@@ -21,10 +21,17 @@ from numpy import linalg
 from fedmi.mi import wilks
 from fedmi.mi.null import Repairing
 from fedmi.mi.result import Estimate, PairEstimate, client_pairs
+from fedmi.mi.samples import IDLE, centred, eps
 
 EPS = np.finfo(np.float64).eps
 SHARED = 1e-10
 """A canonical correlation within this of 1 counts as a shared direction."""
+
+PRODUCT = 1e-10
+"""Up to this EPS times both conditions, canonical correlations come from a product of the samples.
+
+It squares their condition, so that this bounds its relative error but for a factor of some tens.
+"""
 
 
 @dataclass(frozen=True)
@@ -32,13 +39,16 @@ class Whitened:
     """One client's samples and the map that makes them orthonormal.
 
     Attributes:
-        centred: (N, p) float64, the samples less their mean.
-        to_basis: (p, r), `centred @ to_basis` has orthonormal columns, to within
+        standard: (N, p) float64, every column less its mean and over its standard deviation; 0
+            where it does not vary beyond rounding.
+        units: (p,) by which columns were divided.
+        to_basis: (p, r), `standard @ to_basis` has orthonormal columns, to within
             `EPS * condition**2`.
-        condition: largest over smallest singular value on the support.
+        condition: largest over smallest singular value of `standard` on the support.
     """
 
-    centred: np.ndarray
+    standard: np.ndarray
+    units: np.ndarray
     to_basis: np.ndarray
     condition: float
 
@@ -46,11 +56,6 @@ class Whitened:
     def rank(self) -> int:
         """r, the number of directions in which the samples vary."""
         return self.to_basis.shape[1]
-
-    @property
-    def singular_values(self) -> np.ndarray:
-        """(r,) of the centred samples, by which the columns of `to_basis` are divided."""
-        return 1 / linalg.norm(self.to_basis, axis=0)
 
     @cached_property
     def basis(self) -> np.ndarray:
@@ -66,18 +71,47 @@ class Whitened:
     @property
     def rough_basis(self) -> np.ndarray:
         """(N, r) the basis to within `EPS * condition**2`."""
-        return self.centred @ self.to_basis
+        return self.standard @ self.to_basis
+
+    @cached_property
+    def colour(self) -> np.ndarray:
+        """(r, p): `basis @ colour` is the samples less their mean, but for rounding."""
+        return (self.basis.T @ self.standard) * self.units
+
+    @cached_property
+    def principal(self) -> "Principal":
+        """The principal directions of the samples as they came, each column in its own units."""
+        rotation, values, axes = linalg.svd(self.colour, full_matrices=False)
+        return Principal(axes.T, values, rotation)
+
+
+@dataclass(frozen=True)
+class Principal:
+    """Principal directions.
+
+    Attributes:
+        axes: (p, r) orthonormal.
+        values: (r,) singular values of the centred samples, descending.
+        rotation: (r, r): `Whitened.basis @ rotation` are the samples along the axes, over `values`.
+    """
+
+    axes: np.ndarray
+    values: np.ndarray
+    rotation: np.ndarray
 
 
 def whiten(samples: np.ndarray, name: str, rtol: float | None = None) -> Whitened:
     """Find the support of the samples and a basis of it.
 
+    What counts as rounding follows each column's own size: a column that is no wider than `rtol`
+    times its root mean square as it came, and a direction no wider than that once every column is
+    divided by its root mean square (where the rounding of all columns is alike).
+
     Args:
         samples: (N, p) floating point, of the precision in which it was computed.
         name: the argument's name in messages.
-        rtol: singular values of the centred samples up to `rtol * rms * sqrt(N)` count as
-            rounding, where rms is the root mean square of all entries as they came (rounding
-            follows a number's size, not its spread). Default 8 eps of the samples' precision.
+        rtol: by default 4 eps of the samples' precision (`fedmi.mi.samples.IDLE`). No less than 4
+            eps of float64 of the widest direction is taken, which is this function's own rounding.
 
     Raises:
         ValueError: nothing in the samples exceeds rounding, or an impossible rtol.
@@ -86,38 +120,67 @@ def whiten(samples: np.ndarray, name: str, rtol: float | None = None) -> Whitene
     if rtol is not None and not 0 <= rtol < 1:
         raise ValueError(f"rtol is {rtol!r}; it must be a number from 0 up to 1")
     if rtol is None:
-        rtol = 8 * float(np.finfo(samples.dtype).eps)
-    centred = samples.astype(np.float64)
-    tolerance = rtol * linalg.norm(centred) / np.sqrt(centred.shape[1])
-    centred -= centred.mean(axis=0)
-    # Squaring halves the digits: the Gram matrix knows singular values only above `blur`. Where the
-    # decision about the rank lies below it, the triangular factor is worth its higher price.
-    square, axes = linalg.eigh(centred.T @ centred)
+        rtol = IDLE * eps(samples.dtype)
+    found = centred(samples, rtol)
+    varies = found.spread > 0
+    if not varies.any() or n < 2:
+        raise ValueError(
+            f"{name} does not vary beyond rounding (by more than {rtol:.3g} of its root mean "
+            "square in any component); pass samples that do, or a smaller rtol"
+        )
+    spread = np.where(varies, found.spread, 1)
+    standard = found.columns
+    standard /= spread
+    standard[:, ~varies] = 0
+    noise = found.size[varies] / spread[varies]
+    support, condition = _support(standard[:, varies], noise, rtol)
+    to_basis = np.zeros((len(varies), support.shape[1]))
+    to_basis[varies] = support
+    return Whitened(standard, found.units * spread, to_basis, condition)
+
+
+def _support(standard: np.ndarray, noise: np.ndarray, rtol: float) -> tuple[np.ndarray, float]:
+    """The map of standardised columns to a basis of their support, and its condition.
+
+    Args:
+        standard: (N, p).
+        noise: (p,) root mean square over standard deviation of every column, to which its rounding
+            is proportional.
+        rtol: see `whiten`.
+    """
+    # Squaring halves the digits: the Gram matrix knows singular values only above `blur`. Where
+    # something lies below it, the triangular factor is worth its higher price.
+    square, axes = linalg.eigh(standard.T @ standard)
     values = np.sqrt(np.maximum(square, 0))
     blur = 8 * np.sqrt(EPS) * values[-1]
-    if max(tolerance, values[0]) < blur:
-        triangle = linalg.qr(centred, mode="r")
-        _, values, axes = linalg.svd(triangle, full_matrices=False)
-        axes = axes.T
-    kept = values > tolerance
-    if not kept.any() or n < 2:
-        raise ValueError(
-            f"{name} does not vary beyond rounding (tolerance {tolerance:.3g}); pass samples that "
-            "do, or a smaller rtol"
-        )
-    values = values[kept]
-    return Whitened(centred, axes[:, kept] / values, float(values.max() / values.min()))
+    widest = values[-1]  # no direction is wider, once columns are divided by their noise too
+    if values[0] > max(blur, noise.max() * _tolerance(rtol, len(standard), widest)):
+        return axes / values, float(values[-1] / values[0])
+    triangle = linalg.qr(standard, mode="r")
+    _, values, axes = linalg.svd(triangle / noise, full_matrices=False)
+    rank = np.count_nonzero(values > _tolerance(rtol, len(standard), values[0]))
+    turn = np.eye(len(noise))
+    if rank < len(noise):
+        # Of these directions the space matters, in which columns are at one scale.
+        turn = linalg.qr(axes[:rank].T / noise[:, None])[0]
+    triangle = linalg.qr(triangle @ turn, mode="r")
+    return turn @ linalg.inv(triangle), float(linalg.cond(triangle))
+
+
+def _tolerance(rtol: float, n: int, widest: float) -> float:
+    return max(rtol * np.sqrt(n), IDLE * EPS * widest)
 
 
 def squared_correlations(x: Whitened, y: Whitened) -> np.ndarray:
     """Squared canonical correlations of x and y, (min(rank_x, rank_y),) ascending, in [0, 1]."""
-    cross = x.to_basis.T @ (x.centred.T @ y.centred) @ y.to_basis
-    squares = _eigenvalues_of_square(cross)
-    # That product carries the rounding of both maps. Where it could be seen beside 1 - r^2, the
-    # bases themselves are multiplied.
-    if 1 - squares[-1] < 1e4 * EPS * x.condition * y.condition:
-        squares = _eigenvalues_of_square(x.basis.T @ y.basis)
-    return np.clip(squares, 0, 1)
+    # The product of the samples carries the rounding of both maps. Where that could be seen in an
+    # estimate or in the decision which directions are shared, the bases are multiplied instead.
+    if EPS * x.condition * y.condition < PRODUCT:
+        cross = x.to_basis.T @ (x.standard.T @ y.standard) @ y.to_basis
+        squares = _eigenvalues_of_square(cross)
+        if 1 - squares[-1] > 1e4 * EPS * x.condition * y.condition:
+            return np.clip(squares, 0, 1)
+    return np.clip(_eigenvalues_of_square(x.basis.T @ y.basis), 0, 1)
 
 
 def estimate(x: Whitened, y: Whitened) -> Estimate:
@@ -126,7 +189,7 @@ def estimate(x: Whitened, y: Whitened) -> Estimate:
     Raises:
         ValueError: fewer samples than rank_x + rank_y + 1.
     """
-    n, p, q = len(x.centred), x.rank, y.rank
+    n, p, q = len(x.standard), x.rank, y.rank
     if n < p + q + 1:
         raise ValueError(
             f"{n} samples of ranks {p} and {q}: the Gaussian estimate needs at least "

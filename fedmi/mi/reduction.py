@@ -87,24 +87,23 @@ def reduce(
         left, strength, right = linalg.svd(cross, full_matrices=False)
         rotations = left[:, :components], right[:components].T
         strength = strength[:components]
-        maps = [side.to_basis @ r for side, r in zip(sides, rotations, strict=True)]
-    elif kind == "principal":
-        variances = [side.singular_values**2 for side in sides]
-        largest = [np.argsort(-v)[:components] for v in variances]
-        maps = [side.to_basis[:, c] for side, c in zip(sides, largest, strict=True)]
-        strength = np.array([v[c] / v.sum() for v, c in zip(variances, largest, strict=True)])
-    else:
-        drawn = [random_directions(a.shape[1], components, key) for a in (x, y)]
-        spreads = [
-            linalg.norm(side.centred @ a, axis=0) for side, a in zip(sides, drawn, strict=True)
+        maps = [
+            side.to_basis / side.units[:, None] @ r for side, r in zip(sides, rotations, strict=True)
         ]
-        maps = [a / spread for a, spread in zip(drawn, spreads, strict=True)]
-        strength = np.array(
-            [
-                spread**2 / linalg.norm(side.centred) ** 2
-                for side, spread in zip(sides, spreads, strict=True)
-            ]
-        )
+    elif kind == "principal":
+        own = [side.principal for side in sides]
+        maps = [(o.axes / o.values)[:, :components] for o in own]
+        strength = np.array([(o.values**2 / np.sum(o.values**2))[:components] for o in own])
+    else:
+        maps, strength = [], []
+        for side in sides:
+            drawn = random_directions(len(side.units), components, key)
+            drawn[~side.to_basis.any(axis=1)] = 0  # a column that is idle where they are fitted
+            fitted = side.standard * side.units
+            spread = linalg.norm(fitted @ drawn, axis=0)
+            maps.append(drawn / spread)
+            strength.append(spread**2 / linalg.norm(fitted) ** 2)
+        strength = np.array(strength)
     reduced = [
         (a[kept] - a[fitted_on].mean(axis=0, dtype=np.float64)) @ to_few * np.sqrt(n // 2 - 1)
         for a, to_few in zip((x, y), maps, strict=True)

@@ -1,7 +1,19 @@
 """What every estimator and distance accepts as samples."""
 
+from numbers import Real
+from typing import NamedTuple
+
+import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
+
+
+IDLE = 4.0
+"""Eps of their precision, times their root mean square, by which samples may vary and say nothing.
+
+A stored number is off by up to half an eps of its size. Numbers that add up T steps carry about
+0.3 sqrt(T) eps: as much as this after some 190 steps.
+"""
 
 
 def as_samples(value: ArrayLike, name: str) -> np.ndarray:
@@ -9,17 +21,20 @@ def as_samples(value: ArrayLike, name: str) -> np.ndarray:
 
     Args:
         value: (N, p) or (N,) numbers, one row a sample. One dimension is read as one column;
-            integers become float64. Floating point keeps its precision, from which the Gaussian
-            estimator takes its tolerance.
+            integers and booleans become float64. Floating point keeps its precision (bfloat16 and
+            its like too), from which the Gaussian estimator takes its tolerance.
         name: what the caller calls this argument, for the messages.
 
     Raises:
-        ValueError: not one or two dimensions, empty, not numbers, not finite, or constant.
+        ValueError: not one or two dimensions, empty, not real numbers, masked, missing, or not
+            finite.
     """
     try:
-        array = np.asarray(value)
+        array = np.ma.asarray(value)
     except ValueError:
         raise ValueError(f"{name} has rows of unequal length; pass (N, p) numbers") from None
+    except TypeError as error:
+        raise ValueError(f"{name} does not hold real numbers: {error}") from error
     if array.ndim == 1:
         array = array[:, None]
     if array.ndim != 2:
@@ -29,15 +44,12 @@ def as_samples(value: ArrayLike, name: str) -> np.ndarray:
         )
     if 0 in array.shape:
         raise ValueError(f"{name} is empty, of shape {array.shape}; pass at least one sample")
-    if array.dtype.kind in "biu":
-        array = array.astype(np.float64)
-    if array.dtype.kind != "f":
-        try:  # bfloat16 and its like count as numbers too, but NumPy calls them "V"
-            array = array.astype(np.float32) if array.dtype.kind == "V" else None
-        except (TypeError, ValueError):
-            array = None
-    if array is None:
-        raise ValueError(f"{name} does not hold real numbers; convert it to a float array")
+    if np.ma.is_masked(array):
+        rows = int(np.ma.getmaskarray(array).any(axis=1).sum())
+        raise ValueError(
+            f"{name} is masked in {rows} of {len(array)} samples; drop them from every client first"
+        )
+    array = _floating(array.data, name)
     finite = np.isfinite(array)
     if not finite.all():
         rows = int(array.shape[0] - finite.all(axis=1).sum())
@@ -46,6 +58,75 @@ def as_samples(value: ArrayLike, name: str) -> np.ndarray:
             "client first (fedmi.finite does)"
         )
     return array
+
+
+def _floating(array: np.ndarray, name: str) -> np.ndarray:
+    """The array in floating point of at most 64 bits.
+
+    Raises:
+        ValueError: anything but real numbers.
+    """
+    if array.dtype.kind == "O":  # such as a data frame of nullable columns
+        others = (v for v in array.flat if not isinstance(v, Real))
+        for other in others:
+            raise ValueError(
+                f"{name} does not hold real numbers throughout, but {other!r}; drop such samples "
+                "from every client first, or convert it to a float array"
+            )
+        return array.astype(np.float64)
+    # JAX's, as NumPy calls bfloat16 and its like "V", like the records of a table.
+    if jnp.issubdtype(array.dtype, jnp.floating) and array.dtype.itemsize <= 8:
+        return array
+    real = any(jnp.issubdtype(array.dtype, k) for k in (jnp.floating, jnp.integer, jnp.bool_))
+    if not real:
+        raise ValueError(
+            f"{name} does not hold real numbers but {array.dtype}; convert it to a float array"
+        )
+    return array.astype(np.float64)
+
+
+def eps(dtype: np.dtype) -> float:
+    """The spacing of floating-point numbers at 1."""
+    return float(jnp.finfo(dtype).eps)
+
+
+class Centred(NamedTuple):
+    """Samples less their mean, with what their columns vary by.
+
+    Attributes:
+        columns: (N, p) float64 in `units`. What is the same in all samples is exactly 0.
+        units: (p,) powers of two that leave no number larger than 2, whatever a column's own units.
+        size: (p,) root mean square of the samples as they came, in `units`.
+        spread: (p,) standard deviation in `units`; 0 where a column is idle.
+    """
+
+    columns: np.ndarray
+    units: np.ndarray
+    size: np.ndarray
+    spread: np.ndarray
+
+
+def centred(array: np.ndarray, rtol: float | None = None) -> Centred:
+    """Takes the mean off, so that its rounding leaves no trace, and finds idle columns.
+
+    A column is idle if it is the same in all samples, or varies by rounding alone: by no more than
+    `rtol` of its root mean square.
+
+    Args:
+        array: (N, p) floating point, of the precision in which it was computed.
+        rtol: by default `IDLE` eps of that precision.
+    """
+    n = len(array)
+    exponents = np.frexp(np.abs(array).max(axis=0).astype(np.float64))[1] - 1
+    columns = np.ldexp(array.astype(np.float64), -exponents)
+    size = np.sqrt(np.einsum("np,np->p", columns, columns) / n)
+    # The mean of N equal numbers is another number; that of what it leaves over is less by eps.
+    columns -= columns.mean(axis=0)
+    columns -= columns.mean(axis=0)
+    columns[:, (array == array[0]).all(axis=0)] = 0
+    spread = np.sqrt(np.einsum("np,np->p", columns, columns) / n)
+    spread[spread <= (IDLE * eps(array.dtype) if rtol is None else rtol) * size] = 0
+    return Centred(columns, np.ldexp(1.0, exponents), size, spread)
 
 
 def check_varies(array: np.ndarray, name: str) -> None:
@@ -75,20 +156,31 @@ def as_pair(x: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
 
 
 def check_components_vary(array: np.ndarray, name: str, remedy: str) -> None:
-    """Raise ValueError if a component is the same in all samples; the message ends in a remedy."""
-    constant = np.flatnonzero((array == array[0]).all(axis=0))
+    """Raise ValueError if a component does not vary beyond rounding; the message ends in a remedy.
+
+    Args:
+        array: (N, p) floating point, of the precision in which it was computed.
+        name: what the caller calls it.
+        remedy: what is said after "which".
+    """
+    _check_spread(centred(array), name, remedy)
+
+
+def _check_spread(found: Centred, name: str, remedy: str) -> None:
+    constant = np.flatnonzero(found.spread == 0)
     if len(constant):
         raise ValueError(
-            f"{name} has {len(constant)} constant components (the first: {constant[0]}), which "
-            f"{remedy}"
+            f"{name} has {len(constant)} constant components (the first: {constant[0]}; variation "
+            f"by rounding alone is none), which {remedy}"
         )
 
 
 def standardised(array: np.ndarray, name: str) -> np.ndarray:
-    """The samples with every component at unit standard deviation.
+    """The samples with every component at mean zero and unit standard deviation.
 
     Raises:
-        ValueError: components that do not vary.
+        ValueError: components that do not vary beyond rounding.
     """
-    check_components_vary(array, name, "cannot be standardised; drop them, or do not standardise")
-    return (array / array.std(axis=0, dtype=np.float64)).astype(array.dtype)
+    found = centred(array)
+    _check_spread(found, name, "cannot be standardised; drop them, or do not standardise")
+    return (found.columns / found.spread).astype(array.dtype)

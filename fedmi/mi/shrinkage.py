@@ -50,7 +50,7 @@ def pairs(
         raise ValueError(f"shrinkage {shrinkage!r} is not one of {', '.join(METHODS)}")
     if simulations < 2:
         raise ValueError(f"simulations: {simulations} is below 2")
-    scaled = [standardised(x.astype(float), name) for x, name in zip(clients, names, strict=True)]
+    scaled = [standardised(x, name).astype(float) for x, name in zip(clients, names, strict=True)]
     n = repairing.n
     results = []
     for i, (a, b) in enumerate(client_pairs(len(clients))):
