@@ -19,7 +19,7 @@ from scipy.special import stdtrit
 
 from fedmi.mi import laws
 from fedmi.mi.gaussian import Whitened, squared_correlations, whiten
-from fedmi.mi.null import Repairing, repairing
+from fedmi.mi.null import Repairing, default_key, repairing
 from fedmi.mi.pairwise import ESTIMATORS, one_estimate
 from fedmi.mi.result import PairEstimate
 from fedmi.mi.samples import as_pair, check_varies
@@ -46,6 +46,11 @@ class Surrogates:
     squares: Mapping[str, np.ndarray]
     found: int
 
+    @property
+    def directions(self) -> int:
+        """How many pairs of directions can be correlated: the smaller rank."""
+        return min(len(self.colour_x), len(self.colour_y))
+
     def draw(self, key: jax.Array, family: str, mi_bits: float) -> tuple[np.ndarray, np.ndarray]:
         """Draws x (N, p) and y (N, q) of a family with a true MI, float64."""
         squares = laws.scale_to(self._with_room(family, mi_bits), mi_bits)
@@ -64,7 +69,7 @@ class Surrogates:
         """
         squares = self.squares[family].copy()
         carrying = np.count_nonzero(squares)
-        needed = int(np.ceil(mi_bits / (0.999 * laws.MOST_BITS)))
+        needed = int(np.ceil(mi_bits / laws.most_bits(1)))
         squares[carrying:needed] = squares[carrying - 1]
         return squares
 
@@ -102,6 +107,12 @@ def surrogates(x: np.ndarray, y: np.ndarray, repairs: Repairing) -> Surrogates:
         for w, rotation in zip(whitened, (left, right.T), strict=True)
     ]
     return Surrogates(n, *colours, squares, found)
+
+
+def _coarse(surrogate: np.ndarray, dtype: np.dtype) -> np.ndarray:
+    """The surrogate in another precision, unless that makes samples of it equal."""
+    coarse = surrogate.astype(dtype)
+    return coarse if len({row.tobytes() for row in coarse}) == len(coarse) else surrogate
 
 
 def _rows(whitened: Whitened, order: np.ndarray) -> Whitened:
@@ -158,18 +169,19 @@ class Calibration:
         A truth is compatible with a reading if that lies where 95 % of another surrogate's readings
         are expected, or within 1.96 `perm_sd` of there: the samples' own tails count too. Between
         the truths of the grid means are interpolated; beyond the largest, nobody knows, so that a
-        reading as high as there or higher leaves the range open (inf). Ranges of two estimators
-        that have nothing in common say that no normal law reads both.
+        reading as high as what a family reads there leaves the range open (inf). Ranges of two
+        estimators that have nothing in common say that no normal law reads both.
 
-        Columns: estimator, net_bits, low, high (the union over both families; nan for a reading
-        below all of them), blind (whether 0 and the largest truth are both compatible). A reading
-        of infinity is taken at its word.
+        Columns: estimator, net_bits, fits ("some" truth; or none, as the reading is "above" or
+        "below" what all truths that were tried read, in both families), low, high (of the truths
+        that fit, over both families; nan where none does), blind (whether 0 and the largest truth
+        both fit). A reading of infinity is taken at its word.
         """
         rows = []
         for estimator, bands in self.bands().groupby("estimator"):
             reading = self.own[estimator].net_bits
             if np.isinf(reading):  # shared directions, which no surrogate has
-                unbounded = dict(net_bits=np.inf, low=np.inf, high=np.inf, blind=False)
+                unbounded = dict(net_bits=np.inf, fits="some", low=np.inf, high=np.inf, blind=False)
                 rows.append(dict(estimator=estimator) | unbounded)
                 continue
             compatible = []
@@ -181,13 +193,14 @@ class Calibration:
                 compatible.append(self._compatible(estimator, band, spread))
             inside = np.concatenate([truths for truths, _ in compatible])
             top = any(open_ended for _, open_ended in compatible)
-            largest = bands.true_bits.max()
-            low = inside.min() if len(inside) else largest if top else np.nan
-            high = np.inf if top else inside.max() if len(inside) else np.nan
+            fits, low, high = "above" if top else "below", np.nan, np.nan
+            if len(inside):
+                fits, low, high = "some", inside.min(), np.inf if top else inside.max()
             rows.append(
                 dict(
                     estimator=estimator,
                     net_bits=reading,
+                    fits=fits,
                     low=low,
                     high=high,
                     blind=bool(low == 0 and top),
@@ -219,7 +232,7 @@ def calibrate(
     truths: Sequence[float] | None = None,
     draws: int = 4,
     permutations: int = 20,
-    key: jax.Array,
+    key: jax.Array | None = None,
     options: Mapping[str, Mapping[str, Any]] | None = None,
 ) -> Calibration:
     """Runs estimators on Gaussian surrogates of the samples with known MI.
@@ -228,10 +241,11 @@ def calibrate(
         x, y: (N, p) and (N, q), with N > rank_x + rank_y.
         estimators: names of estimators.
         truths: true MI in bits, 0 among them; by default 0 and a doubling grid that goes to four
-            times the largest reading of the samples, and to 16 bits at least.
+            times the largest reading of the samples, and to 16 bits at least, or to what the
+            samples' directions can carry (`fedmi.mi.laws.MOST_BITS` each).
         draws: surrogates for each truth and family, at least 2.
         permutations: re-pairings of the samples behind their readings.
-        key: a JAX random key.
+        key: a JAX random key; `jax.random.key(0)` if none is given.
         options: estimator -> its options.
 
     Raises:
@@ -252,7 +266,7 @@ def calibrate(
         if not truths or truths[0] != 0 or len(truths) < 2:
             raise ValueError(f"truths: {truths} must hold 0 and something larger")
     options = options or {}
-    repair_key, draw_key = jax.random.split(key)
+    repair_key, draw_key = jax.random.split(default_key(key))
 
     def estimate(x: np.ndarray, y: np.ndarray, name: str, m: int) -> PairEstimate:
         more = options.get(name, {})
@@ -260,16 +274,22 @@ def calibrate(
 
     own = {name: estimate(x, y, name, permutations) for name in estimators}
     laws_of = surrogates(x, y, repairing(len(x), permutations, repair_key))
+    most = laws.most_bits(laws_of.directions)
     if truths is None:
         readings = [pair.net_bits for pair in own.values() if np.isfinite(pair.net_bits)]
-        top = max([16.0, *(4 * reading for reading in readings)])
+        top = min(max([16.0, *(4 * reading for reading in readings)]), most)
         truths = [0.0, *(top / 2.0**i for i in range(5, -1, -1))]
+    elif truths[-1] > most:
+        raise ValueError(
+            f"truths: {truths[-1]} is more than the {most:.4g} bits that {laws_of.directions} "
+            f"directions can carry, {laws.MOST_BITS} each"
+        )
     rows = []
     for i, (truth, family, draw) in enumerate(product(truths, FAMILIES, range(draws))):
         pair = laws_of.draw(jax.random.fold_in(draw_key, i), family, truth)
         # Neighbours are found in the samples' own precision, for speed; everything else keeps
         # float64, where no direction is lost to rounding.
-        coarse = [a.astype(b.dtype) for a, b in zip(pair, (x, y), strict=True)]
+        coarse = [_coarse(a, b.dtype) for a, b in zip(pair, (x, y), strict=True)]
         for name in estimators:
             e = estimate(*(coarse if name == "ksg" else pair), name, 0).estimate
             rows.append(

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
+from fedmi.mi.null import default_key
 from fedmi.mi.pairwise import check_estimator, one_estimate
 from fedmi.mi.result import PairEstimate
 from fedmi.mi.samples import as_pair, centred, standardised
@@ -80,7 +81,7 @@ def self_consistency(
     *,
     estimator: str = "gaussian",
     permutations: int = 20,
-    key: jax.Array,
+    key: jax.Array | None = None,
     **options,
 ) -> pd.DataFrame:
     """Holds an estimator to the laws of mutual information on the samples at hand.
@@ -95,7 +96,7 @@ def self_consistency(
         x, y: (N, p) and (N, q).
         estimator: "gaussian", "gaussian_copula", "ksg" or "neural".
         permutations: re-pairings behind every estimate.
-        key: a JAX random key.
+        key: a JAX random key; `jax.random.key(0)` if none is given.
         **options: of the estimator.
 
     Returns:
@@ -115,7 +116,7 @@ def self_consistency(
         raise ValueError(
             "x has one component that varies; data processing needs two, to drop one of them"
         )
-    repair_key, draw_key = jax.random.split(key)
+    repair_key, draw_key = jax.random.split(default_key(key))
     draw = np.random.default_rng(np.asarray(jax.random.key_data(draw_key)))
 
     def estimate(x: np.ndarray, y: np.ndarray) -> PairEstimate:

@@ -253,6 +253,11 @@ def correlation_gap(mi_bits: float) -> float:
     return 2.0 ** (-2 * mi_bits) / (1 + correlation(mi_bits))
 
 
+def most_bits(directions: int) -> float:
+    """What so many directions may carry together, with a margin to solve for it in."""
+    return 0.999 * MOST_BITS * directions
+
+
 def scale_to(squares: np.ndarray, mi_bits: float) -> np.ndarray:
     """Canonical correlations of another MI: odds r^2 / (1 - r^2), all times one factor.
 
@@ -275,7 +280,7 @@ def scale_to(squares: np.ndarray, mi_bits: float) -> np.ndarray:
     correlation(mi_bits)  # refuses a negative one
     if mi_bits == 0:
         return np.zeros_like(squares)
-    if mi_bits > 0.999 * MOST_BITS * np.count_nonzero(squares):
+    if mi_bits > most_bits(np.count_nonzero(squares)):
         raise ValueError(
             f"mi_bits: {mi_bits} is more than {np.count_nonzero(squares)} directions can carry, "
             f"{MOST_BITS} each"

@@ -52,6 +52,11 @@ class Repairing:
         return partners
 
 
+def default_key(key: jax.Array | None) -> jax.Array:
+    """The key, or `jax.random.key(0)`: what is drawn only measures an error, alike every time."""
+    return jax.random.key(0) if key is None else key
+
+
 def repairing(n: int, m: int, key: jax.Array | None) -> Repairing:
     """Draw m re-pairings of n seeds.
 

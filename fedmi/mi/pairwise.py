@@ -11,7 +11,7 @@ from fedmi.mi.copula import pairs as copula_pairs
 from fedmi.mi.gaussian import pairs as gaussian_pairs
 from fedmi.mi.ksg import pairs as ksg_pairs
 from fedmi.mi.neural import pairs as neural_pairs
-from fedmi.mi.null import repairing
+from fedmi.mi.null import default_key, repairing
 from fedmi.mi.result import Estimate, PairEstimate
 from fedmi.mi.samples import as_samples, check_lengths, check_varies
 from fedmi.mi.shrinkage import pairs as shrunk_pairs
@@ -81,9 +81,11 @@ def gaussian(
 
     Args:
         x, y: (N, p) and (N, q), row i of each from the same seed; one dimension is one column.
-        rtol: singular values of the centred samples up to `rtol * rms * sqrt(N)` count as
-            rounding (rms: root mean square of the samples). By default 8 eps of the precision of
-            the array passed; pass it if the samples were computed in a lower precision.
+        rtol: a column whose standard deviation is no more than rtol times its root mean square as
+            it came counts as constant, and so does a direction no wider than that once every column
+            is divided by its root mean square. By default 4 eps of the precision of the array
+            passed: a column with an offset says nothing if it varies by less than 4 eps of that.
+            Pass it if the samples were computed in a lower precision, or in thousands of steps.
         shrinkage: "ledoit-wolf" or "oas" to shrink the correlation matrix first, which works for
             fewer samples than dimensions too. `null_bits` and `null_sd` are then simulated; there
             is no interval, and dependence is underestimated (see `fedmi.mi.shrinkage`).
@@ -194,7 +196,7 @@ def permutation_null(
     *,
     estimator: str = "gaussian",
     m: int = 20,
-    key: jax.Array,
+    key: jax.Array | None = None,
     **options,
 ) -> np.ndarray:
     """Corrected estimates over re-paired seeds: what the estimator reads without dependence.
@@ -204,7 +206,7 @@ def permutation_null(
         estimator: "gaussian", "gaussian_copula", "gaussian_shrunk", "ksg" or
             "neural".
         m: the number of re-pairings, fewer than N.
-        key: a JAX random key.
+        key: a JAX random key; `jax.random.key(0)` if none is given.
         **options: of the estimator.
 
     Returns:
@@ -213,7 +215,8 @@ def permutation_null(
     Raises:
         ValueError: what the estimator refuses, and m out of range.
     """
-    values = [pair.permuted for pair in _pairwise([x, y], ["x", "y"], estimator, m, key, options)]
+    found = _pairwise([x, y], ["x", "y"], estimator, m, default_key(key), options)
+    values = [pair.permuted for pair in found]
     return values[0] if np.ndim(options.get("k", 0)) == 0 else np.stack(values)
 
 

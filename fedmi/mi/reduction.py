@@ -87,9 +87,7 @@ def reduce(
         left, strength, right = linalg.svd(cross, full_matrices=False)
         rotations = left[:, :components], right[:components].T
         strength = strength[:components]
-        maps = [
-            side.to_basis / side.units[:, None] @ r for side, r in zip(sides, rotations, strict=True)
-        ]
+        maps = [s.to_basis / s.units[:, None] @ r for s, r in zip(sides, rotations, strict=True)]
     elif kind == "principal":
         own = [side.principal for side in sides]
         maps = [(o.axes / o.values)[:, :components] for o in own]

@@ -7,7 +7,6 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-
 IDLE = 4.0
 """Eps of their precision, times their root mean square, by which samples may vary and say nothing.
 
@@ -120,6 +119,8 @@ def centred(array: np.ndarray, rtol: float | None = None) -> Centred:
     exponents = np.frexp(np.abs(array).max(axis=0).astype(np.float64))[1] - 1
     columns = np.ldexp(array.astype(np.float64), -exponents)
     size = np.sqrt(np.einsum("np,np->p", columns, columns) / n)
+    # Below the smallest normal number rounding falls no further.
+    size = np.maximum(size, np.ldexp(float(jnp.finfo(array.dtype).tiny), -exponents))
     # The mean of N equal numbers is another number; that of what it leaves over is less by eps.
     columns -= columns.mean(axis=0)
     columns -= columns.mean(axis=0)

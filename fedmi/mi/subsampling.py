@@ -18,6 +18,7 @@ from scipy.optimize import brentq
 from scipy.special import polygamma, psi, stdtrit
 
 from fedmi.mi.gaussian import whiten
+from fedmi.mi.null import default_key
 from fedmi.mi.pairwise import check_estimator, one_estimate
 from fedmi.mi.samples import as_pair
 
@@ -153,7 +154,7 @@ def subsample(
     estimator: str = "ksg",
     parts: Sequence[int] | None = None,
     repeats: int = REPEATS,
-    key: jax.Array,
+    key: jax.Array | None = None,
     **options,
 ) -> Subsamples:
     """Estimates from all samples and from disjoint parts of them.
@@ -165,13 +166,14 @@ def subsample(
             default those of 2, 4, 8, 16 and 32 that leave 2 (rank_x + rank_y) samples a part, and
             32.
         repeats: how often for each, at random; at least 2.
-        key: a JAX random key.
+        key: a JAX random key; `jax.random.key(0)` if none is given.
         **options: of the estimator.
 
     Raises:
         ValueError: what the estimator refuses of the smallest part, or impossible arguments.
     """
     check_estimator(estimator)
+    key = default_key(key)
     x, y = as_pair(x, y)
     n = len(x)
     if parts is None:

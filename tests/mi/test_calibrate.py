@@ -1,3 +1,5 @@
+from dataclasses import replace
+from pathlib import Path
 from types import SimpleNamespace
 
 import jax
@@ -7,7 +9,7 @@ import pytest
 
 from fedmi import mi
 from fedmi.mi import laws
-from fedmi.mi.calibrate import FAMILIES, Calibration, debiased, surrogates
+from fedmi.mi.calibrate import FAMILIES, Calibration, _coarse, debiased, surrogates
 from fedmi.mi.gaussian import squared_correlations, whiten
 from fedmi.mi.null import repairing
 
@@ -126,8 +128,54 @@ def test_ranges_are_read_off_the_bands():
     assert low_and_high(3.0) == pytest.approx((3.0, 6.0), abs=0.15)
     # From 4 bits on, more than was tried may lie behind what the dense family reads.
     assert low_and_high(5.0) == pytest.approx((5.0, np.inf), abs=0.1)
-    assert low_and_high(9.0) == (8.0, np.inf)
+    assert low_and_high(8.0) == pytest.approx((8.0, np.inf), abs=0.1)
+    assert found.ranges().fits.tolist() == ["some"]
+    # Nothing that was tried reads so much, or so little.
+    assert np.isnan(low_and_high(9.0)).all()
+    assert found.ranges().fits.tolist() == ["above"]
     assert np.isnan(low_and_high(-1.0)).all()
+    assert found.ranges().fits.tolist() == ["below"]
+
+
+def test_the_published_readings_of_the_signal_task():
+    """The neighbours read more than of any Gaussian surrogate that was tried."""
+    folder = Path(__file__).parents[2] / "figures"
+    bands = pd.read_csv(folder / "signal-calibration-bands.csv")
+    rows = pd.read_csv(folder / "signal-calibration.csv").set_index("estimator")
+    # Two draws a truth that have the published mean and spread.
+    draws = [
+        bands.assign(draw=draw, net_bits=bands["mean"] + side * bands.sd / np.sqrt(2))
+        for draw, side in enumerate((-1, 1))
+    ]
+    found = Calibration(pd.concat(draws), rows.to_dict("index"), 22_000, (394, 394), 1)
+    found = replace(found, own={n: SimpleNamespace(**row) for n, row in found.own.items()})
+    ranges = found.ranges().set_index("estimator")
+    assert ranges.fits.to_dict() == {"gaussian": "some", "ksg": "above"}
+    assert 0 < ranges.low["gaussian"] < ranges.net_bits["gaussian"] < ranges.high["gaussian"] < 1
+    assert ranges.loc["ksg", ["low", "high"]].isna().all()
+
+
+def test_one_component_is_not_asked_for_more_than_it_can_carry():
+    x, y = laws.Normal(laws.paired([0.7]), 1).sample(jax.random.key(0), 300)
+    found = mi.calibrate(x[:, 0], y[:, 0], estimators=["gaussian"], draws=2)
+    (row,) = found.ranges().to_dict("records")
+    assert row["low"] < -np.log2(1 - 0.7**2) / 2 < row["high"]
+    assert found.table.true_bits.max() == laws.most_bits(1)
+    with pytest.raises(ValueError, match="truths: 16.0 is more than the .* 1 directions can carry"):
+        mi.calibrate(x, y, estimators=["gaussian"], truths=[0, 16])
+
+
+def test_surrogates_are_not_rounded_until_they_coincide():
+    x, y = laws.Normal(laws.paired([0.7]), 1).sample(jax.random.key(0), 300)
+    distinct, close = x[:200], np.concatenate([x[:200], x[:1] * (1 + 1e-12)])
+    assert _coarse(distinct, np.float32).dtype == np.float32
+    assert _coarse(close, np.float32) is close
+    # In float16 hardly a sample keeps to itself.
+    half = mi.calibrate(
+        *(np.float16(z) for z in (x, y)), estimators=["gaussian"], truths=[0, 1], draws=2
+    )
+    assert len(half.table) == 8
+    assert _coarse(x, np.float16) is x
 
 
 def test_impossible_arguments_are_refused(samples):

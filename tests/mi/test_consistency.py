@@ -1,5 +1,6 @@
 import jax
 import numpy as np
+import pandas as pd
 import pytest
 
 from fedmi import mi
@@ -53,6 +54,19 @@ def test_the_gaussian_formula_changes_under_bending_and_the_copula_does_not():
     assert abs(plain.left_bits[bent] - plain.right_bits[bent]) > 0.1
     assert copula.promised[bent]
     assert copula.left_bits[bent] == pytest.approx(copula.right_bits[bent], abs=1e-4)
+
+
+@pytest.mark.parametrize("estimator", ["gaussian", "ksg"])
+def test_a_constant_component_and_offsets_break_no_law(estimator):
+    """Mixed into the others, a large constant would take their digits."""
+    x, y = (z.astype(np.float32) for z in Normal(dense(2, 0.5), 2).sample(KEY, 400))
+    wide = np.hstack([x, np.full((400, 1), 3e6, np.float32)])
+    settings = dict(estimator=estimator, permutations=3)
+    found = mi.self_consistency(wide, y, **settings)
+    pd.testing.assert_frame_equal(found, mi.self_consistency(x, y, **settings))
+    shifted = mi.self_consistency(x + np.float32(1e4), y, **settings).set_index("law")
+    bent = "asinh of the components"
+    assert abs(shifted.left_bits[bent] - found.set_index("law").left_bits[bent]) < 0.02
 
 
 def test_impossible_arguments_are_refused():

@@ -9,8 +9,10 @@ from scipy import stats
 from scipy.special import polygamma, psi
 
 from fedmi import mi
-from fedmi.mi.gaussian import whiten
+from fedmi.mi.gaussian import EPS, PRODUCT, whiten
 from fedmi.mi.laws import Normal, paired
+
+KEY = jax.random.key(0)
 
 
 def plug_in_bits(x, y):
@@ -167,7 +169,11 @@ def test_conditioning_does_not_change_the_estimate(condition):
     want = mi.gaussian(x, y)
     got = mi.gaussian((x * scales) @ turn, (y * scales[::-1]) @ turn)
     assert got.rank_x == got.rank_y == 12
-    assert got.raw_bits == pytest.approx(want.raw_bits, rel=1e-9 + 1e-15 * condition)
+    # A product of the samples is off by EPS condition^2, and is taken where that is below `PRODUCT`
+    # (times the root of N). The map itself rounds: by some EPS of the widest direction, which is
+    # `condition` times as much of the narrowest.
+    allowed = np.sqrt(500) * min(PRODUCT, EPS * condition**2) + 12 * EPS * condition
+    assert abs(got.raw_bits - want.raw_bits) < 12 * allowed
 
 
 def test_dependent_columns_are_no_obstacle():
@@ -191,6 +197,120 @@ def test_variation_below_rounding_is_refused():
     x, y = normals(0, 50, 2, 2, dtype=np.float32)
     with pytest.raises(ValueError, match="^x does not vary beyond rounding"):
         mi.gaussian(1 + 1e-7 * x, y)
+
+
+# ---- units, offsets, and what does not vary ----
+
+
+def dependent(seed, n, p=3):
+    x, noise = normals(seed, n, p, p)
+    return x, x + noise
+
+
+def constant(n, value):
+    return np.full((n, 1), value)
+
+
+def jitter(n, value):
+    """By one unit in the last place."""
+    odd = np.arange(n)[:, None] % 2 == 1
+    return np.where(odd, np.nextafter(value, value.dtype.type(np.inf)), value)
+
+
+@pytest.mark.parametrize("n", [50, 997, 26_400])
+@pytest.mark.parametrize("value", [0.1, -1 / 3, 1.7e9, 1e300, 1e-310])
+@pytest.mark.parametrize("column", [constant, jitter])
+def test_a_column_that_does_not_vary_changes_nothing(column, value, n):
+    x, y = dependent(0, n)
+    idle = column(n, np.float64(value))
+    want = mi.gaussian(x, y)
+    wide_x, wide_y = np.hstack([x[:, :1], idle, x[:, 1:]]), np.hstack([y, -idle, idle])
+    for pair in ((wide_x, y), (x, wide_y), (wide_x, wide_y)):
+        got = mi.gaussian(*pair)
+        assert (got.rank_x, got.rank_y, got.shared_directions) == (3, 3, 0)
+        assert got.bits == pytest.approx(want.bits, rel=1e-9)
+        assert got.interval == pytest.approx(want.interval, rel=1e-9)
+        assert (got.null_bits, got.null_sd) == (want.null_bits, want.null_sd)
+
+
+@pytest.mark.parametrize("column", [constant, jitter])
+def test_nor_does_it_in_float32_or_change_the_null(column):
+    x, y = (z.astype(np.float32) for z in dependent(0, 3000))
+    idle = column(3000, np.float32(1 / 3))
+    (want,) = mi.pairwise([x, y], permutations=3, key=KEY)
+    (got,) = mi.pairwise([np.hstack([x, idle]), np.hstack([idle, y])], permutations=3, key=KEY)
+    assert got.estimate.bits == pytest.approx(want.estimate.bits, rel=1e-9)
+    # Re-paired products are of float32.
+    np.testing.assert_allclose(got.permuted, want.permuted, atol=1e-6)
+
+
+def test_many_columns_that_do_not_vary_add_up_to_nothing():
+    x, y = dependent(0, 500)
+    wide = np.hstack([x, np.repeat(jitter(500, np.float64(0.7)), 400, axis=1)])
+    assert mi.gaussian(wide, y).bits == pytest.approx(mi.gaussian(x, y).bits, rel=1e-9)
+
+
+def test_a_large_column_does_not_erase_small_ones():
+    a, b, *noise = np.random.default_rng(0).standard_normal((4, 500))
+    row = np.arange(500.0)
+    y = np.stack([a + noise[0], b + noise[1]], axis=1)
+    got = mi.gaussian(np.stack([1.7e9 + row, 1e-6 * a, 1e-6 * b], axis=1), y)
+    want = mi.gaussian(np.stack([row / 144, a, b], axis=1), y)
+    assert got.rank_x == 3
+    # The offset is stored to EPS of itself, which is 3e-9 of what the column varies by.
+    assert got.bits == pytest.approx(want.bits, abs=1e-7)
+    assert abs(got.bits - 1) < 4 * (got.interval[1] - got.bits) / 1.96
+
+
+@pytest.mark.parametrize("dtype", [np.float32, np.float64])
+def test_units_do_not_matter(dtype):
+    x, y = (z.astype(dtype) for z in dependent(0, 2000, p=8))
+    units = np.geomspace(1e-9, 1e9, 8).astype(dtype)
+    want = mi.gaussian(x.astype(float), y.astype(float))
+    got = mi.gaussian(x * units, y * units[::-1])
+    assert got.rank_x == got.rank_y == 8
+    # Every number is rounded to half an eps of itself.
+    assert abs(got.bits - want.bits) < 8 * np.finfo(dtype).eps + 1e-9
+    if dtype == np.float64:
+        assert mi.gaussian(x * 1e-200, y * 1e200).bits == pytest.approx(want.bits, rel=1e-9)
+
+
+def test_an_offset_leaves_what_is_above_its_own_rounding():
+    x, y = ((1e6 + z).astype(np.float32) for z in dependent(0, 2000))
+    eps = np.finfo(np.float32).eps
+    got = mi.gaussian(x, y)
+    want = mi.gaussian(x.astype(float) - 1e6, y.astype(float) - 1e6)
+    assert (got.rank_x, got.rank_y) == (3, 3)
+    assert got.bits == pytest.approx(want.bits, rel=1e-9)
+    assert abs(got.bits - 1.5) < 4 * (got.interval[1] - got.bits) / 1.96
+    # A column is idle below four eps of its offset, whatever the others are.
+    noise = np.random.default_rng(1).standard_normal((2000, 1))
+    for width, rank in ((3.5, 3), (4.5, 4)):
+        column = (1e6 + width * eps * 1e6 * noise / noise.std()).astype(np.float32)
+        assert whiten(np.hstack([x, column]), "x").rank == rank
+    assert whiten(np.hstack([x, column]).astype(float), "x").rank == 4
+
+
+@pytest.mark.parametrize("dtype", ["float16", "bfloat16"])
+def test_the_tolerance_is_that_of_the_samples_precision(dtype):
+    x, y = dependent(0, 300)
+    low = np.asarray(jax.numpy.asarray(np.hstack([x, x.sum(axis=1, keepdims=True)]), dtype))
+    e = mi.gaussian(low, y)
+    assert e.rank_x == 3
+    assert e.bits == pytest.approx(mi.gaussian(low[:, :3].astype(float), y).bits, abs=0.02)
+    assert mi.gaussian(low.astype(float), y).rank_x == 4
+
+
+def test_principal_directions_are_those_of_the_samples_in_their_own_units():
+    x = normals(0, 300, 4)[0] * [1.0, 1e-3, 5.0, 0.1] @ np.random.default_rng(1).random((4, 4))
+    x = np.hstack([x, x[:, :1] - x[:, 1:2], constant(300, 0.1)])
+    w = whiten(x, "x")
+    u, values, axes = np.linalg.svd(x - x.mean(axis=0), full_matrices=False)
+    found = w.principal
+    np.testing.assert_allclose(found.values, values[:4], rtol=1e-9)
+    np.testing.assert_allclose(np.abs((found.axes * (axes[:4].T)).sum(axis=0)), 1, rtol=1e-9)
+    np.testing.assert_allclose(np.abs(((w.basis @ found.rotation) * u[:, :4]).sum(axis=0)), 1)
+    np.testing.assert_allclose(w.basis @ w.colour, x - x.mean(axis=0), atol=1e-12)
 
 
 # ---- shared directions ----

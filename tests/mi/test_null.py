@@ -103,6 +103,12 @@ def test_a_shared_direction_leaves_a_finite_null():
     assert np.isfinite(result.permuted).all()
 
 
+def test_without_a_key_the_null_is_that_of_key_zero():
+    x = heavy(0, 40, 2)
+    found = mi.permutation_null(x, x**2, m=3)
+    np.testing.assert_array_equal(found, mi.permutation_null(x, x**2, m=3, key=jax.random.key(0)))
+
+
 def test_refusals():
     x = heavy(0, 10, 1)
     with pytest.raises(ValueError, match="10 re-pairings of 10 samples; ask for 0 to 9"):

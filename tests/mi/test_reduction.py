@@ -73,6 +73,18 @@ def test_random_directions_see_their_share_of_information_that_is_spread_evenly(
     np.testing.assert_allclose(few.strength, 1 / D, rtol=0.2)
 
 
+@pytest.mark.parametrize("kind", ["canonical", "principal", "random"])
+def test_components_that_do_not_vary_are_left_out(kind):
+    x, y = np.random.default_rng(0).standard_normal((2, 400, 4))
+    wide = np.hstack([x, np.full((400, 1), 1e9)])
+    few = mi.reduce(wide, y, kind=kind, components=2, key=KEY)
+    np.testing.assert_allclose(few.x.std(axis=0), 1, rtol=0.2)
+    np.testing.assert_allclose(few.x.mean(axis=0), 0, atol=0.3)
+    if kind != "random":
+        plain = mi.reduce(x, y, kind=kind, components=2, key=KEY)
+        np.testing.assert_allclose(np.abs(few.x), np.abs(plain.x), rtol=1e-6, atol=1e-9)
+
+
 def test_random_directions_are_orthonormal():
     drawn = reduction.random_directions(50, 7, KEY)
     np.testing.assert_allclose(drawn.T @ drawn, np.eye(7), atol=1e-12)
