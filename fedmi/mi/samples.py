@@ -66,21 +66,21 @@ def _floating(array: np.ndarray, name: str) -> np.ndarray:
         ValueError: anything but real numbers.
     """
     if array.dtype.kind == "O":  # such as a data frame of nullable columns
-        others = (v for v in array.flat if not isinstance(v, Real))
-        for other in others:
+        others = [v for v in array.flat if not isinstance(v, Real)]
+        if others:
             raise ValueError(
-                f"{name} does not hold real numbers throughout, but {other!r}; drop such samples "
-                "from every client first, or convert it to a float array"
+                f"{name} does not hold real numbers throughout, but {others[0]!r}; drop such "
+                "samples from every client first, or convert it to a float array"
             )
         return array.astype(np.float64)
-    # JAX's, as NumPy calls bfloat16 and its like "V", like the records of a table.
-    if jnp.issubdtype(array.dtype, jnp.floating) and array.dtype.itemsize <= 8:
-        return array
-    real = any(jnp.issubdtype(array.dtype, k) for k in (jnp.floating, jnp.integer, jnp.bool_))
-    if not real:
+    # bfloat16 and its like are "V" to NumPy, as the records of a table are.
+    real = array.dtype.kind in "biuf"
+    if not real and not (array.dtype.kind == "V" and jnp.issubdtype(array.dtype, jnp.number)):
         raise ValueError(
             f"{name} does not hold real numbers but {array.dtype}; convert it to a float array"
         )
+    if jnp.issubdtype(array.dtype, jnp.floating) and array.dtype.itemsize <= 8:
+        return array
     return array.astype(np.float64)
 
 
