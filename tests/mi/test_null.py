@@ -42,7 +42,12 @@ def test_values_are_the_estimates_of_repaired_samples(estimator, options, dtype)
     r = repairing(150, 5, KEY)
     estimate = getattr(mi, estimator)
     want = [estimate(x, y[r.partners(s)], **options).bits for s in r.shifts]
-    np.testing.assert_allclose(values, want, atol=2e-4)
+    # Gaussian re-pairings are products of float32. Where float32 distances are all but equal, one
+    # point more or less may count as a neighbour, which is at most a nat of one of 150 terms.
+    exact = estimator == "ksg" and dtype == np.float64
+    flip = 1 / np.log(2) / 150
+    allowed = 1e-9 if exact else flip if estimator == "ksg" else 2e-4
+    np.testing.assert_allclose(values, want, atol=allowed, rtol=0)
 
 
 def test_gaussian_null_where_few_degrees_of_freedom_are_left():
