@@ -31,9 +31,12 @@ def samples(n: int, d: int, decades: float = 0) -> list[np.ndarray]:
 def ksg(*, n: int, d: int, permutations: int = 0) -> Work:
     """KSG with k = 3 and Euclidean distances, the check of rounding in float64 included."""
     clients, key = samples(n, d), jax.random.key(0)
+    some = np.arange(min(n, 64))
     for dtype, m in ((np.float32, permutations), (np.float64, 0)):  # compiles; one tile each
         points = [x.astype(dtype) for x in clients]
-        local_terms(points, repairing(n, m, key), ks=(3,), metric="euclidean", queries=1)
+        repair = repairing(n, m, key)
+        product = dtype == np.float32
+        local_terms(points, repair, ks=(3,), metric="euclidean", product=product, queries=some)
     del points
 
     def run() -> None:

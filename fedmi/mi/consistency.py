@@ -64,10 +64,12 @@ def promises(estimator: str, options: Mapping[str, Any]) -> set[str]:
     if estimator == "gaussian_copula":
         return {"symmetry", "units of the components", "asinh of the components"}
     if estimator == "ksg":
-        standardised = options.get("standardise", False)
+        scale = options.get("scale", "raw")
+        if scale == "scores":
+            return promises("gaussian_copula", {})
         euclidean = options.get("metric", "euclidean") == "euclidean"
         kept = {"symmetry"}
-        if standardised:
+        if scale == "standardised":
             kept.add("units of the components")
         elif euclidean:
             kept.add("rotation of the components")

@@ -23,6 +23,9 @@ from jax import lax
 CHUNK = 16
 """Components that one pass of `direct_distances` takes together."""
 
+SEARCHED = 10
+"""Up to this k neighbours are searched for one by one; beyond it a value is found bit by bit."""
+
 
 def block_size(n: int) -> int:
     """Points a block: a power of two between a quarter and a half of the root of N."""
@@ -32,11 +35,12 @@ def block_size(n: int) -> int:
 def product_distances(points: jax.Array, queries: jax.Array) -> jax.Array:
     """Squared Euclidean distances (M, B) of points (M, d) and queries (B, d), by one product.
 
-    Precise to the rounding of the largest squared norm: pass centred samples.
+    Each is precise to the rounding of its own point's and query's squared norm: pass samples whose
+    bulk lies around the origin.
     """
     product = jnp.dot(points, queries.T, precision=lax.Precision.HIGHEST)
     norms = (points**2).sum(axis=1)[:, None] + (queries**2).sum(axis=1)
-    return norms - 2 * product
+    return jnp.maximum(norms - 2 * product, 0)
 
 
 def direct_distances(points: jax.Array, queries: jax.Array, *, metric: str) -> jax.Array:
@@ -82,6 +86,8 @@ def joint_kth(x: jax.Array, y: jax.Array, s: jax.Array, ks: tuple[int, ...]) -> 
     n, width = x.shape
     size = block_size(n)
     blocks = n // size
+    if max(ks) > SEARCHED:
+        return kth_by_bits(_joint(x, y, s, 0, n), ks)
     if blocks < max(ks):
         everything = _joint(x, y, s, 0, n)
         return jnp.stack([kth_smallest(everything, k) for k in ks])
@@ -102,7 +108,7 @@ def joint_kth(x: jax.Array, y: jax.Array, s: jax.Array, ks: tuple[int, ...]) -> 
 
 
 def kth_smallest(values: jax.Array, k: int) -> jax.Array:
-    """The k-th smallest of each column of (M, B), ties counted, as (B,)."""
+    """The k-th smallest of each column of (M, B), ties counted, as (B,); code for every k."""
     smallest = jnp.full(values.shape[1], -jnp.inf, values.dtype)
     found = jnp.zeros(values.shape[1], jnp.int32)
     for _ in range(k):
@@ -111,6 +117,28 @@ def kth_smallest(values: jax.Array, k: int) -> jax.Array:
         smallest = jnp.where(found < k, following, smallest)
         found = found + ties
     return smallest
+
+
+def kth_by_bits(values: jax.Array, ks: tuple[int, ...]) -> jax.Array:
+    """The k-th smallest of each column of (M, B) for every k, ties counted, as (len(ks), B).
+
+    Numbers that are not negative are ordered as their bits are, read as whole numbers. So the k-th
+    smallest is the largest number that fewer than k are below, and its bits are found from the
+    first to the last. Code and time do not grow with k.
+    """
+    width = 8 * values.dtype.itemsize
+    integer = jnp.dtype(f"int{width}")
+    bits = lax.bitcast_convert_type(values, integer)
+    wanted = jnp.array(ks)[:, None]
+
+    def add_bit(i: jax.Array, found: jax.Array) -> jax.Array:
+        trial = found | (jnp.ones((), integer) << (width - 2 - i).astype(integer))
+        below = lax.map(lambda bound: count_below(bits, 0, len(bits), bound), trial)
+        return jnp.where(below < wanted, trial, found)
+
+    nothing = jnp.zeros((len(ks), values.shape[1]), integer)
+    found = lax.fori_loop(0, width - 1, add_bit, nothing)
+    return lax.bitcast_convert_type(found, values.dtype)
 
 
 def reaches(x: jax.Array, y: jax.Array, s: jax.Array, bounds: jax.Array) -> jax.Array:
@@ -162,19 +190,18 @@ def _joint(x: jax.Array, y: jax.Array, s: jax.Array, first: int, rows: int) -> j
     return jnp.maximum(x[first : first + rows], part)
 
 
-@partial(jax.jit, static_argnames=("pairs", "m", "ks", "tile", "metric", "product", "variant"))
+@partial(jax.jit, static_argnames=("pairs", "m", "ks", "metric", "product", "variant"))
 def tile_counts(
     clients: tuple[jax.Array, ...],
-    start: jax.Array,
+    queries: jax.Array,
     *,
     pairs: tuple[tuple[int, int], ...],
     m: int,
     ks: tuple[int, ...],
-    tile: int,
     metric: str,
     product: bool,
     variant: int,
-) -> jax.Array:
+) -> tuple[jax.Array, jax.Array]:
     """Neighbours in x and in y alone, for one tile of queries.
 
     Those strictly nearer than the k-th joint one, as Kraskov's first estimator counts them, or
@@ -182,18 +209,19 @@ def tile_counts(
 
     Args:
         clients: each (N + m, p_q), the first m points again at the end.
-        start: the first query.
+        queries: (B + m,) the points asked for, each below N; where m > 0 they follow each other,
+            the first point after the last.
         pairs, m, ks, metric: what is asked for.
-        tile: B, the number of queries; those beyond the last point begin again at the first.
         product: whether Euclidean distances come from a matrix product.
         variant: 1 or 2.
 
     Returns:
-        (pairs, 1 + m, len(ks), 2, B) counts n_x and n_y; index 0 of the second axis is the pairing
+        (pairs, 1 + m, len(ks), 2, B) counts n_x and n_y, and (pairs, 1 + m, len(ks), B) the k-th
+        joint distances (squared for metric "euclidean"); index 0 of the second axis is the pairing
         as it is, index s re-pairing s.
     """
     n = clients[0].shape[0] - m
-    queries = (start + jnp.arange(tile + m)) % n
+    tile = len(queries) - m
     lanes = jnp.arange(tile + m)
     distances = []
     for points in clients:
@@ -205,16 +233,19 @@ def tile_counts(
         again = jnp.where(queries < m, queries + n, queries)
         distances.append(far.at[again, lanes].set(jnp.inf))
 
-    def count(a: int, b: int, s: jax.Array) -> jax.Array:
+    def count(a: int, b: int, s: jax.Array) -> tuple[jax.Array, jax.Array]:
         x, y = distances[a], distances[b]
         nearest = joint_kth(x[:n, :tile], y, s, ks)
         bounds = jnp.stack([nearest, nearest], axis=1)
         if variant == 2:
             # What lies within reach is what lies below the next larger number.
             bounds = jnp.nextafter(reaches(x[:n, :tile], y, s, nearest), jnp.inf)
-        return jnp.stack(
-            [jnp.stack([count_below(x, 0, n, a), count_below(y, s, n, b)]) for a, b in bounds]
-        )
+
+        def within(bound: jax.Array) -> jax.Array:
+            return jnp.stack([count_below(x, 0, n, bound[0]), count_below(y, s, n, bound[1])])
+
+        return lax.map(within, bounds), nearest
 
     shifts = jnp.arange(1 + m)
-    return jnp.stack([lax.map(partial(count, a, b), shifts) for a, b in pairs])
+    found = [lax.map(partial(count, a, b), shifts) for a, b in pairs]
+    return tuple(jnp.stack(parts) for parts in zip(*found, strict=True))

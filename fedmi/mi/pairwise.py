@@ -50,8 +50,8 @@ def pairwise(
             "neural".
         permutations: m, the number of re-pairings; 0 for none.
         key: a JAX random key for the re-pairings, and for what the estimator itself draws.
-        **options: of the estimator (`rtol`; `ties`; `k`, `metric`, `variant`, `standardise`; see
-            the functions of their names).
+        **options: of the estimator (`rtol`; `ties`; `k`, `metric`, `variant`, `scale`; see the
+            functions of their names).
 
     Returns:
         One `PairEstimate` for each pair (0, 1), (0, 2), ..., (1, 2), ...; for several `k`, one for
@@ -136,7 +136,7 @@ def ksg(
     k: int | Sequence[int] = 3,
     metric: str = "euclidean",
     variant: int = 1,
-    standardise: bool = False,
+    scale: str = "raw",
 ) -> Estimate | list[Estimate]:
     """Mutual information of x and y by nearest neighbours (Eq. 6).
 
@@ -155,17 +155,26 @@ def ksg(
         variant: 1 for Kraskov's first estimator, which the paper uses; 2 for the second,
             I = psi(k) - 1/k - <psi(n_x) + psi(n_y)> + psi(N), where n_x(i) counts the points at
             most as far from x_i as the farthest, in x, of the k joint neighbours.
-        standardise: whether each component is divided by its standard deviation before distances
-            are taken. The MI is the same, the neighbours and so the estimate are not.
+        scale: "raw" for distances between the samples as they are; "standardised" to divide each
+            component by its standard deviation first; "scores" to put the normal quantile of its
+            rank in place of each value, tied ones taking their mean rank (constant components then
+            say nothing). The MI is the same, the neighbours and so the estimate are not: scores
+            are far better where tails are heavy.
 
     Returns:
-        An `Estimate` whose `ceiling_bits` is psi(N) - psi(k + 1) in bits, beyond which the
-        estimator cannot read; for several k a list of them.
+        An `Estimate`; for several k a list of them. Its `ceiling_bits` is psi(N) - psi(k + 1) in
+        bits, the most that is read where no distance in x equals one in y. Exact copies, as in
+        I(x; x), have such distances and read psi(N) - psi(k) with the first estimator. Its `ties`
+        says how many samples of x and of y repeat another. As many as their precision explains are
+        taken, for example a handful among 10,000 of one component in float32: the estimate is what
+        tiny noise on the samples would give.
 
     Raises:
-        ValueError: duplicate samples, k out of range, or arrays that are not samples.
+        ValueError: more duplicate samples than their precision explains (rounded or discrete
+            values, copies), constant components that are to be standardised, k out of range, or
+            arrays that are not samples.
     """
-    options = dict(k=k, metric=metric, variant=variant, standardise=standardise)
+    options = dict(k=k, metric=metric, variant=variant, scale=scale)
     found = _pairwise([x, y], ["x", "y"], "ksg", 0, None, options)
     return found[0].estimate if np.ndim(k) == 0 else [pair.estimate for pair in found]
 

@@ -23,11 +23,14 @@ class Estimate:
             Gaussian samples of the same N and ranks.
         p_value: of independence, analytically; valid for Gaussian samples.
         interval: (low, high), the 95 % interval of `bits`.
-        ceiling_bits: the largest value that the estimator can take at this N.
+        ceiling_bits: the most that the estimator reads at this N, by its formula: for KSG
+            psi(N) - psi(k + 1), which only exact copies exceed (see `fedmi.mi.ksg`).
         n: number of samples.
         rank_x, rank_y: number of directions in which the samples vary.
         estimator: its name, "ksg2" for Kraskov's second.
         metric, k: distance within each of x and y, and number of neighbours.
+        ties: with KSG, how many samples of x and of y repeat another, as a few of low precision do
+            by chance.
     """
 
     bits: float
@@ -45,6 +48,7 @@ class Estimate:
     rank_y: int | float = nan
     metric: str | None = None
     k: int | float = nan
+    ties: int | float = nan
 
     def __repr__(self) -> str:
         shown = [f"{self.bits:.4g} bits"]
@@ -74,8 +78,8 @@ class PairEstimate:
         pair: (a, b), the clients' positions.
         estimate: of the samples as they are paired.
         permuted: (m,) bits, the corrected estimate for each re-pairing.
-        rounding_bits: measured effect of float32 distances on `estimate.bits`; nan where float64
-            was used.
+        rounding_bits: measured effect of float32 distances on `estimate.bits`; nan where distances
+            were computed in float64.
     """
 
     pair: tuple[int, int]

@@ -35,10 +35,12 @@ def test_what_an_estimator_promises_depends_on_its_options():
     rotation, units = "rotation of the components", "units of the components"
     assert promises("ksg", {}) == {"symmetry", rotation}
     assert promises("ksg", dict(metric="chebyshev")) == {"symmetry"}
-    assert promises("ksg", dict(standardise=True)) == {"symmetry", units}
+    assert promises("ksg", dict(scale="standardised")) == {"symmetry", units}
     assert promises("neural", {}) == set()
     x, y = Normal(dense(3, 0.5), 3).sample(KEY, 200)
-    table = mi.self_consistency(x, y, estimator="ksg", standardise=True, permutations=2, key=KEY)
+    table = mi.self_consistency(
+        x, y, estimator="ksg", scale="standardised", permutations=2, key=KEY
+    )
     exact = table[table.promised]
     assert set(exact.law) == {"symmetry", units}
     np.testing.assert_allclose(exact.left_bits, exact.right_bits, atol=1e-6)

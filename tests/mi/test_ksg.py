@@ -101,11 +101,11 @@ def test_standardisation_is_a_choice_that_changes_the_answer():
     x, y = correlated(2, 400, 3, 3)
     stretched = x * np.array([1.0, 1.0, 1e3])
     assert mi.ksg(x, y).bits - mi.ksg(stretched, y).bits > 0.02
-    kept = [mi.ksg(a, y, standardise=True).bits for a in (x, stretched)]
+    kept = [mi.ksg(a, y, scale="standardised").bits for a in (x, stretched)]
     assert kept[0] == pytest.approx(kept[1], abs=1e-9)
     x[:, 1] = 3.0
     with pytest.raises(ValueError, match=r"x has 1 constant components \(the first: 1\)"):
-        mi.ksg(x, y, standardise=True)
+        mi.ksg(x, y, scale="standardised")
 
 
 def test_agrees_with_trees():
