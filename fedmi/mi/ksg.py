@@ -156,15 +156,18 @@ def pairs(
     ks = (k,) if np.ndim(k) == 0 else tuple(k)
     ties = check(clients, names, ks, metric, variant, scale)
     n, components = repairing.n, max(x.shape[1] for x in clients)
-    precision = np.float64 if any(x.dtype.itemsize > 4 for x in clients) else np.float32
+    # In so few components differences are quick in float64 too, and are what trees compare.
+    double = components <= trees.MOST_COMPONENTS or any(x.dtype.itemsize > 4 for x in clients)
     clients = [SCALES[scale](x, name) for x, name in zip(clients, names, strict=True)]
     options = dict(ks=ks, metric=metric, variant=variant)
-    if trees.worthwhile(components, max(ks)):
+    if trees.worthwhile(n, repairing.m, components, max(ks)):
         terms, nearest = tree_terms(clients, repairing, **options)
         check_separate(nearest, sum(ties))
         change = np.full(terms.shape[:2], np.nan)
     else:
-        terms, change = certified_terms(clients, repairing, precision, sum(ties), **options)
+        terms, change = certified_terms(
+            clients, repairing, np.float64 if double else np.float32, sum(ties), **options
+        )
     results = []
     for p, (a, b) in enumerate(client_pairs(len(clients))):
         for i, neighbours in enumerate(ks):
@@ -241,7 +244,7 @@ def certified_terms(
     Args:
         clients: Q arrays (N, p_q).
         repairing: of the seeds.
-        precision: of the samples, float32 or float64.
+        precision: in which to begin, float32 or float64.
         ties: how many samples repeat another.
         ks, metric, variant: see `fedmi.mi.ksg`.
 
@@ -260,7 +263,7 @@ def certified_terms(
         if (dtype, product) == ways[-1]:
             check_separate(nearest, ties)
             break
-        unclear = blur(points, repairing, nearest, product)
+        unclear = blur(points, repairing, nearest, metric, product)
         unresolved = unclear.mean(axis=-1).max()
         # Within r of a distance's square lie about r d / 2 of the points within it, in x and in y;
         # a sum over d components rounds by up to sqrt(d) eps or so.
@@ -360,29 +363,39 @@ def terms_of(counts: np.ndarray, n: int, ks: Sequence[int], variant: int) -> np.
 
 
 def blur(
-    points: Sequence[np.ndarray], repairing: Repairing, nearest: np.ndarray, product: bool
+    points: Sequence[np.ndarray],
+    repairing: Repairing,
+    nearest: np.ndarray,
+    metric: str,
+    product: bool,
 ) -> np.ndarray:
     """The rounding of distances near the k-th joint one, as a part of it; 1 where it is all of it.
 
+    A product rounds the square of a distance to eps times the squared norms, differences round it
+    to eps times itself. The distances of a far point crowd within what is usual between points, so
+    there rounding is measured against that.
+
     Args:
-        points, repairing, product: as `local_terms` takes them.
+        points, repairing, metric, product: as `local_terms` takes them.
         nearest: the distances that it returns.
 
     Returns:
-        Of the same shape. It is eps by differences, and by a product eps times the squared norms
-        of the query over its squared distance; 1 as well where the distance has become zero.
+        Of the same shape; 1 as well where the distance has become zero.
     """
-    size = nearest
+    if metric == "euclidean":
+        nearest = np.sqrt(nearest)
+    square = nearest**2
     if product:
         norms = [np.einsum("ij,ij->i", x, x)[repairing.order] for x in points]
-        size = np.stack(
+        square = np.stack(
             [
                 [norms[a] + np.roll(norms[b], -s) for s in range(1 + repairing.m)]
                 for a, b in client_pairs(len(points))
             ]
         )[:, None]
+    resolved = np.minimum(nearest, np.median(nearest, axis=-1, keepdims=True))
     with np.errstate(divide="ignore", invalid="ignore"):
-        part = np.finfo(points[0].dtype).eps * (size / nearest)
+        part = np.finfo(points[0].dtype).eps * (square / nearest) / resolved
     return np.where(part < 1, part, 1)
 
 

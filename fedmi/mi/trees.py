@@ -15,24 +15,30 @@ from scipy.spatial import cKDTree
 from fedmi.mi.null import Repairing
 
 MOST_COMPONENTS, MOST_NEIGHBOURS = 3, 30
-"""Up to so many components of each client, and to this k, trees are used.
+"""Up to so many components of each client, and to this k, trees are used."""
 
-On two cores of a laptop's speed, one estimate, k = 3 (brute force compiled already): see
-`worthwhile`.
+REPAIRED_FROM = {1: 2_000, 2: 6_000, 3: 20_000}
+"""From so many samples on they are quicker for re-pairings too, by number of components.
+
+Without re-pairings they take a few milliseconds where all distances do, and a twentieth to a third
+of the time at N = 10,000. Every re-pairing needs a tree of its own, while one tile of distances
+serves them all.
 """
 
-HAIR = 1e-14
-"""A Euclidean radius is drawn in or out by this part of it, well above its rounding."""
+HAIR = 4 * np.finfo(float).eps
+"""A Euclidean radius is drawn in or out by this part of it, just above its rounding."""
 
 
-def worthwhile(components: int, k: int) -> bool:
+def worthwhile(n: int, m: int, components: int, k: int) -> bool:
     """Whether trees are quicker than all distances.
 
     Args:
+        n, m: numbers of samples and of re-pairings.
         components: of the client that has most.
         k: the largest number of neighbours.
     """
-    return components <= MOST_COMPONENTS and k <= MOST_NEIGHBOURS
+    few = components <= MOST_COMPONENTS and k <= MOST_NEIGHBOURS
+    return few and (not m or n >= REPAIRED_FROM[components])
 
 
 def tree_counts(
@@ -90,7 +96,8 @@ def _joint_neighbours(
     z = np.hstack([x, y])
     tree = cKDTree(z)
     nearest, reach = np.empty((len(ks), n)), np.empty((len(ks), 2, n))
-    left, width = np.arange(n), 2 * (max(ks) + 1)
+    # The point itself, k neighbours, and one to see that there is none nearer.
+    left, width = np.arange(n), max(ks) + 2
     while left.size:
         width = min(width, n)
         unsettled = []
