@@ -11,11 +11,14 @@ from typing import Any
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
 from fedmi import aggregation
+from fedmi.aggregation.inputs import floats
 from fedmi.aggregation.mapping import shares
+from fedmi.aggregation.purity import check_pure
 from fedmi.checks import check_whole, is_whole
 from fedmi.tasks import attribute
 from fedmi.tasks.base import Assets, Keys, Task
@@ -37,7 +40,8 @@ def aggregator_of(name: str) -> Aggregator:
     """The aggregator of a name, out of `AGGREGATORS` or "package.module:attribute".
 
     It is a function of the clients' parameters (Q, t) and their weights (Q,), and of their
-    `download` (t,) if it has an argument of that name.
+    `download` (t,) if it has an argument of that name; of these alone, as it is called once, when a
+    round is compiled (`check_aggregator`).
 
     Raises:
         ValueError: for a name that is not known, a module or attribute that cannot be had, or
@@ -65,18 +69,51 @@ def describe(
         ValueError: naming the argument, what was wrong, and what would be right.
     """
     check_whole("rounds", rounds, 1)
-    aggregator_of(aggregator)
+    made = aggregator_of(aggregator)
     found: dict[str, Any] = {}
     if rounds > 1:
         found |= dict(rounds=int(rounds), aggregator=aggregator)
-    if examples is not None:
-        counts = list(examples)
-        if len(counts) != clients:
-            raise ValueError(f"examples: {len(counts)} numbers for {clients} clients")
-        check_examples(task, counts)
-        if set(counts) != {task.examples}:
-            found |= dict(client_examples=[int(count) for count in counts])
+    counts = [task.examples] * clients if examples is None else list(examples)
+    if len(counts) != clients:
+        raise ValueError(f"examples: {len(counts)} numbers for {clients} clients")
+    check_examples(task, counts)
+    if set(counts) != {task.examples}:
+        found |= dict(client_examples=[int(count) for count in counts])
+    if aggregator not in AGGREGATORS:
+        check_aggregator(made, aggregator, task.parameter_count, counts)
     return found
+
+
+def check_aggregator(
+    aggregator: Aggregator, name: str, parameters: int, examples: Sequence[int]
+) -> None:
+    """Tries an aggregator out on made-up clients, by `fedmi.aggregation.purity.check_pure`.
+
+    Args:
+        aggregator: as `aggregator_of` returns it.
+        name: what it was asked for by.
+        parameters: t.
+        examples: (Q,), n_q.
+
+    Raises:
+        ValueError: an aggregator with a state, one that fails, one that JAX cannot compile, or one
+            that makes no model of the clients' models.
+    """
+    draw = np.random.default_rng(0)
+    download = draw.standard_normal(parameters)
+    moved = 0.1 * draw.standard_normal((2, len(examples), parameters))
+    beside = dict(download=floats(download, "download")) if takes_download(aggregator) else {}
+    weights = floats(shares(examples, len(examples)), "examples")
+    clients = floats(download + moved, "clients")
+    check_pure(aggregator, clients, weights, beside, name=f"aggregator: {name!r}")
+
+
+def takes_download(aggregator: Aggregator) -> bool:
+    """Whether an aggregator has an argument of that name; what says nothing of its own has none."""
+    try:
+        return "download" in inspect.signature(aggregator).parameters
+    except (TypeError, ValueError):
+        return False
 
 
 def round_keys(task: Task, keys: Keys, number: Array | int) -> Keys:
@@ -134,7 +171,7 @@ def train_rounds(
             examples=own,
         )  # fmt: skip
 
-    with_download = "download" in inspect.signature(aggregator).parameters
+    with_download = takes_download(aggregator)
 
     def started(start: Array) -> dict[str, Array]:
         # Clients with downloads of their own, as in round 1 of `independent`, share their mean.
@@ -145,6 +182,7 @@ def train_rounds(
         history = local(number, start)
         uploads = jax.lax.all_gather(history[0][-1], CLIENTS)
         server = aggregator(uploads, weights.astype(uploads.dtype), **started(start))
+        server = server.astype(start.dtype)  # whatever precision it was computed in
         return (server, history), server
 
     nothing = jax.tree.map(

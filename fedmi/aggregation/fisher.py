@@ -1,9 +1,10 @@
 """The mean in which every client counts where its data tell most."""
 
 import jax.numpy as jnp
+import numpy as np
 from jax import Array
 
-from fedmi.aggregation.mean import weighted_mean
+from fedmi.aggregation.inputs import at_least_zero, models
 
 
 def fisher_mean(clients: Array, weights: Array, *, information: Array) -> Array:
@@ -18,15 +19,24 @@ def fisher_mean(clients: Array, weights: Array, *, information: Array) -> Array:
             own parameters.
 
     Returns:
-        (t,).
+        (t,), in the precision that JAX's x64 flag allows.
+
+    Raises:
+        ValueError: other shapes or types; information that is negative or not finite. Under
+            `jax.jit` and `jax.vmap`, where values cannot be looked at, such coordinates are NaN.
     """
-    return precision_weighted(clients, weights, weights[:, None] * information)
+    clients, weights = models(clients, weights)
+    information, xp = at_least_zero(information, "information", clients.shape)
+    largest = information.max(axis=0)
+    if xp is np and not np.isfinite(largest).all():
+        raise ValueError("information: some are infinite; drop the seeds whose gradients are")
+    relative = information / xp.where(largest == 0, 1, largest)
+    return precision_weighted(clients, weights, weights[:, None] * relative)
 
 
 def precision_weighted(clients: Array, weights: Array, precision: Array) -> Array:
     """The mean weighted by (Q, t) precisions; by the weights where no client has any."""
     largest = jnp.max(precision, axis=0)
-    relative = precision / jnp.where(largest > 0, largest, 1)
-    total = jnp.sum(relative, axis=0)
-    weighted = jnp.sum(relative * clients, axis=0) / jnp.where(largest > 0, total, 1)
-    return jnp.where(largest > 0, weighted, weighted_mean(clients, weights))
+    none = largest == 0  # where a precision is NaN, the result is
+    relative = jnp.where(none, weights[:, None], precision / jnp.where(none, 1, largest))
+    return jnp.sum(relative / jnp.sum(relative, axis=0) * clients, axis=0)

@@ -11,7 +11,10 @@ from dataclasses import dataclass
 
 import numpy as np
 from jax import Array
+from numpy.typing import ArrayLike
 from scipy import linalg
+
+from fedmi.aggregation.inputs import floats, real
 
 KINDS = ("scalar", "coordinate", "reduced-rank")
 RIDGES = tuple(10.0**power for power in range(-6, 3))
@@ -60,8 +63,13 @@ class LinearAggregator:
     def __call__(self, clients: Array, download: Array) -> Array:
         """The aggregate (..., t) of clients (..., Q, t) that started from download (..., t).
 
-        Of NumPy's arrays or JAX's, under `jax.vmap` too.
+        Of NumPy's arrays, in float64, or JAX's, in the precision that its x64 flag allows, under
+        `jax.vmap` too.
         """
+        clients, download = (
+            floats(value, name) if isinstance(value, Array) else _float64(value, name)
+            for name, value in (("clients", clients), ("download", download))
+        )
         updates = clients - download[..., None, :]
         if self.kind == "reduced-rank":
             mean = (self.shares[:, None] * updates).sum(axis=-2)
@@ -90,6 +98,8 @@ def fit(
     can remember as much where updates have much in common, as they can send that anywhere. (A
     matrix of reduced rank cannot be the mean itself.)
 
+    Everything is computed in float64, whatever type it comes in.
+
     Args:
         clients: (N, Q, t), the clients' parameters.
         target: (N, t), what aggregation should have given (the pooled solution).
@@ -100,16 +110,23 @@ def fit(
         seed: of the choice of the seeds that validate.
 
     Raises:
-        ValueError: an unknown kind, unequal shapes, values that are not finite, or fewer than 8
-            seeds.
+        ValueError: an unknown kind, unequal shapes, shares that do not sum to 1, values that are
+            masked, no real numbers or not finite, or fewer than 8 seeds.
     """
     if kind not in KINDS:
         raise ValueError(f"kind {kind!r} is not one of {', '.join(KINDS)}")
-    clients, target, download = (np.asarray(a, np.float64) for a in (clients, target, download))
+    clients, target, download = (
+        _float64(values, name)
+        for name, values in (("clients", clients), ("target", target), ("download", download))
+    )
     if clients.ndim != 3 or target.shape != (len(clients), clients.shape[2]):
         raise ValueError(
             f"clients: shape {clients.shape}, target: shape {target.shape}; they must be "
             "(seeds, clients, parameters) and (seeds, parameters)"
+        )
+    if download.shape not in (target.shape, target.shape[1:]):
+        raise ValueError(
+            f"download: shape {download.shape}; it must be {target.shape[1:]} or {target.shape}"
         )
     if len(clients) < 8:
         raise ValueError(f"clients: {len(clients)} seeds are too few to fit and validate; give 8")
@@ -117,7 +134,11 @@ def fit(
         if not np.isfinite(values).all():
             raise ValueError(f"{name}: not finite; drop such seeds (fedmi.finite)")
     q = clients.shape[1]
-    shares = np.full(q, 1 / q) if shares is None else np.asarray(shares, np.float64)
+    shares = np.full(q, 1 / q) if shares is None else _float64(shares, "shares")
+    if shares.shape != (q,) or not ((shares >= 0).all() and abs(shares.sum() - 1) < 1e-3):
+        raise ValueError(
+            f"shares: {shares.tolist()}; they must be {q} numbers n_q / n, 0 or more, that sum to 1"
+        )
     updates = clients - (download[:, None] if download.ndim == 2 else download)
     wanted = target - download
     order = np.random.default_rng(seed).permutation(len(clients))
@@ -135,6 +156,10 @@ def fit(
     return next(iter(rules(order, (best.ridge, best.rank))))
 
 
+def _float64(values: ArrayLike, name: str) -> np.ndarray:
+    return np.asarray(real(values, name), np.float64)
+
+
 def _centred(a: np.ndarray, offset: bool) -> tuple[np.ndarray, np.ndarray]:
     centre = a.mean(axis=0) if offset else np.zeros(a.shape[1:])
     return a - centre, centre
@@ -147,7 +172,8 @@ def _scalar(updates, wanted, shares, only, offset):
     cross = np.einsum("nqt,nt->q", u, y)
     scale = np.trace(gram) / len(gram)
     for ridge in [only[0]] if only else RIDGES:
-        weights = linalg.solve(gram + ridge * scale * np.eye(len(gram)), cross, assume_a="pos")
+        penalty = max(ridge * scale, np.finfo(float).tiny) * np.eye(len(gram))
+        weights = linalg.solve(gram + penalty, cross, assume_a="pos")
         yield LinearAggregator("scalar", centre_in, centre_out, weights, shares, ridge)
 
 

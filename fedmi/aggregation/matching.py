@@ -17,6 +17,7 @@ import numpy as np
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
+from fedmi.aggregation.inputs import real
 from fedmi.aggregation.mean import weighted_mean
 
 Params = Mapping[str, Any]
@@ -93,8 +94,14 @@ def matched_mean(clients: Array, weights: Array, *, unravel: Callable[[Array], P
         unravel: (t,) -> the network's parameters.
 
     Returns:
-        (t,).
+        (t,), in the precision that JAX's x64 flag allows.
+
+    Raises:
+        ValueError: other shapes or types; weights that do not sum to 1.
     """
+    # Parameters have the precision that `unravel` knows, other numbers the least that there is.
+    clients = jnp.asarray(real(clients, "clients"))
+    clients = clients.astype(jnp.promote_types(clients.dtype, jnp.float32))
     reference = unravel(clients[0])
 
     def matched(client: Array) -> Array:

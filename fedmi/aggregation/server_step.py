@@ -1,7 +1,9 @@
 """The mean of the updates, taken further or less far than the clients went."""
 
+import numpy as np
 from jax import Array
 
+from fedmi.aggregation.inputs import check_shape, floats, known
 from fedmi.aggregation.mean import weighted_mean
 
 
@@ -14,9 +16,19 @@ def server_step(clients: Array, weights: Array, *, download: Array, step: Array 
         clients: (Q, t), the clients' parameters.
         weights: (Q,), n_q / n.
         download: (t,), w', where the clients started.
-        step: the server's step size.
+        step: the server's step size, one finite number.
 
     Returns:
-        (t,).
+        (t,), in the precision that JAX's x64 flag allows.
+
+    Raises:
+        ValueError: other shapes or types; a download or step that is not finite.
     """
-    return download + step * (weighted_mean(clients, weights) - download)
+    mean = weighted_mean(clients, weights)
+    download, step = floats(download, "download"), floats(step, "step")
+    check_shape(download, "download", mean.shape, "one number a parameter")
+    check_shape(step, "step", (), "one number")
+    for name, value in (("download", download), ("step", step)):
+        if known(value) and not np.isfinite(value).all():
+            raise ValueError(f"{name}: not finite; where clients started and how far to go must be")
+    return download + step * (mean - download)

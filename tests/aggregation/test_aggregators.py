@@ -4,9 +4,6 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
-from hypothesis import given, settings
-from hypothesis import strategies as st
-from scipy.optimize import minimize
 
 from fedmi import aggregation
 from fedmi.aggregation import mapping
@@ -89,28 +86,6 @@ def test_by_hand():
     assert certain[0].tolist() == pytest.approx([0.0, 30.0])
 
 
-@settings(max_examples=8, deadline=None)
-@given(seed=st.integers(0, 10**6), shift=st.floats(-1e3, 1e3))
-def test_the_geometric_median_is_where_the_distances_are_least(seed, shift):
-    w = clients(seed, 1) + shift
-    weights = np.array([0.2, 0.3, 0.5])
-
-    def distances(point):
-        return weights @ np.linalg.norm(w[0] - point, axis=1)
-
-    found = np.asarray(aggregation.over_seeds(aggregation.geometric_median, w, weights)[0])
-    best = min(minimize(distances, start, method="Nelder-Mead", tol=1e-10).fun for start in w[0])
-    assert distances(found) <= best * (1 + 1e-4)
-
-
-def test_what_is_symmetric_about_the_mean_has_its_medians_there():
-    centre = clients()[:, :1]
-    apart = np.random.default_rng(1).standard_normal((4, 1, T))
-    w = np.concatenate([centre - apart, centre, centre + apart], axis=1)
-    for median in (aggregation.coordinate_median, aggregation.geometric_median):
-        np.testing.assert_allclose(aggregation.over_seeds(median, w), w.mean(axis=1), atol=1e-4)
-
-
 def test_clients_of_one_law_have_the_mean_as_inverse_variance_mean():
     w = clients()
     found = aggregation.over_seeds(
@@ -127,7 +102,7 @@ def test_medians_survive_a_client_that_is_not_finite(bad):
     others = w[:, [0, 2]]
     assert (found >= others.min(axis=1)).all() and (found <= others.max(axis=1)).all()
     found = aggregation.over_seeds(aggregation.geometric_median, w, [1, 2.5, 2])
-    np.testing.assert_allclose(found, w[:, 2], atol=1e-3)  # more than half of what is left
+    np.testing.assert_array_equal(found, w[:, 2])  # more than half of what is left
 
 
 @pytest.mark.parametrize("name", sorted(AGGREGATORS.keys() - {f.__name__ for f in mapping.ROBUST}))

@@ -1,0 +1,87 @@
+"""Whether an aggregator is a function of its arguments alone, which JAX can compile."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array, errors
+
+LOOKS_AT_NUMBERS = (
+    errors.ConcretizationTypeError,
+    errors.NonConcreteBooleanIndexError,
+    errors.TracerArrayConversionError,
+    errors.TracerIntegerConversionError,
+)
+CALLBACK = 'jax.pure_callback(yours, clients[0], clients, weights, vmap_method="sequential")'
+
+PRECISIONS = ("highest", "float32")
+"""Two names of one precision of products: what has been compiled under one is compiled anew under
+the other, so that it shows if a function that is compiled itself remembers something."""
+
+
+def check_pure(
+    aggregator: Callable[..., Array],
+    clients: Array,
+    weights: Array,
+    beside: Mapping[str, Any],
+    name: str = "aggregator",
+) -> None:
+    """Refuses an aggregator with a state, and one that makes no model of the clients' models.
+
+    JAX calls a function once and compiles what it does; what the function remembers from one call
+    to the next would stay as it was then. So it is compiled and run twice, on the same clients in
+    another order of the seeds, and has to return the same to the bit.
+
+    Args:
+        aggregator: the function.
+        clients: (2, Q, t), different clients of two seeds.
+        weights: (Q,), n_q / n.
+        beside: what it needs besides, the same for both.
+        name: what messages call it.
+
+    Raises:
+        ValueError: naming the aggregator, what was wrong, and what would be right.
+    """
+    state = (
+        f"{name} remembers something from one call to the next, or draws random numbers of its "
+        "own; it must be a function of clients, weights and download alone, and return the same "
+        "for the same. A state, such as a server's momentum, is not supported: JAX calls an "
+        "aggregator once, when it compiles a round, and every round would do what it did then"
+    )
+    orders, made = (clients, clients[::-1]), []
+    try:
+        for precision, seeds in zip(PRECISIONS, orders, strict=True):
+            with jax.default_matmul_precision(precision):
+                run = jax.jit(jax.vmap(lambda of: aggregator(of, weights, **beside)))
+                made.append(jax.block_until_ready(run(seeds)))
+    except errors.UnexpectedTracerError as error:
+        raise ValueError(state) from error
+    except LOOKS_AT_NUMBERS as error:
+        raise ValueError(
+            f"{name} cannot be compiled, as it looks at numbers (by NumPy, `if`, float()); write "
+            f"it with jax.numpy, or let it return {CALLBACK} ({_said(error)})"
+        ) from error
+    except Exception as error:
+        raise ValueError(
+            f"{name} fails for {clients.shape[1]} clients of {clients.shape[2]} parameters: "
+            f"{_said(error)}"
+        ) from error
+    right = f"it must return one array of floats of shape {clients.shape[2:]}, a model's parameters"
+    if not isinstance(made[0], Array):
+        raise ValueError(f"{name} returns {type(made[0]).__name__}; {right}")
+    if made[0].shape[1:] != clients.shape[2:]:
+        raise ValueError(f"{name} returns the shape {made[0].shape[1:]}; {right}")
+    if not jnp.issubdtype(made[0].dtype, jnp.floating):
+        raise ValueError(f"{name} returns {made[0].dtype}; {right}")
+    if not jnp.isfinite(made[0]).all():
+        raise ValueError(f"{name} returns numbers that are not finite for clients that are")
+    if not np.array_equal(made[0], made[1][::-1]):
+        raise ValueError(state)
+
+
+def _said(error: Exception) -> str:
+    """An exception in one line."""
+    first = str(error).strip().partition("\n")[0]
+    return f"{type(error).__name__}: {first}" if first else type(error).__name__
