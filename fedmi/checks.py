@@ -1,5 +1,8 @@
 """Checks that several functions make of their arguments."""
 
+import os
+import re
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -31,3 +34,22 @@ def plain(value: Any) -> Any:
     if isinstance(value, np.ndarray | np.generic):
         return value.tolist()
     raise TypeError(f"{value!r} is no JSON")
+
+
+def check_local(name: str, path: Any) -> Path:
+    """A path on this machine, refused where it is an address of another.
+
+    `Path` makes "s3:/bucket" of "s3://bucket", so that either is taken for an address.
+
+    Raises:
+        ValueError: naming the argument, and what would be right.
+    """
+    given = os.fspath(path) if isinstance(path, str | os.PathLike) else None
+    if not isinstance(given, str) or not given.strip():
+        raise ValueError(f"{name}: {path!r} is no path; give that of a folder on this machine")
+    if re.match(r"(\w[\w+.-]+:+)+/", given):
+        raise ValueError(
+            f"{name}: {given!r} is an address and no path on this machine; give that of a local "
+            "folder (one of a bucket or server that is mounted will do)"
+        )
+    return Path(given)

@@ -69,7 +69,7 @@ def estimate(arguments: Sequence[str] | None = None) -> None:
 def _parser(description: str) -> argparse.ArgumentParser:
     parser = argparse.ArgumentParser(description=description)
     parser.add_argument("params", type=Path, help="the study's params file")
-    parser.add_argument("--results", default="results", type=Path, help="folder of all results")
+    parser.add_argument("--results", default="results", help="folder of all results")
     return parser
 
 

@@ -10,6 +10,7 @@ import xarray as xr
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
+from fedmi.checks import check_whole
 from fedmi.scopes import root_key
 from fedmi.tasks.base import Assets, Keys, Task
 from fedmi.training import over_seeds_and_clients
@@ -32,8 +33,10 @@ def held_out_metric(task: Task, samples: xr.Dataset, *, seeds: int) -> xr.DataAr
         The metric, (seed, client, iteration), where iteration 0 is the download.
 
     Raises:
-        ValueError: if the task has no held-out data, or the samples are of another task.
+        ValueError: if the task has no held-out data, or the samples are of another task, none, or
+            not finite.
     """
+    check_whole("seeds", seeds, 1)
     if task.held_out is None:
         raise ValueError(f"task: {task.name!r} has no held-out data")
     if samples.attrs["task"] != task.name:
@@ -64,6 +67,12 @@ def held_out_metric(task: Task, samples: xr.Dataset, *, seeds: int) -> xr.DataAr
     samples = samples.isel(seed=slice(seeds))
     parts = []
     for block, filled in blocks(samples, SEEDS_AT_ONCE):
+        block = block[["theta", *({"download"} & set(block))]].compute()
+        if not all(np.isfinite(values).all() for values in block.data_vars.values()):
+            raise ValueError(
+                "samples: seeds whose parameters are not finite have no metric; leave them out "
+                "with fedmi.finite"
+            )
         later = None
         if "download" in block:  # of a later round, the same for all clients
             later = np.repeat(block.download.values[filled][:, None], clients, axis=1)

@@ -13,6 +13,7 @@ import pydantic
 import yaml
 
 from fedmi import federation, scopes, tasks
+from fedmi.checks import check_local
 from fedmi.mi import bench
 from fedmi.store import fingerprint
 from fedmi.tasks.base import Task
@@ -441,13 +442,19 @@ def results_of(params: str | Path, results: str | Path = "results") -> Path:
         params: the params file, <scale>/<study>.yaml or, if there is a folder `params` above it,
             whatever lies below that.
         results: the folder of all results.
+
+    Raises:
+        ValueError: if `results` is no folder on this machine.
     """
+    results = find(check_local("results", results))
+    if results.is_file():
+        raise ValueError(f"results: {results} is a file; give a folder")
     path = find(params).with_suffix("")
     folders = path.parts[:-1]
     below = len(folders) - 1
     if "params" in folders:
         below = len(folders) - folders[::-1].index("params")
-    return find(results).joinpath(*path.parts[below:])
+    return results.joinpath(*path.parts[below:])
 
 
 class _UniqueKeys(yaml.SafeLoader):

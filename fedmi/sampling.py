@@ -19,7 +19,7 @@ import xarray as xr
 from jax import Array
 
 from fedmi import devices, federation, provenance, scopes, store, tasks
-from fedmi.checks import check_whole, is_whole, plain
+from fedmi.checks import check_local, check_whole, is_whole, plain
 from fedmi.progress import track
 from fedmi.tasks.base import Assets, Keys, Task
 from fedmi.tiling import TILE, OfSeeds, block_size, compute_tiles, fitting_tile
@@ -213,7 +213,9 @@ def sample_block(
     task = tasks.get(task)
     checkpoints = check_arguments(task, seeds, clients, checkpoints, root_seed, tile)
     check_block(block)
-    if store is None and jax.process_count() > 1:
+    if store is not None:
+        store = check_local("store", store)
+    elif jax.process_count() > 1:
         raise ValueError("store: None; several processes need a folder that all of them see")
     coupling = scopes.resolve(coupling, task.streams)
     scopes.check_varies(coupling)
@@ -322,6 +324,7 @@ def describe(
         assets=provenance.digest(assets),
         coupling=scopes.name_of(coupling, task.streams),
         scopes=dict(coupling),
+        generator=scopes.GENERATOR,
         root_seed=int(root_seed),
         clients=int(clients),
         checkpoints=list(checkpoints),
@@ -338,20 +341,19 @@ def describe(
         ) from None
 
 
-def existing(path: str | Path | None) -> store.SampleStore | None:
+def existing(path: Path | None) -> store.SampleStore | None:
     """The store in a folder, None where there is none."""
-    return store.open_existing(Path(path)) if path is not None and Path(path).exists() else None
+    return store.open_existing(path) if path is not None and path.exists() else None
 
 
 def matching(
     samples: store.SampleStore | None,
-    path: str | Path | None,
+    path: Path | None,
     parameters: Mapping[str, Any],
     task: Task,
 ) -> store.SampleStore:
     """The existing store, if its samples are those asked for, or a new one."""
     if samples is None:
-        path = None if path is None else Path(path)
         return store.create(path, parameters, steps=task.steps, size=task.parameter_count)
     store.check_parameters(samples, parameters)
     return samples
@@ -384,7 +386,7 @@ def fill(
     """
     tile = stores[0].tile
     own = tiles_of(seeds, tile, block)[jax.process_index() :: jax.process_count()]
-    wanted = [set(own) & set(samples.pending(seeds)) for samples in stores]
+    wanted = [set(samples.pending(seeds, own)) for samples in stores]
     pending = sorted(set().union(*wanted))
     if not pending:
         return
@@ -421,7 +423,7 @@ def fill(
 
 
 def finite(samples: xr.Dataset) -> xr.Dataset:
-    """The seeds whose parameters and metric are finite everywhere, at all clients.
+    """The seeds whose parameters, download and metric are finite everywhere, at all clients.
 
     Args:
         samples: a dataset as `sample` returns it. It is read one client, one checkpoint and
@@ -429,8 +431,13 @@ def finite(samples: xr.Dataset) -> xr.Dataset:
 
     Returns:
         The same dataset without the other seeds; its attribute `excluded` says how many they are.
+
+    Raises:
+        fedmi.store.StoreError: (a ValueError) if the store is damaged.
     """
     good = np.isfinite(samples.metric.values).all(axis=(1, 2))
+    if "download" in samples:
+        good &= np.isfinite(samples.download.values).all(axis=1)
     for client in range(samples.sizes["client"]):
         for kept in range(samples.sizes["iteration"]):
             theta = samples.theta.isel(client=client, iteration=kept)

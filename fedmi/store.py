@@ -3,6 +3,10 @@
 A tile of seeds is one shard of each array and is written at once; only then is the number of its
 seeds entered in the array `completed`. What a crash leaves behind is therefore either a tile that
 counts or one that does not, and sampling goes on with those that do not.
+
+Every chunk is written, and ends with a checksum: so what is missing, cut or altered is told from
+samples. (zarr reads a missing chunk as fill values, which look like seeds that diverged.) Sampling
+computes such a tile again; reading refuses it.
 """
 
 import hashlib
@@ -14,21 +18,26 @@ import uuid
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
+from functools import partial
+from math import prod
 from pathlib import Path
 from typing import Any
 
+import google_crc32c
 import numpy as np
 import xarray as xr
 import zarr
+from xarray.backends import BackendArray
+from xarray.core import indexing
 
-SCHEMA = 1
+SCHEMA = 2
 ATTRIBUTE = "fedmi"  # the group's one attribute; everything else lies inside it
 RUNS = "runs"
 DRAFT_SECONDS = 3600  # an older draft of a store is nobody's any more
 
 
 class StoreError(ValueError):
-    """A store that cannot be used as asked: of other parameters, of another schema, or no store."""
+    """A store that cannot be used as asked: of other parameters or schema, damaged, or no store."""
 
 
 class SampleStore:
@@ -46,6 +55,7 @@ class SampleStore:
         self.parameters: dict[str, Any] = self._record["parameters"]
         self.tile: int = self.parameters["tile"]
         self._per_seed = per_seed(self.parameters)
+        self._arrays = {name: group[name] for name in self._per_seed}
 
     @property
     def _record(self) -> dict[str, Any]:
@@ -53,13 +63,24 @@ class SampleStore:
 
     @property
     def history(self) -> list[dict[str, Any]]:
-        """One entry for each run that added seeds: what ran, on what, from when to when."""
-        runs = self._group.get(RUNS)  # which stores of before have not, and reading makes none
-        entries = [] if runs is None else [dict(run.attrs) for _, run in runs.groups()]
-        return sorted([*self._record["history"], *entries], key=lambda entry: entry["start"])
+        """One entry for each run that added seeds: what ran, on what, from when to when.
+
+        A store in memory keeps none. An entry that cannot be read is left out, with a warning.
+        """
+        entries = []
+        for file in [] if self.path is None else self.path.glob(f"{RUNS}/*/zarr.json"):
+            try:
+                entry = json.loads(file.read_text())["attributes"]
+                entries.append((entry["start"], entry["run"], entry["versions"], entry))
+            except (OSError, ValueError, LookupError, TypeError) as error:
+                warnings.warn(
+                    f"{file} is damaged ({error!r}): what this run did is not known", stacklevel=2
+                )
+        return [entry for *_, entry in sorted(entries, key=lambda found: found[:2])]
 
     @property
-    def _place(self) -> str:
+    def place(self) -> str:
+        """The store in words."""
         return "the store in memory" if self.path is None else f"the store {self.path}"
 
     @contextmanager
@@ -69,7 +90,7 @@ class SampleStore:
         except OSError as error:
             raise OSError(
                 error.errno,
-                f"{self._place}: cannot {doing} ({error.strerror or error}); what was stored "
+                f"{self.place}: cannot {doing} ({error.strerror or error}); what was stored "
                 "before is whole: make room or mend the folder, and run the same command to go on",
             ) from error
 
@@ -82,8 +103,8 @@ class SampleStore:
             return
         for tile in tiles:
             for place in (f"*/c/{tile}/**/*.partial", f"*/c/{tile}.*.partial"):
-                for partial in self.path.glob(place):
-                    partial.unlink(missing_ok=True)
+                for unfinished in self.path.glob(place):
+                    unfinished.unlink(missing_ok=True)
 
     def grow(self, seeds: int) -> None:
         """Makes room for at least so many seeds; what is stored stays as it is.
@@ -100,14 +121,69 @@ class SampleStore:
             if self._group["completed"].shape[0] < tiles:
                 self._group["completed"].resize((tiles,))
 
-    def pending(self, seeds: int) -> list[int]:
-        """The tiles, by index, that do not yet hold all of their seeds below `seeds`."""
-        firsts = np.arange(0, seeds, self.tile)
-        wanted = np.minimum(self.tile, seeds - firsts)
-        completed = np.zeros(len(firsts), dtype=np.int64)
-        stored = self._group["completed"][: len(firsts)]
-        completed[: len(stored)] = stored
-        return np.flatnonzero(completed < wanted).tolist()
+    def pending(self, seeds: int, among: Iterable[int] | None = None) -> list[int]:
+        """The tiles, by index, that do not yet hold all of their seeds below `seeds`.
+
+        Those with files that are missing or damaged do not, and a warning names them. To know,
+        every file of the tiles is read: about a second a GiB.
+
+        Args:
+            seeds: how many the store shall hold.
+            among: the tiles that are asked about; by default all.
+        """
+        completed = self._completed()
+        lacking, damaged = [], []
+        for tile in range(-(-seeds // self.tile)) if among is None else among:
+            wanted = min(self.tile, seeds - tile * self.tile)
+            if tile >= len(completed) or completed[tile] < wanted:
+                lacking.append(tile)
+            elif not all(self.is_whole(name, tile) for name in self._per_seed):
+                damaged.append(tile)
+        if damaged:
+            warnings.warn(
+                f"{self.place}: files of {self.named(damaged)} are missing or damaged; these "
+                "seeds are computed again",
+                stacklevel=2,
+            )
+        return sorted(lacking + damaged)
+
+    def _completed(self) -> np.ndarray:
+        """How many seeds of each tile are stored; none where the entry is missing or damaged."""
+        entries = self._group["completed"]
+        with suppress(ValueError):  # zarr's, where a checksum does not agree
+            return entries[:]
+        found = np.zeros(entries.shape, entries.dtype)
+        for tile in range(len(found)):
+            with suppress(ValueError):
+                found[tile] = entries[tile]
+        return found
+
+    def named(self, tiles: Iterable[int]) -> str:
+        """Tiles in words."""
+        return ", ".join(
+            f"tile {tile} (seeds {tile * self.tile} to {(tile + 1) * self.tile - 1})"
+            for tile in tiles
+        )
+
+    def is_whole(self, name: str, tile: int, *, thorough: bool = True) -> bool:
+        """Whether a tile's shard of an array is there and as it was written.
+
+        Args:
+            name: of the array.
+            tile: by index.
+            thorough: whether every chunk is held against its checksum; else only the shard's index
+                is, which tells what is missing or cut short, but not what was altered in a chunk.
+        """
+        if self.path is None:
+            return True
+        file, chunks = self._shard(name, tile)
+        return shard_is_whole(file, chunks, thorough=thorough)
+
+    def _shard(self, name: str, tile: int) -> tuple[Path, int]:
+        """The file of a tile's shard of an array, and the number of its chunks."""
+        array = self._arrays[name]
+        file = self.path.joinpath(name, "c", str(tile), *["0"] * (array.ndim - 1))
+        return file, prod(array.shards) // prod(array.chunks)
 
     def write(self, tile: int, arrays: Mapping[str, np.ndarray]) -> None:
         """Writes a tile's seeds from its first on, and then enters how many they are.
@@ -118,21 +194,32 @@ class SampleStore:
         """
         first = tile * self.tile
         count = len(arrays["theta"])
-        with self._explained(f"write seeds {first} to {first + count - 1}"):
+        with (
+            self._explained(f"write seeds {first} to {first + count - 1}"),
+            zarr.config.set({"array.write_empty_chunks": True}),
+        ):
             for name in self._per_seed:
+                if not self.is_whole(name, tile):  # zarr would read it, to add these seeds to it
+                    self._shard(name, tile)[0].unlink(missing_ok=True)
                 self._group[name][first : first + count] = arrays[name]
             self._group["completed"][tile] = count
 
     def record(self, entry: Mapping[str, Any]) -> None:
         """Adds an entry to the history, in place of what was recorded of the same run."""
+        if self.path is None:
+            return
         with self._explained("record the run"):
-            runs = self._group.require_group(RUNS)
+            try:
+                runs = self._group.require_group(RUNS)
+            except ValueError:  # of a file that says no more than that this is a group
+                (self.path / RUNS / "zarr.json").unlink()
+                runs = self._group.require_group(RUNS)
             # A group a run, each of which one writer writes.
             runs.create_group(entry["run"], overwrite=True, attributes=dict(entry))
 
     def seeds(self) -> int:
         """How many seeds are stored from the first on without a gap."""
-        completed = self._group["completed"][:]
+        completed = self._completed()
         short = np.flatnonzero(completed < self.tile)
         if len(short) == 0:
             return len(completed) * self.tile
@@ -141,19 +228,107 @@ class SampleStore:
     def dataset(self, seeds: int) -> xr.Dataset:
         """The first `seeds` seeds, opened lazily.
 
+        What is read of it and proves to be missing or damaged raises StoreError.
+
         Raises:
             StoreError: if fewer are stored.
         """
         if self.seeds() < seeds:
             raise StoreError(
-                f"{self._place} holds {self.seeds()} of {seeds} seeds: sampling has not finished; "
+                f"{self.place} holds {self.seeds()} of {seeds} seeds: sampling has not finished; "
                 "run the same command again to go on"
             )
-        data = xr.open_zarr(self._group.store, consolidated=False, chunks=None)
-        data = data.drop_vars("completed").isel(seed=slice(seeds))
-        data = data.assign_coords(seed=np.arange(seeds))
-        data.attrs = {**self.parameters, "hash": fingerprint(self.parameters)}
-        return data
+        stored = {name: _Stored(self, name) for name in self._per_seed}
+        coordinates = _coordinates(self.parameters, stored["metric"].shape[-1])
+        return xr.Dataset(
+            {name: array.variable()[:seeds] for name, array in stored.items()},
+            coords=coordinates | dict(seed=np.arange(seeds)),
+            attrs=self.parameters | dict(hash=fingerprint(self.parameters)),
+        )
+
+
+class _Stored(BackendArray):
+    """An array of a store as xarray reads it, where it is asked for."""
+
+    def __init__(self, samples: SampleStore, name: str) -> None:
+        self._samples = samples
+        self._name = name
+        self._array = samples._group[name]
+        self.shape = self._array.shape
+        self.dtype = self._array.dtype
+
+    def variable(self) -> xr.Variable:
+        """The array with the names of its dimensions, still to be read."""
+        lazy = indexing.CopyOnWriteArray(indexing.LazilyIndexedArray(self))
+        return xr.Variable(self._array.metadata.dimension_names, lazy)
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> np.ndarray:
+        return indexing.explicit_indexing_adapter(
+            key, self.shape, indexing.IndexingSupport.OUTER, self._read
+        )
+
+    def _read(self, key: tuple[int | slice | np.ndarray, ...]) -> np.ndarray:
+        """What is asked for, of each axis.
+
+        Raises:
+            StoreError: where it is missing or damaged.
+        """
+        tiles = np.unique(np.arange(self.shape[0])[key[0]] // self._samples.tile).tolist()
+        try:
+            self._refuse_unless_whole(tiles, thorough=False)
+            return self._array.oindex[key]
+        except StoreError:
+            raise
+        except Exception as error:  # zarr has none of its own for a chunk that it cannot decode
+            self._refuse_unless_whole(tiles, thorough=True, cause=error)
+        # Another process has written more seeds to a tile while this one read it.
+        return self._array.oindex[key]
+
+    def _refuse_unless_whole(
+        self, tiles: list[int], *, thorough: bool, cause: Exception | None = None
+    ) -> None:
+        whole = partial(self._samples.is_whole, self._name, thorough=thorough)
+        damaged = [tile for tile in tiles if not whole(tile)]
+        if damaged:
+            raise StoreError(
+                f"{self._samples.place}: {self._name} of {self._samples.named(damaged)} is missing "
+                "or damaged; sample again with the same arguments (`fedmi.sample`, or the "
+                "notebook 01_sample): only what is damaged is computed"
+            ) from cause
+
+
+def shard_is_whole(file: Path, chunks: int, *, thorough: bool) -> bool:
+    """Whether a shard (zarr's codec `sharding_indexed`) is there with all of its chunks.
+
+    Its chunks stand one after the other, and then its index, the first byte and the length of each;
+    every chunk and the index end with their CRC-32C.
+
+    Args:
+        file: the shard.
+        chunks: how many it has.
+        thorough: whether the chunks are held against their checksums, too, and not only the index.
+    """
+    size = 16 * chunks + 4
+    try:
+        with file.open("rb") as shard:
+            end = shard.seek(0, os.SEEK_END) - size
+            shard.seek(max(end, 0))
+            index = np.frombuffer(shard.read(), np.uint8)
+            shard.seek(0)
+            data = np.frombuffer(shard.read(max(end, 0)) if thorough else b"", np.uint8)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return False
+    if len(index) != size or not _is_sealed(index):
+        return False
+    spans = index[:-4].view("<u8").reshape(-1, 2).tolist()  # huge numbers for one not written
+    if any(first + length > end for first, length in spans):
+        return False
+    return not thorough or all(_is_sealed(data[first : first + n]) for first, n in spans)
+
+
+def _is_sealed(data: np.ndarray) -> bool:
+    """Whether bytes end with their own checksum, as zarr's codec `crc32c` has it."""
+    return data.size >= 4 and google_crc32c.value(data[:-4]) == int(data[-4:].copy().view("<u4")[0])
 
 
 def per_seed(parameters: Mapping[str, Any]) -> tuple[str, ...]:
@@ -227,44 +402,48 @@ def _lay_out(
     group = zarr.create_group(store)
     tile, clients = parameters["tile"], parameters["clients"]
     kept = len(parameters["checkpoints"])
+    compressors = (zarr.codecs.ZstdCodec(), zarr.codecs.Crc32cCodec())
 
-    def array(name, dtype, fill, dimensions, shape, chunks, shards=None):
+    def of_seeds(name, dtype, fill, dimensions, chunk, shard):
+        """An array of which a shard holds a tile."""
         group.create_array(
             name,
             dtype=dtype,
             fill_value=fill,
-            dimension_names=dimensions,
-            shape=shape,
-            chunks=chunks,
-            shards=shards,
+            dimension_names=("seed", *dimensions),
+            shape=(0, *shard),
+            chunks=(tile, *chunk),
+            shards=(tile, *shard),
+            compressors=compressors,
         )
 
     # Estimates read one client at one checkpoint over all seeds: that is what a chunk holds of a
-    # tile. A shard holds the tile.
-    array(
-        "theta", "float32", np.nan, ("seed", "client", "iteration", "parameter"),
-        (0, clients, kept, size), (tile, 1, 1, size), (tile, clients, kept, size),
+    # tile.
+    of_seeds(
+        "theta", "float32", np.nan, ("client", "iteration", "parameter"),
+        (1, 1, size), (clients, kept, size),
     )  # fmt: skip
-    array(
-        "metric", "float32", np.nan, ("seed", "client", "step"),
-        (0, clients, steps), (tile, clients, steps),
-    )  # fmt: skip
-    array("clipped", "int32", 0, ("seed", "client"), (0, clients), (tile, clients))
+    of_seeds("metric", "float32", np.nan, ("client", "step"), (clients, steps), (clients, steps))
+    of_seeds("clipped", "int32", 0, ("client",), (clients,), (clients,))
     if "download" in per_seed(parameters):
-        array("download", "float32", np.nan, ("seed", "parameter"), (0, size), (tile, size))
-    array("completed", "int32", 0, ("tile",), (0,), (1,))
-    for name, values in (
-        ("client", range(clients)),
-        ("iteration", parameters["checkpoints"]),
-        ("step", range(1, steps + 1)),
-    ):
-        group.create_array(name, data=np.asarray(values, np.int64), dimension_names=(name,))
-    group.attrs[ATTRIBUTE] = {
-        "schema": SCHEMA,
-        "parameters": dict(parameters),
-        "history": [],
-    }
+        of_seeds("download", "float32", np.nan, ("parameter",), (size,), (size,))
+    group.create_array(
+        "completed", dtype="int32", fill_value=0, dimension_names=("tile",), shape=(0,),
+        chunks=(1,), compressors=compressors,
+    )  # fmt: skip
+    for name, values in _coordinates(parameters, steps).items():
+        group.create_array(name, data=values, dimension_names=(name,), compressors=compressors)
+    record = dict(parameters=dict(parameters), steps=steps, size=size)
+    group.attrs[ATTRIBUTE] = record | dict(schema=SCHEMA, hash=fingerprint(record))
     return group
+
+
+def _coordinates(parameters: Mapping[str, Any], steps: int) -> dict[str, np.ndarray]:
+    return dict(
+        client=np.arange(parameters["clients"]),
+        iteration=np.array(parameters["checkpoints"], np.int64),
+        step=np.arange(1, steps + 1),
+    )
 
 
 def open_existing(path: Path) -> SampleStore:
@@ -272,26 +451,69 @@ def open_existing(path: Path) -> SampleStore:
 
     Raises:
         FileNotFoundError: if there is no such folder.
-        StoreError: if the folder is no store of samples, or one of another schema.
+        StoreError: if the folder is no store of samples, one of another schema, or one that cannot
+            be read for damage.
     """
     if not path.exists():
         raise FileNotFoundError(f"there is no store at {path}")
     try:
         group = zarr.open_group(path, mode="r+")
-        record = group.attrs[ATTRIBUTE]
-    except (FileNotFoundError, FileExistsError, NotADirectoryError, KeyError, ValueError) as error:
+        record = dict(group.attrs[ATTRIBUTE])
+        schema = record.pop("schema")
+    except (
+        FileNotFoundError, FileExistsError, NotADirectoryError, LookupError, TypeError, ValueError,
+    ) as error:  # fmt: skip
         raise StoreError(
-            f"{path} is not a store of fedmi's samples; name another folder, or remove it"
+            f"{path} is not a store of fedmi's samples, or its zarr.json is damaged ({error}); "
+            "name another folder, or remove it"
         ) from error
-    if record.get("schema") != SCHEMA:
+    if schema != SCHEMA:
         raise StoreError(
-            f"the store {path} is of schema {record.get('schema')}, this fedmi writes schema "
-            f"{SCHEMA}: name another folder, or remove it and sample again"
+            f"the store {path} is of schema {schema}, this fedmi writes schema {SCHEMA}: name "
+            "another folder, or remove it and sample again"
         )
+    _check_layout(group, record, path)
     samples = SampleStore(group, path)
     # A run killed while it made room may have left one array larger than another.
     samples.grow(max(group[name].shape[0] for name in per_seed(samples.parameters)))
+    # fedmi reads no coordinates, but what reads the store as plain zarr does.
+    for name, values in _coordinates(record["parameters"], record["steps"]).items():
+        with suppress(ValueError):
+            if np.array_equal(group[name], values):
+                continue
+        group[name][:] = values
     return samples
+
+
+def _check_layout(group: zarr.Group, record: dict[str, Any], path: Path) -> None:
+    """Refuses a store whose zarr.json files are not those that it was made with.
+
+    Raises:
+        StoreError: naming the first such file.
+    """
+
+    def damaged(file: str, error: object) -> StoreError:
+        return StoreError(
+            f"the store {path} is damaged: {file} is not what it was made with ({error}); put the "
+            "file back from a copy, or remove the store and sample again"
+        )
+
+    def layout(array: zarr.Array) -> dict[str, Any]:
+        """All that does not change as the store grows."""
+        described = array.metadata.to_dict()
+        return described | dict(shape=described["shape"][1:])
+
+    if record.pop("hash", None) != fingerprint(record):
+        raise damaged("zarr.json", "its attributes have another checksum")
+    sizes = record["parameters"], record["steps"], record["size"]
+    expected = _lay_out(zarr.storage.MemoryStore(), *sizes)
+    for name, array in expected.arrays():
+        try:
+            found = layout(group[name])
+        except (AttributeError, LookupError, TypeError, ValueError) as error:
+            raise damaged(f"{name}/zarr.json", error) from error
+        if found != layout(array):
+            raise damaged(f"{name}/zarr.json", "another layout")
 
 
 def check_parameters(store: SampleStore, parameters: Mapping[str, Any]) -> None:

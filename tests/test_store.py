@@ -1,15 +1,20 @@
 import dataclasses
 import json
 import os
+import re
+import shutil
+import warnings
 
+import google_crc32c
 import numpy as np
 import pytest
 import xarray as xr
 import zarr
 
 import fedmi
-from fedmi import provenance, store
+from fedmi import provenance, sampling, store
 from tests import tiny
+from tests.killing import bytes_of
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
@@ -61,7 +66,7 @@ def test_an_older_schema_is_refused(path):
     metadata = json.loads((path / "zarr.json").read_text())
     metadata["attributes"][store.ATTRIBUTE]["schema"] = 0
     (path / "zarr.json").write_text(json.dumps(metadata))
-    with pytest.raises(store.StoreError, match="is of schema 0.*writes schema 1"):
+    with pytest.raises(store.StoreError, match="is of schema 0.*writes schema 2"):
         fedmi.sample(tiny.task, seeds=40, store=path, **SETTINGS)
 
 
@@ -96,6 +101,235 @@ def test_a_store_with_a_tile_that_does_not_count_is_not_whole(path):
     again = fedmi.sample(tiny.task, seeds=40, store=path, **SETTINGS)
     fresh = fedmi.sample(tiny.task, seeds=40, **SETTINGS)
     np.testing.assert_array_equal(again.theta, fresh.theta)
+
+
+def flipped(data):
+    middle = len(data) // 2
+    return data[:middle] + bytes([data[middle] ^ 1]) + data[middle + 1 :]
+
+
+DAMAGE = {
+    "cut to nothing": lambda data: b"",
+    "cut in half": lambda data: data[: len(data) // 2],
+    "cut by a byte": lambda data: data[:-1],
+    "without its head": lambda data: data[len(data) // 2 :],
+    "a bit flipped": flipped,
+    "zeros": lambda data: bytes(len(data)),
+    "zeros at its end": lambda data: data[: len(data) // 2].ljust(len(data), b"\0"),
+}
+
+
+def damage(file, how):
+    if how == "removed":
+        file.unlink()
+    else:
+        file.write_bytes(DAMAGE[how](file.read_bytes()))
+
+
+def only(folder):
+    (file,) = (file for file in folder.rglob("*") if file.is_file())
+    return file
+
+
+@pytest.fixture(scope="module")
+def whole(tmp_path_factory):
+    """A store of the second round, with arrays of every kind: 40 seeds in tiles of 16."""
+    path = tmp_path_factory.mktemp("whole") / "samples.zarr"
+    fedmi.sample(tiny.task, seeds=40, store=path, rounds=2, **SETTINGS)
+    return path
+
+
+def sample_again(path):
+    return fedmi.sample(tiny.task, seeds=40, store=path, rounds=2, **SETTINGS)
+
+
+ARRAYS = ("theta", "metric", "clipped", "download")
+
+
+@pytest.mark.parametrize("how", ["removed", *DAMAGE])
+@pytest.mark.parametrize("name", ARRAYS)
+def test_a_damaged_shard_is_told_and_refused(tmp_path, whole, name, how):
+    path = shutil.copytree(whole, tmp_path / "samples.zarr")
+    damage(only(path / name / "c" / "1"), how)
+    samples = store.open_existing(path).dataset(40)
+    named = rf"{name} of tile 1 \(seeds 16 to 31\) is missing or damaged; sample again"
+    with pytest.raises(store.StoreError, match=named):
+        samples[name].values  # noqa: B018
+    sound = store.open_existing(whole).dataset(40)
+    for part in (slice(16), slice(32, 40)):
+        np.testing.assert_array_equal(samples[name][part], sound[name][part])
+    with pytest.warns(UserWarning, match=r"files of tile 1 \(seeds 16 to 31\) are missing or"):
+        assert store.open_existing(path).pending(40) == [1]
+
+
+@pytest.mark.parametrize("how", ["removed", *DAMAGE])
+@pytest.mark.parametrize("names", [("theta", "clipped"), ("metric", "download")])
+def test_what_is_damaged_is_computed_again(tmp_path, whole, names, how):
+    path = shutil.copytree(whole, tmp_path / "samples.zarr")
+    for tile, name in zip((0, 2), names, strict=True):
+        damage(only(path / name / "c" / str(tile)), how)
+    with pytest.warns(UserWarning, match="tile 0 .*tile 2 .*these seeds are computed again"):
+        sample_again(path)
+    assert bytes_of(path) == bytes_of(whole)
+    assert store.open_existing(path).history[-1]["tiles"] == 2
+
+
+@pytest.mark.parametrize("how", ["removed", *DAMAGE])
+def test_a_tile_whose_entry_is_damaged_does_not_count(tmp_path, whole, how):
+    path = shutil.copytree(whole, tmp_path / "samples.zarr")
+    damage(path / "completed" / "c" / "1", how)
+    with pytest.raises(store.StoreError, match="holds 16 of 40 seeds"):
+        store.open_existing(path).dataset(40)
+    sample_again(path)
+    assert bytes_of(path) == bytes_of(whole)
+
+
+@pytest.mark.parametrize("name", [*ARRAYS, "completed"])
+def test_a_folder_of_shards_that_is_gone_is_made_anew(tmp_path, whole, name):
+    path = shutil.copytree(whole, tmp_path / "samples.zarr")
+    shutil.rmtree(path / name / "c")
+    with pytest.raises(store.StoreError, match="tile 0 .*tile 1 .*tile 2|holds 0 of 40 seeds"):
+        store.open_existing(path).dataset(40)[name if name in ARRAYS else "theta"].load()
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        sample_again(path)
+    assert bytes_of(path) == bytes_of(whole)
+
+
+def test_a_chunk_left_out_of_a_shard_is_no_fill_value(tmp_path, whole):
+    """As zarr leaves out, by default, a chunk of nothing but fill values."""
+    path = shutil.copytree(whole, tmp_path / "samples.zarr")
+    file = only(path / "theta" / "c" / "1")
+    data = bytearray(file.read_bytes())
+    data[-148:-132] = b"\xff" * 16
+    data[-4:] = google_crc32c.value(bytes(data[-148:-4])).to_bytes(4, "little")
+    file.write_bytes(data)
+    with pytest.raises(store.StoreError, match="theta of tile 1"):
+        store.open_existing(path).dataset(40).theta.isel(client=0, iteration=0).load()
+    with pytest.warns(UserWarning, match="tile 1"):
+        sample_again(path)
+    assert bytes_of(path) == bytes_of(whole)
+
+
+def test_seeds_that_diverged_are_stored_as_such(tmp_path, whole):
+    """Chunks of nothing but fill values are written, too."""
+    path = shutil.copytree(whole, tmp_path / "samples.zarr")
+    samples = store.open_existing(path)
+    tile = samples.dataset(40).isel(seed=slice(16, 32))
+    lost = {name: np.full_like(tile[name], 0 if name == "clipped" else np.nan) for name in ARRAYS}
+    samples.write(1, lost)
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        assert samples.pending(40) == []
+    found = samples.dataset(40)
+    for name, values in lost.items():
+        np.testing.assert_array_equal(found[name][16:32], values)
+
+
+def test_what_a_crash_left_of_a_tile_that_does_not_count_is_written_over(tmp_path, whole):
+    path = shutil.copytree(whole, tmp_path / "samples.zarr")
+    store.open_existing(path)._group["completed"][1] = 0
+    damage(only(path / "theta" / "c" / "1"), "cut in half")
+    damage(only(path / "metric" / "c" / "1"), "removed")
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")  # it may be another writer's at the moment
+        sample_again(path)
+    assert bytes_of(path) == bytes_of(whole)
+
+
+def test_only_the_tiles_asked_for_are_looked_at(tmp_path, whole):
+    path = shutil.copytree(whole, tmp_path / "samples.zarr")
+    for tile in (0, 2):
+        damage(only(path / "metric" / "c" / str(tile)), "a bit flipped")
+    samples = store.open_existing(path)
+    with pytest.warns(UserWarning, match="tile 2"):
+        assert samples.pending(40, [1, 2]) == [2]
+    sampling.sample_block(
+        tiny.task, seeds=40, store=path, rounds=2, block=(1, 3), **SETTINGS
+    )  # of tile 1 alone
+    with pytest.warns(UserWarning, match="tile 0 .*tile 2"):
+        assert samples.pending(40) == [0, 2]
+
+
+def test_a_tile_that_is_written_while_it_is_read_is_read_again(whole):
+    """Its index may be of the file before, and its chunks of the one after."""
+    stored = store._Stored(store.open_existing(whole), "metric")
+    array = stored._array
+
+    class Written:
+        @property
+        def oindex(self):
+            stored._array = array
+            raise ValueError("Stored and computed checksum do not match.")
+
+    variable = stored.variable()
+    stored._array = Written()
+    np.testing.assert_array_equal(variable, array[:])
+
+
+def _other_size(kind):
+    return kind[1] + {"32": "64", "64": "32"}[kind[2]]
+
+
+TORN = {
+    "empty": lambda text: "",
+    "half": lambda text: text[: len(text) // 2],
+    "another": lambda text: text.replace('"separator": "/"', '"separator": "."'),
+    "no array": lambda text: '{"zarr_format": 3, "node_type": "group", "attributes": {}}',
+    "of another type": lambda text: re.sub("(float|int)(32|64)", _other_size, text),
+}
+
+
+@pytest.mark.parametrize("how", ["removed", *TORN])
+@pytest.mark.parametrize("name", ["theta", "clipped", "completed", "iteration"])
+def test_an_array_that_is_not_what_was_made_is_refused(tmp_path, whole, name, how):
+    path = shutil.copytree(whole, tmp_path / "samples.zarr")
+    file = path / name / "zarr.json"
+    text = file.read_text()
+    if how == "removed":
+        file.unlink()
+    else:
+        file.write_text(TORN[how](text))
+    before = bytes_of(path)
+    for use in (store.open_existing, sample_again):
+        with pytest.raises(
+            store.StoreError, match=f"is damaged: {name}/zarr.json.*remove the store"
+        ):
+            use(path)
+    assert bytes_of(path) == before
+
+
+@pytest.mark.parametrize(("old", "new"), [("0.25", "0.35"), ('"steps": 4', '"steps": 5')])
+def test_attributes_that_were_altered_are_refused(tmp_path, whole, old, new):
+    path = shutil.copytree(whole, tmp_path / "samples.zarr")
+    text = (path / "zarr.json").read_text()
+    assert old in text
+    (path / "zarr.json").write_text(text.replace(old, new))
+    with pytest.raises(store.StoreError, match="is damaged: zarr.json"):
+        store.open_existing(path)
+
+
+@pytest.mark.parametrize("how", ["removed", *DAMAGE])
+def test_coordinates_are_mended(tmp_path, whole, how):
+    path = shutil.copytree(whole, tmp_path / "samples.zarr")
+    damage(path / "iteration" / "c" / "0", how)
+    assert store.open_existing(path).dataset(40).iteration.values.tolist() == [1, 2, 4]
+    assert xr.open_zarr(path, consolidated=False).iteration.values.tolist() == [1, 2, 4]
+
+
+@pytest.mark.parametrize("text", ["", '{"attributes": {"start', "[]", '{"attributes": {}}'])
+def test_a_torn_entry_of_the_history_is_told_and_stops_nothing(tmp_path, whole, text):
+    path = shutil.copytree(whole, tmp_path / "samples.zarr")
+    (entry,) = (path / "runs").glob("*/zarr.json")
+    entry.write_text(text)
+    (path / "runs" / "zarr.json").write_text(text)
+    with pytest.warns(UserWarning, match=f"{entry} is damaged"):
+        assert store.open_existing(path).history == []
+    with pytest.warns(UserWarning, match=f"{entry} is damaged"):
+        fedmi.sample(tiny.task, seeds=60, store=path, rounds=2, **SETTINGS)
+    with pytest.warns(UserWarning, match=f"{entry} is damaged"):
+        assert [run["seeds"] for run in store.open_existing(path).history] == [60]
+    assert store.open_existing(path).dataset(60).sizes["seed"] == 60
 
 
 def test_a_store_grown_but_not_filled_keeps_what_it_had(path):
