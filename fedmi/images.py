@@ -70,7 +70,8 @@ def _from_folder(folder: Path) -> tuple[np.ndarray, np.ndarray]:
         images = _find(folder, f"{part}-images-idx3-ubyte")
         labels = _find(folder, f"{part}-labels-idx1-ubyte")
         if images and labels:
-            parts.append(_checked(read_idx(images), read_idx(labels), f"{images} and {labels}"))
+            arrays = read_idx(images, 3), read_idx(labels, 1)
+            parts.append(_checked(*arrays, f"{images} and {labels}"))
         elif images or labels:
             raise ValueError(
                 f"{images or labels}: its counterpart {part}-{'labels' if images else 'images'}-"
@@ -90,11 +91,16 @@ def _find(folder: Path, name: str) -> Path | None:
     return next((folder / n for n in names if (folder / n).is_file()), None)
 
 
-def read_idx(path: Path) -> np.ndarray:
+def read_idx(path: Path, dimensions: int) -> np.ndarray:
     """The array of unsigned bytes in one IDX file (LeCun's format for MNIST), gzipped or not.
 
+    Args:
+        path: the file.
+        dimensions: how many the array should have: images have 3, (n, 28, 28), and labels 1, (n,).
+
     Raises:
-        ValueError: for a file of another type, or one that is cut short or too long.
+        ValueError: for a file of another type, of other dimensions or of none of their elements,
+            or one that is cut short or too long.
     """
     try:
         data = path.read_bytes()
@@ -104,11 +110,17 @@ def read_idx(path: Path) -> np.ndarray:
     # two zero bytes, the type (8: unsigned byte), the number of dimensions, then each dimension
     if len(data) < 4 or data[:3] != b"\x00\x00\x08":
         raise ValueError(f"{path}: not an IDX file of unsigned bytes; fetch it anew")
-    dimensions = data[3]
+    if data[3] != dimensions:
+        raise ValueError(
+            f"{path}: holds an array of {data[3]} dimensions; images have 3, n x {SIDE} x {SIDE}, "
+            "and labels 1: give the files their own names, or fetch them anew"
+        )
     start = 4 + 4 * dimensions
     if len(data) < start:
         raise ValueError(f"{path}: cut short within its header; fetch it anew")
     shape = struct.unpack(f">{dimensions}I", data[4:start])
+    if 0 in shape:
+        raise ValueError(f"{path}: holds nothing, its shape is {shape}; fetch it anew")
     if len(data) - start != math.prod(shape):
         raise ValueError(
             f"{path}: holds {len(data) - start} bytes where its header {shape} asks for "
@@ -125,9 +137,7 @@ def _checked(images, labels, where: str) -> tuple[np.ndarray, np.ndarray]:
             f"{where}: {len(images)} images but labels of shape {labels.shape}; "
             "take both from the same release"
         )
-    if len(images) == 0:
-        raise ValueError(f"{where}: no images; fetch them anew")
-    if images[0].size != SIDE * SIDE:
+    if images.shape[1:] not in ((SIDE, SIDE), (SIDE * SIDE,)):  # flat ones are OpenML's
         raise ValueError(
             f"{where}: images of shape {images.shape[1:]}; only {SIDE} x {SIDE} will do"
         )

@@ -85,7 +85,7 @@ def test_training_and_test_files_are_joined_gzipped_or_not(folder):
 
 @settings(max_examples=25, deadline=None)
 @given(
-    array=st_numpy.arrays(np.uint8, st_numpy.array_shapes(max_dims=3)),
+    array=st_numpy.arrays(np.uint8, st_numpy.array_shapes(max_dims=4)),
     cut=st.integers(1, 30),
     zipped=st.booleans(),
 )
@@ -93,15 +93,38 @@ def test_any_idx_file_is_read_whole_or_not_at_all(tmp_path_factory, array, cut, 
     path = tmp_path_factory.mktemp("idx") / "file"
     data = gzip.compress(idx(array)) if zipped else idx(array)
     path.write_bytes(data)
-    np.testing.assert_array_equal(images.read_idx(path), array)
+    np.testing.assert_array_equal(images.read_idx(path, array.ndim), array)
     path.write_bytes(data[: max(len(data) - cut, 0)])
     with pytest.raises(ValueError, match="file: .*fetch it anew"):
-        images.read_idx(path)
+        images.read_idx(path, array.ndim)
+
+
+IMAGES, LABELS = digits_like(5)
+
+
+def header(*shape, kind=8):
+    return bytes([0, 0, kind, len(shape)]) + struct.pack(f">{len(shape)}I", *shape)
 
 
 @pytest.mark.parametrize(
     ("name", "content", "message"),
     [
+        ("train-images-idx3-ubyte", idx(IMAGES.reshape(5, 784)), "array of 2 dimensions"),
+        ("train-images-idx3-ubyte", idx(IMAGES.reshape(5, 28, 28, 1)), "array of 4 dimensions"),
+        ("train-images-idx3-ubyte", idx(IMAGES.reshape(5, 14, 56)), r"\(14, 56\); only 28 x 28"),
+        ("train-images-idx3-ubyte", idx(IMAGES.reshape(5, 784, 1)), r"\(784, 1\); only 28 x 28"),
+        ("train-images-idx3-ubyte", idx(LABELS), "array of 1 dimensions; images have 3"),
+        ("train-images-idx3-ubyte", header() + b"x", "array of 0 dimensions"),
+        ("train-images-idx3-ubyte", header(*[1] * 70) + b"x", "array of 70 dimensions"),
+        ("train-images-idx3-ubyte", header(*[2**32 - 1] * 3), "holds 0 bytes where its header"),
+        ("train-images-idx3-ubyte", header(0, 2**32 - 1, 2**32 - 1), "holds nothing"),
+        ("train-images-idx3-ubyte", header(5, 0, 28), r"holds nothing, its shape is \(5, 0, 28\)"),
+        ("train-images-idx3-ubyte", idx(IMAGES.astype(">f4"), kind=13), "not .* unsigned bytes"),
+        ("train-labels-idx1-ubyte", idx(IMAGES), "array of 3 dimensions; .* labels 1"),
+        ("train-labels-idx1-ubyte", idx(LABELS.reshape(5, 1)), "array of 2 dimensions"),
+        ("train-labels-idx1-ubyte", idx(LABELS.astype(">i4"), kind=12), "not .* unsigned bytes"),
+        ("train-labels-idx1-ubyte", header() + b"x", "array of 0 dimensions"),
+        ("train-labels-idx1-ubyte", header(0), "holds nothing"),
         ("train-images-idx3-ubyte", idx(digits_like(5)[0])[:-1], "cut|holds 3919 bytes"),
         ("train-images-idx3-ubyte", idx(digits_like(5)[0]) + b"x", "holds 3921 bytes"),
         ("train-images-idx3-ubyte", idx(digits_like(5)[0])[:9], "cut short"),
@@ -112,7 +135,6 @@ def test_any_idx_file_is_read_whole_or_not_at_all(tmp_path_factory, array, cut, 
         ("train-images-idx3-ubyte", idx(digits_like(4)[0]), "4 images but labels of shape .5"),
         ("train-images-idx3-ubyte", idx(digits_like(5)[0][:, :27]), "27.* 28 x 28"),
         ("train-labels-idx1-ubyte", idx(np.full(5, 10, np.uint8)), "labels from 10 to 10"),
-        ("train-labels-idx1-ubyte", idx(digits_like(5)[0]), "labels of shape"),
         ("t10k-images-idx3-ubyte", idx(digits_like(5)[0]), "t10k-labels-idx1.* is missing"),
         ("t10k-labels-idx1-ubyte", idx(digits_like(5)[1]), "t10k-images-idx3.* is missing"),
     ],
@@ -124,11 +146,12 @@ def test_bad_files_are_named(folder, name, content, message):
     assert name in str(error.value)
 
 
-def test_files_without_images_are_refused(folder):
-    (folder / "train-images-idx3-ubyte").write_bytes(idx(digits_like(0)[0]))
-    (folder / "train-labels-idx1-ubyte").write_bytes(idx(digits_like(0)[1]))
-    with pytest.raises(ValueError, match="no images"):
-        images.load(str(folder))
+def test_flat_images_are_openmls_alone(folder, monkeypatch):
+    monkeypatch.setattr(
+        sklearn.datasets, "fetch_openml", lambda *_, **__: (IMAGES.reshape(5, 784, 1), LABELS)
+    )
+    with pytest.raises(ValueError, match="openml: images of shape .784, 1.; only 28 x 28"):
+        images.load("openml")
 
 
 def test_an_empty_folder_says_what_it_should_hold(tmp_path):
