@@ -38,7 +38,7 @@ def checkpoint_rows(study: Study, samples: xr.Dataset, folder: Path, iteration: 
     if iteration not in study.checkpoints:
         raise ValueError(f"checkpoint: {iteration} is none of the study's, {study.checkpoints}")
     path, of = part_of(folder, iteration), _basis(study, samples)
-    kept = json.loads(path.read_text()) if path.exists() else {}
+    kept = _kept(path)
     if kept.get("of") != of:
         rows = [
             row
@@ -55,6 +55,14 @@ def checkpoint_rows(study: Study, samples: xr.Dataset, folder: Path, iteration: 
         tables.write_whole(path, lambda draft: draft.write_text(text))
         kept = json.loads(text)
     return kept["rows"]
+
+
+def _kept(path: Path) -> dict[str, Any]:
+    """What a checkpoint's file holds, nothing if there is none or it is damaged."""
+    try:
+        return tables.read_json(path, dict)
+    except (FileNotFoundError, ValueError):
+        return {}
 
 
 def _basis(study: Study, samples: xr.Dataset) -> dict[str, Any]:

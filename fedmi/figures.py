@@ -3,7 +3,6 @@
 python -m fedmi.figures results/paper figures params
 """
 
-import json
 import shutil
 import sys
 from pathlib import Path
@@ -53,7 +52,7 @@ def publish(run: Path, target: Path, params: Path) -> list[Path]:
     target.mkdir(parents=True, exist_ok=True)
     copies = []
     for study in studies:
-        for name in json.loads((study / "figures.json").read_text()):
+        for name in tables.read_json(study / "figures.json", list):
             if study.name.endswith(tuple(f"-{name}" for name in OTHERS)) and not name.endswith(
                 ".csv"
             ):
@@ -71,7 +70,7 @@ def publish(run: Path, target: Path, params: Path) -> list[Path]:
             )
     follow_ups = [path for name in FOLLOW_UPS for path in run.glob(f"*/{name}.json")]
     for drawn in sorted([*run.glob("*.json"), *follow_ups, *run.glob("*/*/figures.json")]):
-        for name in json.loads(drawn.read_text()):
+        for name in tables.read_json(drawn, list):
             copies.append(shutil.copyfile(run / "figures" / name, target / name))
     return copies
 

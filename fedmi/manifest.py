@@ -12,7 +12,7 @@ from fedmi import params as study_params
 from fedmi import store
 from fedmi.sampling import describe, finite
 from fedmi.scopes import resolve
-from fedmi.tables import write_whole
+from fedmi.tables import read_json, write_whole
 
 
 def write(folder: Path, samples: xr.Dataset, *, excluded: int) -> dict[str, Any]:
@@ -58,8 +58,9 @@ def samples_of(folder: Path, params: str) -> xr.Dataset:
     Raises:
         fedmi.params.ParamsError: if that cannot be used.
         FileNotFoundError: if there are none; the message says which command makes them.
-        fedmi.store.StoreError: if sampling has not finished, or the params file has been changed
-            since.
+        ValueError: if the manifest is damaged.
+        fedmi.store.StoreError: if sampling has not finished, the store is damaged, or the params
+            file has been changed since.
     """
     path = folder / "manifest.json"
     if not path.exists():
@@ -68,7 +69,7 @@ def samples_of(folder: Path, params: str) -> xr.Dataset:
             f'"{params}" first, or `make study SCALE={Path(params).parent.name}` for all studies '
             "(`make couplings` for those of all couplings, `make proposition` for unlike clients)"
         )
-    seeds = json.loads(path.read_text())["seeds"]
+    seeds = read_json(path, dict)["seeds"]
     samples = store.open_existing(folder / "samples.zarr")
     # Only what the params file says: the assets (images, weights) need not be had to estimate.
     study = study_params.load(params)

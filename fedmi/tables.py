@@ -1,9 +1,12 @@
 """The tidy tables that figures are drawn from: one row an estimate, a distance or a mean."""
 
+import io
+import json
 import zlib
 from collections.abc import Callable, Iterable, Iterator
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -234,8 +237,37 @@ def write_whole(path: Path, write_to: Callable[[Path], object]) -> None:
 
 
 def read_csv(path: Path) -> pd.DataFrame:
-    """A table as it was written: a coupling is called null, which is no missing value."""
-    return pd.read_csv(path, keep_default_na=False, na_values=[""])
+    """A table as it was written: a coupling is called null, which is no missing value.
+
+    Raises:
+        ValueError: if it is empty or cut short.
+    """
+    text = path.read_text()
+    if not text.endswith("\n") or "\0" in text:
+        raise ValueError(_torn(path))
+    try:
+        return pd.read_csv(io.StringIO(text), keep_default_na=False, na_values=[""])
+    except ValueError as error:
+        raise ValueError(_torn(path)) from error
+
+
+def read_json(path: Path, kind: type) -> Any:
+    """What a JSON file holds, a list or a mapping.
+
+    Raises:
+        ValueError: if it is empty, cut short or of another kind.
+    """
+    try:
+        found = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(_torn(path)) from error
+    if not isinstance(found, kind):
+        raise ValueError(_torn(path))
+    return found
+
+
+def _torn(path: Path) -> str:
+    return f"{path} is empty, cut short or damaged; remove it and run again what makes it"
 
 
 def read(folder: Path, params: str) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:

@@ -88,9 +88,9 @@ def test_blocks_at_once_touch_no_shard_of_each_other_s(tmp_path, whole):
         }
         for log in logs
     ]
-    # 38 tiles of theta, metric and completed, in equal parts; no step was clipped.
-    assert [len(found) for found in shards] == [3 * 13, 3 * 13, 3 * 12]
-    assert len(set.union(*shards)) == 3 * 38
+    # 38 tiles of theta, metric, clipped and completed, in equal parts.
+    assert [len(found) for found in shards] == [4 * 13, 4 * 13, 4 * 12]
+    assert len(set.union(*shards)) == 4 * 38
     assert bytes_of(folder / "samples.zarr") == bytes_of(whole)
     history = store.open_existing(folder / "samples.zarr").history
     assert sorted(run["block"] for run in history) == [[0, 3], [1, 3], [2, 3]]
@@ -164,6 +164,16 @@ def test_checkpoints_are_estimated_apart_and_kept(tmp_path, monkeypatch):
     for asked, of in ((other, samples), (study, samples.isel(seed=slice(60)))):
         with pytest.raises(pytest.fail.Exception, match="estimated again"):
             estimation.checkpoint_rows(asked, of, folder, 2)
+    # Nor is what is left of a file that was torn.
+    part = estimation.part_of(folder, 2)
+    whole = part.read_text()
+    for torn in ("", whole[: len(whole) // 2], "[]", "{}"):
+        part.write_text(torn)
+        with pytest.raises(pytest.fail.Exception, match="estimated again"):
+            estimation.checkpoint_rows(study, samples, folder, 2)
+    (folder / "manifest.json").write_text("")
+    with pytest.raises(ValueError, match="manifest.json is empty, cut short or damaged"):
+        manifest.samples_of(folder, given[0])
     with pytest.raises(ValueError, match="checkpoint: 3 is none of the study's"):
         estimation.checkpoint_rows(study, samples, folder, 3)
 
@@ -180,6 +190,18 @@ def test_checkpoints_are_estimated_apart_and_kept(tmp_path, monkeypatch):
 def test_impossible_blocks_are_refused(block, message):
     with pytest.raises(ValueError, match=message):
         sampling.sample_block(tiny.task, seeds=4, block=block)
+
+
+@pytest.mark.parametrize("results", ["s3://bucket/results", "gs://b", "file:///tmp/x", "", "/f"])
+def test_results_that_are_no_local_folder_are_refused(tmp_path, results):
+    if results == "/f":
+        results = str(tmp_path / "file")
+        (tmp_path / "file").write_text("not a folder")
+    given, _ = write_study(tmp_path)
+    before = set(ROOT.iterdir())
+    with pytest.raises(ValueError, match="^results: .*folder"):
+        commands.sample([given[0], "--results", results])
+    assert set(ROOT.iterdir()) == before
 
 
 def test_a_refusal_is_one_message(tmp_path):

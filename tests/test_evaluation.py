@@ -36,6 +36,21 @@ def test_seeds_keep_their_keys_when_others_are_dropped():
     np.testing.assert_allclose(some.sel(seed=39), whole.sel(seed=39), rtol=1e-6)
 
 
+def test_what_cannot_be_evaluated_is_refused():
+    samples = fedmi.sample(tiny.task, seeds=8, rounds=2, checkpoints=[4], tile=64).load()
+    with pytest.raises(ValueError, match="no finite seed is left"):
+        fedmi.held_out_metric(tiny.task, samples.isel(seed=slice(0)), seeds=4)
+    for seeds in (0, -1, 2.0):
+        with pytest.raises(ValueError, match="^seeds: "):
+            fedmi.held_out_metric(tiny.task, samples, seeds=seeds)
+    for name in ("theta", "download"):
+        spoilt = samples.copy(deep=True)
+        spoilt[name][3] = np.nan
+        with pytest.raises(ValueError, match="^samples: .*not finite.*fedmi.finite"):
+            fedmi.held_out_metric(tiny.task, spoilt, seeds=8)
+        assert np.isfinite(fedmi.held_out_metric(tiny.task, spoilt, seeds=3)).all()
+
+
 def test_a_task_without_held_out_data_is_refused():
     samples = fedmi.sample(tiny.task, seeds=40, checkpoints=[1, 2, 4], tile=64)
     without = dataclasses.replace(tiny.task, held_out=None)

@@ -13,6 +13,7 @@ from jax.flatten_util import ravel_pytree
 
 import fedmi
 from fedmi import sampling, scopes
+from fedmi.checks import check_local
 from tests import tiny
 from tests.killing import bytes_of, kill_after
 
@@ -197,6 +198,25 @@ def test_impossible_arguments_are_refused(changes, message):
         fedmi.sample(**dict(task=tiny.task, seeds=10) | changes)
 
 
+@pytest.mark.parametrize(
+    "address",
+    [
+        "s3://bucket/a.zarr", "gs://bucket/a.zarr", "https://host/a.zarr", "file:///tmp/a.zarr",
+        "memory://a", "simplecache::s3://bucket/a", Path("s3://bucket/a.zarr"), "", " ", 5, b"a",
+    ],
+)  # fmt: skip
+def test_a_store_that_is_no_local_folder_is_refused(tmp_path, monkeypatch, address):
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(ValueError, match="^store: .* folder"):
+        fedmi.sample(tiny.task, seeds=4, store=address, **SETTINGS)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("local", ["a.zarr", "C:/a.zarr", "b/12:30 a.zarr", "s3/a:b//c.zarr"])
+def test_local_paths_are_taken_as_they_stand(local):
+    assert check_local("store", local) == Path(local)
+
+
 def test_a_store_keeps_the_tile_it_was_made_with(tmp_path):
     made = fedmi.sample(tiny.task, seeds=10, store=tmp_path / "a.zarr", **SETTINGS)
     settings = dict(SETTINGS, tile=None)
@@ -218,6 +238,13 @@ def test_non_finite_seeds_are_counted_and_dropped(capsys):
     assert good.seed.values.tolist() == [s for s in range(20) if s not in (3, 7)]
     assert "2 of 20 seeds are not finite" in capsys.readouterr().out
     assert fedmi.finite(good).sizes["seed"] == 18
+
+
+def test_a_download_that_is_not_finite_counts_too():
+    samples = fedmi.sample(tiny.task, seeds=20, rounds=2, **SETTINGS).load()
+    samples.download[5, 3] = np.nan
+    assert fedmi.finite(samples).attrs["excluded"] == 1
+    assert fedmi.finite(samples.isel(seed=slice(0))).sizes["seed"] == 0
 
 
 def test_a_diverging_task_is_sampled_whole_and_then_dropped():
@@ -244,6 +271,7 @@ def test_provenance_says_what_the_samples_are(tmp_path):
     samples = fedmi.sample(tiny.task, seeds=10, store=tmp_path / "a.zarr", **SETTINGS)
     assert samples.attrs["coupling"] == "shared-source"
     assert samples.attrs["scopes"]["source"] == "shared"
+    assert samples.attrs["generator"] == scopes.GENERATOR == "threefry2x32"
     assert samples.attrs["options"]["learning_rate"] == 0.25
     (run,) = fedmi.store.open_existing(tmp_path / "a.zarr").history
     assert run["versions"]["jax"] == jax.__version__

@@ -104,6 +104,24 @@ def test_a_table_is_written_whole_or_not_at_all(tmp_path):
     ) == 1
 
 
+@pytest.mark.parametrize("cut", ["", "a,b\n1,2\n3", "a,b\n1,2\n3,4", "a,b\n1,\0\0\n", "\n"])
+def test_a_torn_table_is_no_shorter_table(tmp_path, cut):
+    path = tmp_path / "table.csv"
+    path.write_text(cut)
+    with pytest.raises(ValueError, match="table.csv is empty, cut short or damaged; remove it"):
+        tables.read_csv(path)
+
+
+@pytest.mark.parametrize("cut", ["", '{"seeds": 2', "[1, 2]", "\0\0"])
+def test_torn_json_is_named(tmp_path, cut):
+    path = tmp_path / "manifest.json"
+    path.write_text(cut)
+    with pytest.raises(ValueError, match="manifest.json is empty, cut short or damaged"):
+        tables.read_json(path, dict)
+    path.write_text('{"seeds": 2}')
+    assert tables.read_json(path, dict) == {"seeds": 2}
+
+
 def test_a_missing_table_says_what_makes_it(tmp_path):
     with pytest.raises(FileNotFoundError, match="02_estimate_mi .*make study SCALE=quick"):
         tables.read(tmp_path, "params/quick/signal.yaml")
