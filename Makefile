@@ -27,6 +27,9 @@ export XLA_PYTHON_CLIENT_PREALLOCATE ?= false
 # Snakemake's own lock outlives a run that was killed; the system's does not.
 LOCK := $(if $(shell command -v flock),flock --nonblock --verbose .venv/study.lock)
 
+# A value as the shell takes it, whatever is in it.
+quoted = '$(subst ','\'',$(1))'
+
 .DEFAULT_GOAL := help
 .PHONY: help setup study couplings sweep aggregation rounds proposition compression scale_up estimators figures claims lab test test-numerical check weights test-slurm bench coverage proposition-size scaling lint clean
 
@@ -55,9 +58,10 @@ scale_up: ## see what becomes of it all as clients and parameters grow
 estimators: ## calibrate the estimators at the sizes in params/$(SCALE)/estimators
 
 study couplings sweep aggregation proposition compression rounds scale_up estimators: $(READY)
-	$(LOCK) snakemake $(or $(ONLY),$@) $(SNAKEFLAGS) --nolock --snakefile workflow/Snakefile $(SHARED) \
-		--workflow-profile workflow/profiles/$(PROFILE) --config scale=$(SCALE)
-	@echo "Figures: results/$(SCALE)/figures"
+	@$(LOCK) snakemake $(call quoted,$(or $(ONLY),$@)) $(SNAKEFLAGS) --nolock --snakefile workflow/Snakefile \
+		$(SHARED) --workflow-profile workflow/profiles/$(PROFILE) \
+		--config $(call quoted,scale=$(SCALE)) $(if $(KEEP),keep=true)
+	@echo Figures: $(call quoted,results/$(SCALE)/figures)
 
 figures: $(READY) ## copy the finished paper-scale run's figures and tables to figures/
 	python -m fedmi.figures results/paper figures params

@@ -8,6 +8,17 @@ from typing import Any
 import numpy as np
 
 
+class Plain:
+    """Of an error whose message is all that its reader needs: a notebook shows no traceback."""
+
+    def _render_traceback_(self) -> list[str]:
+        return [f"{type(self).__name__}: {self}"]
+
+
+class MissingResults(Plain, FileNotFoundError):
+    """What a notebook works on has not been made yet; the message says what makes it."""
+
+
 def is_whole(value: Any) -> bool:
     """Whether a value is a whole number, Python's or NumPy's; True and False are none."""
     return isinstance(value, int | np.integer) and not isinstance(value, bool)

@@ -13,6 +13,7 @@ import pandas as pd
 import xarray as xr
 
 from fedmi import tables
+from fedmi.checks import MissingResults
 from fedmi.mi.calibrate import surrogates
 from fedmi.mi.null import repairing
 from fedmi.scopes import COUPLINGS, root_key
@@ -57,7 +58,7 @@ def read(run: Path, study: str) -> dict[str, tuple[pd.DataFrame, pd.DataFrame]]:
         study: the study of the default coupling.
 
     Raises:
-        FileNotFoundError: if one is missing; the message says what makes it.
+        fedmi.checks.MissingResults: if one is missing; the message says what makes it.
         ValueError: if one lacks the Gaussian reading or a column, or the studies are not alike.
     """
     found = {}
@@ -67,7 +68,7 @@ def read(run: Path, study: str) -> dict[str, tuple[pd.DataFrame, pd.DataFrame]]:
         for name, needed in (("mi", "p_family"), ("distances", "distance_se")):
             path = folder / f"{name}.csv"
             if not path.exists():
-                raise FileNotFoundError(
+                raise MissingResults(
                     f"there is no {path}: `make couplings SCALE={run.name}` runs the studies of "
                     "all couplings"
                 )

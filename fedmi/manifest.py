@@ -10,6 +10,7 @@ import xarray as xr
 
 from fedmi import params as study_params
 from fedmi import store
+from fedmi.checks import MissingResults
 from fedmi.sampling import describe, finite
 from fedmi.scopes import resolve
 from fedmi.tables import read_json, write_whole
@@ -57,14 +58,14 @@ def samples_of(folder: Path, params: str) -> xr.Dataset:
 
     Raises:
         fedmi.params.ParamsError: if that cannot be used.
-        FileNotFoundError: if there are none; the message says which command makes them.
+        fedmi.checks.MissingResults: if there are none; the message says which command makes them.
         ValueError: if the manifest is damaged.
         fedmi.store.StoreError: if sampling has not finished, the store is damaged, or the params
             file has been changed since.
     """
     path = folder / "manifest.json"
     if not path.exists():
-        raise FileNotFoundError(
+        raise MissingResults(
             f"there are no finished samples in {folder}: run the notebook 01_sample with params = "
             f'"{params}" first, or `make study SCALE={Path(params).parent.name}` for all studies '
             "(`make couplings` for those of all couplings, `make proposition` for unlike clients)"

@@ -1,9 +1,12 @@
 """The parameters of a study: a YAML file, checked whole before anything runs."""
 
+import ast
+import contextlib
 import difflib
 import inspect
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+import sys
+import traceback
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar, get_args
@@ -13,7 +16,7 @@ import pydantic
 import yaml
 
 from fedmi import federation, scopes, tasks
-from fedmi.checks import check_local
+from fedmi.checks import Plain, check_local
 from fedmi.mi import bench
 from fedmi.store import fingerprint
 from fedmi.tasks.base import Task
@@ -26,7 +29,7 @@ FEWEST_PERMUTATIONS = 20
 Model = TypeVar("Model", bound=pydantic.BaseModel)
 
 
-class ParamsError(ValueError):
+class ParamsError(Plain, ValueError):
     """A params file that cannot be used, with the file, the key and what would be right."""
 
 
@@ -435,6 +438,42 @@ def find(path: str | Path) -> Path:
     return PROJECT / path
 
 
+PARAMETERS = {"str": str, "int": int}  # what a notebook's parameters may be annotated with
+
+
+def check_given(names: Mapping[str, Any]) -> None:
+    """Refuses what papermill was given and the notebook does not know, or of another type.
+
+    papermill puts what it is given into a cell of its own after the notebook's parameters, and only
+    warns of what these do not hold.
+
+    Args:
+        names: the notebook's own, `globals()`; with `In`, its cells so far. Its parameters are the
+            names that a cell annotates.
+
+    Raises:
+        ParamsError: naming the parameter, and the known ones or what would be right.
+    """
+    known: dict[str, str] = {}
+    given: list[str] = []
+    for source in names.get("In", []):
+        with contextlib.suppress(SyntaxError):
+            body = ast.parse(source).body
+            annotated = [node for node in body if isinstance(node, ast.AnnAssign)]
+            known |= {node.target.id: node.annotation.id for node in annotated}
+            if source.startswith("# Parameters\n"):
+                assigned = [node for node in body if isinstance(node, ast.Assign)]
+                given = [node.targets[0].id for node in assigned]
+    for name in given:
+        if name not in known:
+            raise ParamsError(f"{name}: {_no_such(name, list(known), 'parameter')}")
+    for name, annotation in known.items():
+        value = names[name]
+        if type(value) is not PARAMETERS.get(annotation, type(value)):
+            wanted = {"str": "text", "int": "a whole number"}[annotation]
+            raise ParamsError(f"{name}: {value!r} is not {wanted}, such as the notebook's own")
+
+
 def results_of(params: str | Path, results: str | Path = "results") -> Path:
     """The folder of a study's results: results/<scale>/<study>, after the params file's own place.
 
@@ -596,6 +635,53 @@ def load_bench(path: str | Path) -> Bench:
     return _checked(find(path), Bench, check_truths)
 
 
+KINDS = {
+    "aggregation": load_aggregation,
+    "estimators": load_bench,
+    "rounds": load_rounds,
+    "scale_up": load_scale_up,
+    "sweep": load_sweep,
+}
+"""What loads the params files of each folder beside the studies of a scale."""
+
+TAKEN = {"figures", *KINDS}  # folders among the results of studies
+
+
+def faults(scale: Path) -> dict[str, str]:
+    """What is wrong with the params files of a scale: its studies, and all others beside them.
+
+    Whatever a task prints meanwhile goes to stderr.
+
+    Args:
+        scale: the folder of the studies; files whose name begins with a dot are an editor's.
+
+    Returns:
+        By the file's path, as the scale is given: which key is wrong and what would be right, with
+        the file's path before it. Empty where all is well.
+    """
+    found = {}
+    for kind, read in {"": load, **KINDS}.items():
+        for path in sorted(Path(scale, kind).glob("[!.]*.yaml")):
+            try:
+                with contextlib.redirect_stdout(sys.stderr):
+                    _check_name(path, () if kind else TAKEN)
+                    read(path.absolute())
+            except ParamsError as error:
+                found[str(path)] = str(error).replace(str(path.absolute()), str(path))
+    return found
+
+
+def _check_name(path: Path, taken: Collection[str]) -> None:
+    if path.stem in taken:
+        raise ParamsError(f"{path}: {path.stem!r} is the name of another folder of results; rename")
+    bad = sorted({c for c in path.stem if c in "{}\\" or not c.isprintable()})
+    if bad or path.stem != path.stem.strip():
+        raise ParamsError(
+            f"{path}: a study's name may hold no braces, backslashes or control characters, and no "
+            f"space at either end, as {path.stem!r} does; rename the file"
+        )
+
+
 def _checked(path: Path, model: type[Model], check: Callable[[Model], None]) -> Model:
     entries = _entries(path)
     try:
@@ -607,7 +693,7 @@ def _checked(path: Path, model: type[Model], check: Callable[[Model], None]) -> 
     return loaded
 
 
-@contextmanager
+@contextlib.contextmanager
 def _explained(path: Path, where: str, task: str, options: Mapping[str, Any]) -> Iterator[None]:
     """Turns what the checks of a task raise into a `ParamsError`.
 
@@ -623,9 +709,27 @@ def _explained(path: Path, where: str, task: str, options: Mapping[str, Any]) ->
     except pydantic.ValidationError as error:
         known = _options_of(task)
         raise ParamsError(_explain(path, error, f"{where}options.", lambda _: known)) from None
-    except (TypeError, ValueError) as error:
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # a task of the user's may raise anything, SystemExit included
         hints = "".join(_hint(value) for value in options.values())
-        raise ParamsError(f"{path}: {where}{error}{hints}") from error
+        raise ParamsError(f"{path}: {where}{_said(error, task, options)}{hints}") from error
+
+
+def _said(error: BaseException, task: str, options: Mapping[str, Any]) -> str:
+    """What an error says; where fedmi did not raise it itself, also which task it comes from."""
+    last = traceback.extract_tb(error.__traceback__)[-1]
+    ours = Path(last.filename).is_relative_to(Path(__file__).parent)
+    if ours and isinstance(error, ValueError):
+        return str(error)
+    known = _options_of(task) if ours and isinstance(error, TypeError) else []
+    unknown = [name for name in options if name not in known] if known else []
+    if unknown:
+        return f"options.{unknown[0]}: {_no_such(unknown[0], known)}"
+    return (
+        f"task: {task!r} raises {type(error).__name__}: {error} "
+        f"({Path(last.filename).name}, line {last.lineno})"
+    )
 
 
 def _keys_at(model: type[pydantic.BaseModel], loc: Sequence[str | int]) -> list[str]:
@@ -640,13 +744,23 @@ def _keys_at(model: type[pydantic.BaseModel], loc: Sequence[str | int]) -> list[
 def _entries(path: Path) -> Mapping[str, Any]:
     """What a params file says, unchecked."""
     try:
-        entries = yaml.load(path.read_text(), Loader=_UniqueKeys)
+        entries = yaml.load(path.read_text(encoding="utf-8"), Loader=_UniqueKeys)
     except FileNotFoundError:
-        others = sorted(str(p.relative_to(PROJECT)) for p in (PROJECT / "params").rglob("*.yaml"))
+        if path.is_symlink():
+            raise ParamsError(f"{path}: is a link to what is not there; remove it") from None
+        paths = (PROJECT / "params").rglob("[!.]*.yaml")
+        others = sorted(str(path.relative_to(PROJECT)) for path in paths)
         raise ParamsError(f"{path}: no such params file; there are: {', '.join(others)}") from None
-    except (OSError, UnicodeDecodeError) as error:
+    except IsADirectoryError:
+        raise ParamsError(f"{path}: is a folder, not a params file; rename or remove it") from None
+    except UnicodeDecodeError as error:
+        raise ParamsError(f"{path}: is not text in UTF-8 ({error}); save it as such") from error
+    except OSError as error:
         raise ParamsError(f"{path}: cannot be read ({error})") from error
-    except yaml.YAMLError as error:
+    except yaml.MarkedYAMLError as error:
+        where = f"line {error.problem_mark.line + 1}: " if error.problem_mark else ""
+        raise ParamsError(f"{path}: not a YAML file: {where}{error.problem}") from error
+    except (yaml.YAMLError, ValueError, RecursionError) as error:  # of a date 2026-13-01, for one
         raise ParamsError(f"{path}: not a YAML file: {error}") from error
     if not isinstance(entries, Mapping):
         raise ParamsError(f"{path}: must be a mapping of keys to values, such as `task: signal`")
@@ -654,8 +768,12 @@ def _entries(path: Path) -> Mapping[str, Any]:
 
 
 def _options_of(task: str) -> list[str]:
-    """The arguments that a task of fedmi's own takes."""
-    return list(inspect.signature(tasks.TASKS[task]).parameters) if task in tasks.TASKS else []
+    """The arguments that a task takes by name; none of one that is made already."""
+    made = tasks.TASKS[task] if task in tasks.TASKS else tasks.attribute(task)
+    if isinstance(made, Task):
+        return []
+    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
+    return [p.name for p in inspect.signature(made).parameters.values() if p.kind in named]
 
 
 def check(study: Study, task: Task) -> None:
@@ -723,14 +841,18 @@ def _explain(
         key = prefix + ".".join(str(part) for part in problem["loc"])
         text = f"{path}: {key}: {problem['msg']}"
         if problem["type"] in ("extra_forbidden", "unexpected_keyword_argument"):
-            near = difflib.get_close_matches(str(problem["loc"][-1]), known, n=1)
-            text = f"{path}: {key}: no such key" + (f"; did you mean {near[0]}?" if near else "")
-            if known:
-                text += f" Known keys: {', '.join(known)}"
+            text = f"{path}: {key}: {_no_such(str(problem['loc'][-1]), known)}"
         elif problem["type"] != "missing":
             text += f", not {problem['input']!r}"
         lines.append(text + _hint(problem["input"]))
     return "\n".join(lines)
+
+
+def _no_such(name: str, known: Sequence[str], what: str = "key") -> str:
+    """That a name is not known, and which ones are."""
+    near = difflib.get_close_matches(name, known, n=1)
+    text = f"no such {what}" + (f"; did you mean {near[0]}?" if near else "")
+    return text + (f"; known {what}s: {', '.join(known)}" if known else "")
 
 
 def _hint(value: Any) -> str:

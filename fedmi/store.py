@@ -30,13 +30,15 @@ import zarr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
+from fedmi.checks import Plain
+
 SCHEMA = 2
 ATTRIBUTE = "fedmi"  # the group's one attribute; everything else lies inside it
 RUNS = "runs"
 DRAFT_SECONDS = 3600  # an older draft of a store is nobody's any more
 
 
-class StoreError(ValueError):
+class StoreError(Plain, ValueError):
     """A store that cannot be used as asked: of other parameters or schema, damaged, or no store."""
 
 

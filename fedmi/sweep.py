@@ -14,6 +14,7 @@ import pandas as pd
 import xarray as xr
 
 from fedmi import scopes, tables
+from fedmi.checks import MissingResults
 from fedmi.couplings import coupling_rows, trends
 from fedmi.mi.family import bonferroni_limit
 from fedmi.sampling import check_arguments, describe, existing, fill, grid_sampler, matching
@@ -124,11 +125,11 @@ def read(folder: Path, coupling: str, params: str) -> pd.DataFrame:
         params: the sweep's params file, for the message.
 
     Raises:
-        FileNotFoundError: if it is missing; the message says what makes it.
+        fedmi.checks.MissingResults: if it is missing; the message says what makes it.
     """
     path = folder / f"{coupling}.csv"
     if not path.exists():
-        raise FileNotFoundError(
+        raise MissingResults(
             f'there is no {path}: run the notebook 10_sweep_rates with params = "{params}" and '
             f'coupling = "{coupling}" first, or `make sweep SCALE={folder.parents[1].name}`'
         )

@@ -14,6 +14,7 @@ import pandas as pd
 import xarray as xr
 
 from fedmi import distance, mi
+from fedmi.checks import MissingResults
 from fedmi.mi.family import family_p_values
 from fedmi.mi.reporting import COLUMNS as REPORT_COLUMNS
 from fedmi.mi.reporting import Report
@@ -278,7 +279,7 @@ def read(folder: Path, params: str) -> tuple[pd.DataFrame, pd.DataFrame, pd.Data
         params: the study's params file, for the message.
 
     Raises:
-        FileNotFoundError: if one is missing; the message says what makes it.
+        fedmi.checks.MissingResults: if one is missing; the message says what makes it.
     """
     found = []
     for name, notebook in (
@@ -288,7 +289,7 @@ def read(folder: Path, params: str) -> tuple[pd.DataFrame, pd.DataFrame, pd.Data
     ):
         path = folder / f"{name}.csv"
         if not path.exists():
-            raise FileNotFoundError(
+            raise MissingResults(
                 f'there is no {path}: run the notebook {notebook} with params = "{params}" first, '
                 f"or `make study SCALE={Path(params).parent.name}` for all studies "
                 "(`make couplings` for those of all couplings)"

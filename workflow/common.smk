@@ -1,24 +1,57 @@
 # What the rules are made of: the studies of a scale, the commands, and the files that they come to.
 
+import json
+import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import yaml
 
-HERE = Path.cwd()  # named in full: a notebook takes relative paths for the project's own
 SCALE = config.get("scale", "quick")
 PARAMS, RESULTS = f"params/{SCALE}", f"results/{SCALE}"
 STUDY = f"{RESULTS}/{{study}}"
+LEFT_OUT = f"{RESULTS}/left_out"  # never made
 ENVIRONMENT = "../environment.yml"  # what `--software-deployment-method conda` would use
 
 
+# Importing fedmi takes seconds and whatever the user's tasks do, so that it has its own process.
+CHECK = "import json, sys, fedmi.params as p; print(json.dumps(p.faults(sys.argv[1])))"
+
+
+def faults():
+    """What is wrong with the params files of the scale, by file."""
+    done = subprocess.run([sys.executable, "-c", CHECK, PARAMS], capture_output=True, text=True)
+    if done.returncode:
+        raise WorkflowError(f"The params files cannot be checked:\n{done.stderr}")
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+# Whoever plans checks them; a job that another machine runs has been planned.
+FAULTS = faults() if workflow.is_main_process else {}
+LISTED = "\n".join(FAULTS.values())
+KEEP = config.get("keep")
+
+UNREAD = [path for path in Path(PARAMS).rglob("[!.]*") if path.suffix.lower() == ".yml"]
+for path in UNREAD:
+    logger.warning(f"{path} is not read, as params files end in .yaml; rename it.")
+
+if FAULTS and not KEEP:
+    sys.exit(
+        f"Nothing has run, for these params files cannot be used:\n{LISTED}\n"
+        "`KEEP=1 make ...` (`snakemake --config keep=1`) runs the others."
+    )
+
+
 def names(folder):
-    """The params files in a folder, by name."""
-    return sorted(path.stem for path in Path(folder).glob("*.yaml"))
+    """The params files in a folder that can be used, by name."""
+    paths = sorted(Path(folder).glob("[!.]*.yaml"))  # with a dot before it, a file is an editor's
+    return [path.stem for path in paths if str(path) not in FAULTS]
 
 
 def params_of(name):
     """What a params file says."""
-    return yaml.safe_load(Path(PARAMS, f"{name}.yaml").read_text())
+    return yaml.safe_load(Path(PARAMS, f"{name}.yaml").read_text(encoding="utf-8"))
 
 
 # A task with a study of every coupling can have them compared. The studies that stand in that
@@ -32,7 +65,7 @@ BESIDE = {f"{study}{other}" for study in COMPARED for other in OTHERS}
 STUDIES = [s for s in ALL if s not in BESIDE and not s.endswith(SKEWED)]
 SHARING = [s for s in ALL if s not in BESIDE and not s.endswith("-null")]
 
-if not STUDIES:
+if not STUDIES and not FAULTS:
     raise WorkflowError(f"{PARAMS} holds no studies; try SCALE=quick or SCALE=paper")
 
 
@@ -41,26 +74,32 @@ def of_study(*files):
     return [f"{STUDY}/{file}" for file in files]
 
 
+# Paths are quoted (:q), and the project's folder is the shell's to name: a notebook takes relative
+# paths for the project's own, and where the project lies is no reason to run anything again.
+IN_PARAMS = f'"$PWD"/{shlex.quote(PARAMS)}'
+
+
 def part(module, more):
     """The command of a part of a study that is a job of its own."""
     return (
-        f"python -m fedmi.{module} {HERE}/{PARAMS}/{{wildcards.study}}.yaml"
-        f" --results {HERE}/results {more} > {{log}} 2>&1 || {{{{ tail {{log}} >&2; exit 1; }}}}"
+        f"python -m fedmi.{module} {IN_PARAMS}/{{wildcards.study:q}}.yaml"
+        f' --results "$PWD"/results {more} > {{log:q}} 2>&1'
     )
 
 
-def run(notebook, params="{wildcards.study}", more=""):
-    """The command that runs a notebook on a params file, and says where to look if it fails."""
+def run(notebook, params="{wildcards.study:q}", more=""):
+    """The command that runs a notebook on a params file."""
     return (
-        f"papermill notebooks/{notebook}.ipynb {{log.notebook}} --kernel python3"
+        f"papermill notebooks/{notebook}.ipynb {{log.notebook:q}} --kernel python3"
         " --no-progress-bar --log-output"
-        f" -r params '{HERE}/{PARAMS}/{params}.yaml'"
-        f" -r results '{HERE}/results' {more}"
-        " > {log.text} 2>&1"
-        " || {{ tail -n 30 {log.text} >&2;"
-        " echo 'The notebook failed. Its executed copy, with the error in it:"
-        " {log.notebook}' >&2; exit 1; }}"
+        f' -r params {IN_PARAMS}/{params}.yaml -r results "$PWD"/results {more}'
+        " > {log.text:q} 2>&1"
     )
+
+
+def words(notebook):
+    """A notebook's name, as a run says it."""
+    return notebook.replace("_", " ")
 
 
 def logs(folder, notebook):

@@ -67,10 +67,13 @@ def attribute(path: str, what: str = "task", known: Iterable[str] = TASKS) -> An
         )
     try:
         module = importlib.import_module(module_name)
-    except (ImportError, TypeError, ValueError) as error:  # `.x:y`, for one, is a TypeError
+    except KeyboardInterrupt:
+        raise
+    except BaseException as error:  # the user's own code, which may raise SystemExit, too
         raise ValueError(
-            f"{what}: {path!r}: the module {module_name!r} cannot be imported ({error}); it must "
-            "lie on the import path (PYTHONPATH), which `make` extends by the project's folder"
+            f"{what}: {path!r}: the module {module_name!r} cannot be imported "
+            f"({type(error).__name__}: {error}); it must raise nothing and lie on the import path "
+            "(PYTHONPATH), which `make` extends by the project's folder"
         ) from error
     try:
         return getattr(module, name)

@@ -17,10 +17,11 @@ class InProcess(Engine):
 
     @classmethod
     def execute_managed_notebook(cls, nb_man, kernel_name, **options):
-        names = {"__name__": "__main__"}
+        names = {"__name__": "__main__", "In": []}  # as IPython has it
         for index, cell in enumerate(nb_man.nb.cells):
             if cell.cell_type == "code":
                 nb_man.cell_start(cell, index)
+                names["In"].append(cell.source)
                 exec(cell.source, names)
                 nb_man.cell_complete(cell, index)
 

@@ -1,0 +1,46 @@
+# A study of several blocks: its sampling and its estimates in jobs of their own.
+
+
+rule lay_out:
+    input:
+        f"{PARAMS}/{{study}}.yaml",
+    output:
+        f"{STUDY}/blocks/laid_out.json",
+    log:
+        f"{STUDY}/blocks/laid_out.log",
+    conda:
+        ENVIRONMENT
+    message:
+        "{wildcards.study}: lay out the store"
+    shell:
+        part("sample", "--lay-out")
+
+
+rule sample_block:
+    input:
+        f"{STUDY}/blocks/laid_out.json",
+    output:
+        f"{STUDY}/blocks/{{part}}.json",
+    log:
+        f"{STUDY}/blocks/{{part}}.log",
+    conda:
+        ENVIRONMENT
+    message:
+        "{wildcards.study}: sample block {wildcards.part}"
+    shell:
+        part("sample", "--block {wildcards.part}")
+
+
+rule estimate_checkpoint:
+    input:
+        f"{STUDY}/manifest.json",
+    output:
+        f"{STUDY}/mi/{{part}}.json",
+    log:
+        f"{STUDY}/mi/{{part}}.log",
+    conda:
+        ENVIRONMENT
+    message:
+        "{wildcards.study}: estimate iteration {wildcards.part}"
+    shell:
+        part("estimate", "--checkpoint {wildcards.part}")
