@@ -773,7 +773,11 @@ def _options_of(task: str) -> list[str]:
     if isinstance(made, Task):
         return []
     named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    return [p.name for p in inspect.signature(made).parameters.values() if p.kind in named]
+    try:
+        parameters = inspect.signature(made).parameters.values()
+    except ValueError:  # what is compiled need not have one
+        return []
+    return [parameter.name for parameter in parameters if parameter.kind in named]
 
 
 def check(study: Study, task: Task) -> None:
@@ -851,8 +855,8 @@ def _explain(
 def _no_such(name: str, known: Sequence[str], what: str = "key") -> str:
     """That a name is not known, and which ones are."""
     near = difflib.get_close_matches(name, known, n=1)
-    text = f"no such {what}" + (f"; did you mean {near[0]}?" if near else "")
-    return text + (f"; known {what}s: {', '.join(known)}" if known else "")
+    text = f"no such {what}" + (f"; did you mean {near[0]}?" if near else ".")
+    return text + (f" Known {what}s: {', '.join(known)}" if known else "")
 
 
 def _hint(value: Any) -> str:

@@ -205,6 +205,10 @@ def test_truths_without_zero_are_refused(tmp_path):
         (GOOD | dict(task="tests.tiny:SIZE"), "is a int, neither a fedmi.Task nor a function"),
         (GOOD | dict(task="tests.tiny:task", options=dict(a=1)), "takes no options"),
         (
+            GOOD | dict(options=dict(learning_rat=0.5)),
+            "options.learning_rat: no such key; did you mean learning_rate. Known keys: learning_r",
+        ),
+        (
             GOOD | dict(estimators=["gausian"]),
             "estimators.0: Input should be 'gaussian', 'gaussian_copula' or",
         ),
@@ -240,7 +244,10 @@ def test_truths_without_zero_are_refused(tmp_path):
         ("task: signal\nseeds: 1000\nseeds: 2000\n", "the key 'seeds' is given twice"),
         ({"task": "signal"}, "seeds: Field required"),
         (["task", "signal"], "must be a mapping"),
-        ("task: [", "not a YAML file"),
+        ("task: [", "not a YAML file: line 1: expected the node content"),
+        ("seeds: 2026-13-01", "not a YAML file: month must be in 1..12"),
+        ("[" * 5000, "not a YAML file: maximum recursion depth"),
+        ("", "must be a mapping"),
     ],
 )
 def test_a_bad_file_is_refused_with_file_key_and_remedy(write, entries, message):
@@ -248,6 +255,171 @@ def test_a_bad_file_is_refused_with_file_key_and_remedy(write, entries, message)
     with pytest.raises(params.ParamsError, match=message) as caught:
         params.load(path)
     assert str(path) in str(caught.value)
+
+
+RAISING = """
+import sys
+
+class Stop(BaseException):
+    pass
+
+def stop():
+    raise Stop("enough")
+
+def leave():
+    sys.exit("gone")
+
+def divide():
+    return 1 / 0
+
+def refuse():
+    raise ValueError("not like this")
+
+def __getattr__(name):
+    if name == "crash":
+        raise RuntimeError("no such luck")
+    raise AttributeError(name)
+"""
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("stop", r"task: '\w+:stop' raises Stop: enough \(\w+.py, line 8\)"),
+        ("leave", r"task: '\w+:leave' raises SystemExit: gone \(\w+.py, line 11\)"),
+        ("divide", r"task: '\w+:divide' raises ZeroDivisionError: division by zero"),
+        ("refuse", r"task: '\w+:refuse' raises ValueError: not like this"),
+        ("crash", r"task: '\w+:crash' raises RuntimeError: no such luck"),
+        ("nothing", r"task: the module '\w+' has no 'nothing'"),
+    ],
+)
+def test_a_task_that_raises_anything_is_refused(write, tmp_path, monkeypatch, name, message):
+    (tmp_path / "raising_when_called.py").write_text(RAISING)
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(params.ParamsError, match=message):
+        params.load(write(GOOD | dict(task=f"raising_when_called:{name}")))
+
+
+@pytest.mark.parametrize(
+    ("source", "message"),
+    [
+        ("raise SystemExit(3)", "SystemExit: 3"),
+        ("1 / 0", "ZeroDivisionError: division by zero"),
+        ("def task(:", r"SyntaxError: .*line 1"),
+        ("raise BaseException('odd')", "BaseException: odd"),
+    ],
+)
+def test_a_module_that_raises_anything_is_refused(write, tmp_path, monkeypatch, source, message):
+    (tmp_path / "raising_at_import.py").write_text(source)
+    monkeypatch.syspath_prepend(tmp_path)
+    bad = write(GOOD | dict(task="raising_at_import:task"))
+    with pytest.raises(params.ParamsError, match=f"cannot be imported .{message}"):
+        params.load(bad)
+
+
+def test_only_the_user_stops_the_checks(write, tmp_path, monkeypatch):
+    (tmp_path / "interrupted.py").write_text("raise KeyboardInterrupt")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(KeyboardInterrupt):
+        params.load(write(GOOD | dict(task="interrupted:task")))
+
+
+def test_the_projects_own_scales_are_without_fault():
+    for scale in ("quick", "paper"):
+        assert params.faults(params.PROJECT / "params" / scale) == {}
+
+
+def test_every_fault_of_a_scale_is_found(tmp_path, monkeypatch, capsys):
+    (tmp_path / "printing.py").write_text("print('hello')\nfrom tests.tiny import make")
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    scale = Path("params", "mine")
+    good = yaml.safe_dump(GOOD | dict(task="printing:make"))
+    left_by_editors = ["._good.yaml", ".#good.yaml", "good.yaml~", "#good.yaml#", "good.yml"]
+    for name, text in {
+        "good": good,
+        "my study": good,
+        "o'neil": good,
+        "$-;&#%": good,
+        "empty": "",
+        "list": "- task",
+        "sweep": good,
+        "a{b}": good,
+        "a\\b": good,
+        "a\nb": good,
+        " a": good,
+        "sweep/sweep": "task: signal",
+        "rounds/keys": "clints: 3",
+        "estimators/none": "",
+        "aggregation/none": "",
+        "scale_up/none": "",
+    }.items():
+        path = scale / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+    (scale / "bytes.yaml").write_bytes(b"task: \xff")
+    (scale / "folder.yaml").mkdir()
+    (scale / "link.yaml").symlink_to("nowhere")
+    for name in (*left_by_editors, ".DS_Store"):
+        (scale / name).write_bytes(b"\x00\xff")
+    found = params.faults(scale)
+    expected = {
+        "empty": "must be a mapping",
+        "list": "must be a mapping",
+        "sweep": "is the name of another folder of results; rename",
+        "a{b}": "may hold no braces",
+        "a\\b": "may hold no braces",
+        "a\nb": "may hold no braces",
+        " a": "no space at either end",
+        "sweep/sweep": "couplings: Field required",
+        "rounds/keys": "clints: no such key; did you mean clients?",
+        "estimators/none": "must be a mapping",
+        "aggregation/none": "must be a mapping",
+        "scale_up/none": "must be a mapping",
+        "bytes": "save it as such",
+        "folder": "is a folder",
+        "link": "is a link to what is not there",
+    }
+    assert found.keys() == {f"params/mine/{name}.yaml" for name in expected}
+    for name, words in expected.items():
+        path = f"params/mine/{name}.yaml"
+        assert found[path].startswith(path) and words in found[path]
+    assert capsys.readouterr().out == ""
+
+
+CELLS = ["", "import json", 'params: str = "a.yaml"\nseeds: int = 5  # of them']
+
+
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (
+            "parms = 'b'",
+            "parms: no such parameter; did you mean params. Known parameters: params, s",
+        ),
+        ("x = 3", "x: no such parameter. Known parameters: params, seeds"),
+        ("params = 5", "params: 5 is not text"),
+        ("params = None", "params: None is not text"),
+        ("seeds = 2.5", "seeds: 2.5 is not a whole number"),
+        ("seeds = True", "seeds: True is not a whole number"),
+    ],
+)
+def test_a_notebook_refuses_parameters_it_does_not_know(given, message):
+    names = {"In": [*CELLS, f"# Parameters\n{given}\n", "not Python !"]}
+    for cell in names["In"][:-1]:
+        exec(cell, names)
+    with pytest.raises(params.ParamsError, match=message):
+        params.check_given(names)
+
+
+@pytest.mark.parametrize(
+    "cell", ["# Parameters\nparams = 'b'\nseeds = 3\n", "rows = [1]\nk: int = 3"]
+)
+def test_a_notebook_takes_the_parameters_it_knows(cell):
+    names = {"In": [*CELLS, cell]}
+    for source in names["In"]:
+        exec(source, names)
+    params.check_given(names)
 
 
 SIGNAL = "task: signal\nseeds: 1000\ncheckpoints: [20]\noptions:\n  {}\n"

@@ -4,6 +4,7 @@ import importlib.metadata
 import json
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -106,6 +107,44 @@ def test_the_studies_are_planned(command):
     output = planned.stdout + planned.stderr
     for rule in ("sample", "estimate_mi", "measure_distances", "draw_figures"):
         assert re.search(rf"^{rule}\s+4$", output, re.MULTILINE)
+
+
+@pytest.mark.slow
+@in_own_environment
+def test_studies_of_any_name_run_in_a_folder_of_any_name(tmp_path):
+    """In a copy of the project, with blocks, so that every kind of a study's steps is taken."""
+    folder = tmp_path / "a b" / "é'x"
+    tracked = subprocess.run(
+        ["git", "ls-files", "-z", "Makefile", "pyproject.toml", "requirements.lock", "environment.yml",
+         "fedmi", "notebooks", "tests", "workflow"],
+        cwd=ROOT, capture_output=True, text=True, check=True,
+    )  # fmt: skip
+    for name in filter(None, tracked.stdout.split("\0")):
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, folder / name)
+    (folder / ".venv").mkdir()  # with a lock of its own
+    for path in (ROOT / ".venv").iterdir():
+        if path.name != "study.lock":
+            (folder / ".venv" / path.name).symlink_to(path)
+    (folder / ".venv" / "ready").touch()
+    params = folder / "params" / "my scale"
+    params.mkdir(parents=True)
+    names = ("my study", "o'neil")
+    for name in names:
+        (params / f"{name}.yaml").write_text(
+            "task: tests.tiny:make\nseeds: 200\ntile: 64\nblocks: 2\ncheckpoints: [1, 4]\n"
+            "estimators: [gaussian]\n"
+        )
+    done = subprocess.run(
+        ["make", "-o", ".venv/ready", "study", "SCALE=my scale"],
+        cwd=folder, capture_output=True, text=True,
+    )  # fmt: skip
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert "18 of 18 steps done" in done.stderr
+    assert "Figures: results/my scale/figures" in done.stdout
+    for name in names:
+        assert (folder / "results" / "my scale" / name / "figures.json").exists()
+        assert (folder / "results" / "my scale" / "figures" / f"{name}-mi.png").exists()
 
 
 @in_own_environment

@@ -88,9 +88,9 @@ def part(module, more):
 
 
 def run(notebook, params="{wildcards.study:q}", more=""):
-    """The command that runs a notebook on a params file."""
+    """The command that runs a notebook on a params file, whose figures are drawn in its cells."""
     return (
-        f"papermill notebooks/{notebook}.ipynb {{log.notebook:q}} --kernel python3"
+        f"env -u MPLBACKEND papermill notebooks/{notebook}.ipynb {{log.notebook:q}} --kernel python3"
         " --no-progress-bar --log-output"
         f' -r params {IN_PARAMS}/{params}.yaml -r results "$PWD"/results {more}'
         " > {log.text:q} 2>&1"

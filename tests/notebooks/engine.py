@@ -29,9 +29,12 @@ class InProcess(Engine):
 papermill_engines.register("in-process", InProcess)
 
 
-def run(name, folder, study, **parameters):
-    """Runs a notebook on a params file of a folder that is laid out as the project."""
-    papermill.execute_notebook(
+def run(name, folder, study, *, engine="in-process", **parameters):
+    """Runs a notebook on a params file of a folder that is laid out as the project.
+
+    With None for an engine it is run in a kernel.
+    """
+    return papermill.execute_notebook(
         NOTEBOOKS / f"{name}.ipynb",
         folder / f"{name}.ipynb",
         parameters=dict(
@@ -39,7 +42,7 @@ def run(name, folder, study, **parameters):
             results=str(folder / "results"),
             **parameters,
         ),
-        engine_name="in-process",
+        engine_name=engine,
         kernel_name="python3",
         progress_bar=False,
     )

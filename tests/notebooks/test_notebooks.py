@@ -1,9 +1,11 @@
 """The notebooks as sources, and what comes out of them: the workflow runs them on a tiny study."""
 
 import ast
+import inspect
 import json
 import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -11,11 +13,13 @@ from pathlib import Path
 import nbformat
 import numpy as np
 import pandas as pd
+import papermill
 import pytest
 import yaml
+from matplotlib.figure import Figure
 
 import fedmi
-from fedmi import couplings, tables
+from fedmi import couplings, params, plotting, tables
 from fedmi.scopes import COUPLINGS
 from tests import tiny
 from tests.notebooks import engine
@@ -121,13 +125,16 @@ def snakemake(folder, *arguments):
 def run(tmp_path_factory):
     """A folder laid out as the project, in which the workflow and all notebooks have run.
 
-    One of its studies is good, and one is bad.
+    One of its studies is good, and the samples of one are not what they should be.
     """
     folder = tmp_path_factory.mktemp("project")
     (folder / "notebooks").symlink_to(ROOT / "notebooks")
+    store = folder / "results" / "tiny" / "bad" / "samples.zarr"
+    store.parent.mkdir(parents=True)
+    store.write_text("no store")
     for name, entries in {
         "good": PARAMS,
-        "bad": PARAMS | dict(options=dict(learning_rate="1e-3")),
+        "bad": PARAMS,
         "sweep/grid": SWEEP,
         "estimators/laws": BENCH,
         "aggregation/ways": AGGREGATION,
@@ -298,12 +305,16 @@ def test_what_side_information_saves_is_the_mutual_information(run):
     assert 0 < row.saved_one < row.saved_others < 1
 
 
-def test_couplings_are_compared(tmp_path):
-    """From tables made here: 18 runs of the notebooks before it would take long for no more.
+@pytest.fixture(scope="module")
+def coupled(tmp_path_factory):
+    """A folder with the tables of all couplings, and their comparison.
+
+    They are made here: 18 runs of the notebooks before it would take long for no more.
 
     Only two couplings are sampled, one without and one with dependence, and stand for the others.
     """
-    folder = tmp_path / "results" / "tiny"
+    project = tmp_path_factory.mktemp("coupled")
+    folder = project / "results" / "tiny"
     sampled = {}
     for coupling in ("null", "shared-source"):
         samples = fedmi.finite(
@@ -327,7 +338,12 @@ def test_couplings_are_compared(tmp_path):
         ):
             named = [row | dict(coupling=coupling) for row in rows]
             tables.write(named, columns, place / f"{name}.csv")
-    engine.run("09_compare_couplings", tmp_path, "good")
+    engine.run("09_compare_couplings", project, "good")
+    return project
+
+
+def test_couplings_are_compared(coupled):
+    folder = coupled / "results" / "tiny"
     trends = pd.read_csv(
         folder / "figures" / "couplings-good-trends.csv", keep_default_na=False
     ).set_index("coupling")
@@ -344,22 +360,197 @@ def test_couplings_are_compared(tmp_path):
     assert "growing overlap explains nothing here" in text
 
 
+def test_the_run_says_which_step_of_which_study_runs(run):
+    said = run[1].stderr
+    steps = re.findall(r"^\[(\d)/8\] (\w+: .*) \.\.\. \(log (.*)\)$", said, re.MULTILINE)
+    assert [number for number, _, _ in steps] == list("12345")
+    assert {(step, log) for _, step, log in steps} == {
+        (f"{study}: {name.replace('_', ' ')}", f"results/tiny/{study}/{name}.log")
+        for study, names in {
+            "good": ["01_sample", "02_estimate_mi", "03_measure_distances", "04_draw_figures"],
+            "bad": ["01_sample"],
+        }.items()
+        for name in names
+    }
+    ended = re.findall(r"^\[\d/8\] (\w+: .*): (\w+) in (?:\d+ min )?\d+ s, (\d) left$", said, re.M)
+    assert sorted(left for _, _, left in ended) == list("34567")
+    assert {step for step, how, _ in ended if how == "FAILED"} == {"bad: 01 sample"}
+    assert re.search(r"^4 of 8 steps done in (\d+ min )?\d+ s\n", said, re.MULTILINE)
+    assert "FAILED: bad: 01 sample (see results/tiny/bad/01_sample.ipynb, results/" in said
+    assert "Not run, as they need what failed: 3" in said
+    assert "jobid" not in said and "rule " not in said
+
+
 def test_a_failed_notebook_says_where_its_copy_is_and_spares_the_others(run):
     folder, done = run
-    assert done.returncode != 0
+    assert done.returncode == 1
     copy = "results/tiny/bad/01_sample.ipynb"
     assert f"The notebook failed. Its executed copy, with the error in it: {copy}" in done.stderr
-    errors = [
-        output.evalue
-        for cell in nbformat.read(folder / copy, as_version=4).cells
-        if cell.cell_type == "code"
-        for output in cell.outputs
-        if output.output_type == "error"
+    (error,) = outputs(nbformat.read(folder / copy, as_version=4), "error")
+    assert error.ename == "StoreError"
+    assert f"{error.ename}: {error.evalue}" in done.stderr  # the end of its log
+    assert error.traceback == [f"{error.ename}: {error.evalue}"]
+
+
+def outputs(notebook, kind):
+    """All outputs of one kind in an executed notebook."""
+    cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
+    return [each for cell in cells for each in cell.outputs if each.output_type == kind]
+
+
+def drawn_by(name):
+    """How many figures a notebook makes: a call in its source each, and none in a loop."""
+    notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
+    trees = [ast.parse(cell.source) for cell in notebook.cells if cell.cell_type == "code"]
+    nodes = [node for tree in trees for node in ast.walk(tree)]
+    assert not [
+        node
+        for loop in nodes
+        if isinstance(loop, ast.For | ast.comprehension)
+        for node in ast.walk(loop)
+        if is_figure(node)
     ]
-    assert len(errors) == 1
-    assert "bad.yaml: learning_rate: '1e-3' is not a finite number" in errors[0]
-    assert "YAML takes 1e-3 for text" in errors[0]
-    assert not (folder / "results" / "tiny" / "bad" / "samples.zarr").exists()
+    return sum(map(is_figure, nodes))
+
+
+def is_figure(node):
+    """Whether a piece of a notebook's source calls one of the functions that make a figure."""
+    return (
+        isinstance(node, ast.Call)
+        and isinstance(node.func, ast.Attribute)
+        and isinstance(node.func.value, ast.Name)
+        and node.func.value.id == "plotting"
+        and inspect.signature(getattr(plotting, node.func.attr)).return_annotation is Figure
+    )
+
+
+def assert_its_figures_are_seen(name, executed):
+    shown = outputs(executed, "display_data") + outputs(executed, "execute_result")
+    pictures = [each for each in shown if "image/png" in each.data]
+    assert len(pictures) == drawn_by(name)
+
+
+@pytest.mark.parametrize(
+    "name", ["01_sample", "02_estimate_mi", "03_measure_distances", "04_draw_figures"]
+)
+def test_the_executed_copies_hold_every_figure(run, name):
+    copy = run[0] / "results" / "tiny" / "good" / f"{name}.ipynb"
+    assert_its_figures_are_seen(name, nbformat.read(copy, as_version=4))
+    assert drawn_by(name) == {"02_estimate_mi": 1, "04_draw_figures": 3}.get(name, 0)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("name", "study"),
+    [
+        ("05_calibrate_estimators", "estimators/laws"),
+        ("06_compare_aggregators", "aggregation/ways"),
+        ("07_test_proposition", "good"),
+        ("08_scale_up", "scale_up/larger"),
+        ("10_sweep_rates", "sweep/grid"),
+        ("11_map_sweep", "sweep/grid"),
+        ("12_compress_uploads", "good"),
+        ("13_follow_rounds", "rounds/later"),
+    ],
+)
+def test_other_notebooks_hold_every_figure_when_a_kernel_runs_them(run, name, study, monkeypatch):
+    """On what the fixture has left, most of which is not computed again."""
+    monkeypatch.delenv("MPLBACKEND")
+    assert_its_figures_are_seen(name, engine.run(name, run[0], study, engine=None))
+    assert drawn_by(name) == {"06_compare_aggregators": 2, "10_sweep_rates": 0}.get(name, 1)
+
+
+@pytest.mark.slow
+def test_the_comparison_of_couplings_holds_its_figure_when_a_kernel_runs_it(coupled, monkeypatch):
+    monkeypatch.delenv("MPLBACKEND")
+    name = "09_compare_couplings"
+    assert drawn_by(name) == 1
+    assert_its_figures_are_seen(name, engine.run(name, coupled, "good", engine=None))
+
+
+def test_a_kernel_refuses_a_misspelt_parameter_in_one_line(tmp_path):
+    with pytest.raises(papermill.PapermillExecutionError, match="no such parameter; did you mean"):
+        engine.run("03_measure_distances", tmp_path, "good", engine=None, parms="mine.yaml")
+    copy = nbformat.read(tmp_path / "03_measure_distances.ipynb", as_version=4)
+    (error,) = [each for each in outputs(copy, "error") if each.traceback]
+    (line,) = error.traceback
+    assert line.startswith("ParamsError: parms: no such parameter; did you mean params?")
+
+
+@pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+def test_every_notebook_refuses_parameters_that_it_does_not_know(path, tmp_path):
+    with pytest.raises(params.ParamsError, match="parms: no such parameter; did you mean params"):
+        engine.run(path.stem, tmp_path, "good", parms="mine.yaml")
+
+
+def studies(folder, **entries):
+    """Lays a folder out as the project, with these params files of the scale `tiny`."""
+    (folder / "notebooks").symlink_to(ROOT / "notebooks")
+    for name, of in entries.items():
+        path = folder / "params" / "tiny" / f"{name}.yaml"
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(of if isinstance(of, str) else yaml.safe_dump(of))
+
+
+def test_nothing_runs_before_every_params_file_is_sound(tmp_path):
+    bad = {"bad": PARAMS | dict(options=dict(learning_rate="1e-3")), "worse": "[", "sweep/grid": ""}
+    studies(tmp_path, good=PARAMS, **bad)
+    (tmp_path / "params" / "tiny" / "._good.yaml").write_bytes(b"\xff")
+    (tmp_path / "params" / "tiny" / "mine.yml").write_text("")
+    done = snakemake(tmp_path, "study")
+    assert done.returncode == 1
+    for name in bad:
+        assert f"params/tiny/{name}.yaml: " in done.stderr
+    assert "learning_rate: '1e-3' is not a finite number" in done.stderr
+    assert "YAML takes 1e-3 for text" in done.stderr
+    assert "Traceback" not in done.stderr and ", line 1, in" not in done.stderr
+    assert "._good" not in done.stderr
+    assert "params/tiny/mine.yml is not read, as params files end in .yaml" in done.stderr
+    assert not (tmp_path / "results").exists()
+
+
+def test_the_sound_ones_run_if_asked_and_the_others_are_told(tmp_path):
+    studies(tmp_path, bad="[", good=PARAMS)
+    keep = ("--config", "scale=tiny", "keep=true")
+    planned = snakemake(tmp_path, "study", "--dry-run", *keep)
+    assert planned.returncode == 0
+    assert "good: 04 draw figures" in planned.stderr and "bad: " not in planned.stderr
+    (tmp_path / "params" / "tiny" / "good.yaml").unlink()
+    done = snakemake(tmp_path, "study", *keep)
+    assert done.returncode == 1
+    assert "FAILED: params files that cannot be used are left out" in done.stderr
+    assert "params/tiny/bad.yaml: not a YAML file" in done.stderr
+
+
+def test_any_name_and_place_reaches_the_shell_whole(tmp_path):
+    folder = tmp_path / "a b" / "é'x$"
+    folder.mkdir(parents=True)
+    names = ["my study", "o'neil", '$(id) & ; # % "*?', "-r", "{a}"]
+    studies(folder, **dict.fromkeys(names[:-1], PARAMS | dict(blocks=2)))
+    studies_of_kinds = {
+        "sweep": SWEEP, "estimators": BENCH, "aggregation": AGGREGATION, "rounds": ROUNDS,
+        "scale_up": SCALE_UP,
+    }  # fmt: skip
+    for kind, entries in studies_of_kinds.items():
+        path = folder / "params" / "tiny" / kind / "o'neil.yaml"
+        path.parent.mkdir()
+        path.write_text(yaml.safe_dump(entries))
+    done = snakemake(
+        folder, "study", "proposition", "compression", *studies_of_kinds, "--dry-run", "-p",
+        "--nocolor",
+    )  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    commands = re.findall(r"^((?:papermill|python) .*)$", done.stderr, re.MULTILINE)
+    assert len(commands) == len(names[:-1]) * (1 + 2 + 3 + 4 + 2) + 5 + 1
+    read = set()
+    for command in commands:
+        words = shlex.split(command)
+        read |= {word for word in words if word.startswith("$PWD/params/")}
+        assert words.count("$PWD/results") == 1
+        assert words[-3:] == [">", words[-2], "2>&1"] and words[-2].endswith(".log")
+    assert read == {f"$PWD/params/tiny/{name}.yaml" for name in names[:-1]} | {
+        f"$PWD/params/tiny/{kind}/o'neil.yaml" for kind in studies_of_kinds
+    }
 
 
 def test_a_study_of_every_coupling_is_left_to_their_comparison(tmp_path):
@@ -369,13 +560,11 @@ def test_a_study_of_every_coupling_is_left_to_their_comparison(tmp_path):
         counts = re.findall(r"^(\w+)\s+(\d+)$", done.stdout + done.stderr, re.MULTILINE)
         return {name: int(count) for name, count in counts}
 
-    folder = tmp_path / "params" / "tiny"
-    folder.mkdir(parents=True)
-    for coupling in COUPLINGS.keys() - {"null"}:
-        (folder / f"{couplings.study_of('good', coupling)}.yaml").touch()
+    names = [couplings.study_of("good", coupling) for coupling in COUPLINGS.keys() - {"null"}]
+    studies(tmp_path, **dict.fromkeys(names, PARAMS))
     assert planned("study")["sample"] == 5  # no null: nothing to compare with
-    (folder / "good-null.yaml").touch()
-    (folder / "mine-shared-init.yaml").touch()
+    for name in ("good-null", "mine-shared-init"):
+        (tmp_path / "params" / "tiny" / f"{name}.yaml").write_text(yaml.safe_dump(PARAMS))
     assert planned("study")["sample"] == 3
     jobs = planned("couplings")
     assert (jobs["sample"], jobs["draw_figures"], jobs["compare_couplings"]) == (6, 6, 1)
@@ -393,13 +582,16 @@ def test_what_is_done_is_not_done_again(run):
         "07_test_proposition", "11_map_sweep", "12_compress_uploads",
     ],
 )  # fmt: skip
-def test_without_what_comes_before_a_notebook_says_which_command_makes_it(name, tmp_path):
+def test_without_what_comes_before_a_notebook_says_which_command_makes_it(name, tmp_path, capsys):
     """The cells are run here, without a kernel, as nothing but the error matters."""
     notebook = nbformat.read(ROOT / "notebooks" / f"{name}.ipynb", as_version=4)
     names = {}
-    with pytest.raises(FileNotFoundError, match="make [a-z]+ SCALE=quick"):
+    with pytest.raises(FileNotFoundError, match="make [a-z]+ SCALE=quick") as caught:
         for cell in notebook.cells:
             if cell.cell_type == "code":
                 exec(cell.source, names)
             if "parameters" in cell.metadata.get("tags", []):
                 names["results"] = str(tmp_path)
+    assert capsys.readouterr().out == ""
+    (line,) = caught.value._render_traceback_()  # what JupyterLab shows of it
+    assert "\n" not in line and "make " in line
