@@ -114,11 +114,11 @@ def test_the_studies_are_planned(command):
 def test_studies_of_any_name_run_in_a_folder_of_any_name(tmp_path):
     """In a copy of the project, with blocks, so that every kind of a study's steps is taken."""
     folder = tmp_path / "a b" / "é'x"
+    wanted = ["Makefile", "pyproject.toml", "requirements.lock", "environment.yml"]
+    wanted += ["fedmi", "notebooks", "tests", "workflow"]
     tracked = subprocess.run(
-        ["git", "ls-files", "-z", "Makefile", "pyproject.toml", "requirements.lock", "environment.yml",
-         "fedmi", "notebooks", "tests", "workflow"],
-        cwd=ROOT, capture_output=True, text=True, check=True,
-    )  # fmt: skip
+        ["git", "ls-files", "-z", *wanted], cwd=ROOT, capture_output=True, text=True, check=True
+    )
     for name in filter(None, tracked.stdout.split("\0")):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, folder / name)
