@@ -191,9 +191,9 @@ def trends(table: pd.DataFrame) -> pd.DataFrame:
         apart = last.distance - first.distance
         apart_se = np.hypot(first.distance_se, last.distance_se)
         infinite = bool(of.infinite.any())
-        # The unmatched distance is a mean over four times as many pairs.
-        closer_se = np.sqrt(1.25) * max(
-            end.distance_se / end.unmatched if end.unmatched > 0 else 0.0 for end in (first, last)
+        closer_se = max(
+            closer_error(end.distance_se, end.unmatched) if end.unmatched > 0 else 0.0
+            for end in (first, last)
         )
         rows.append(
             dict(
@@ -222,6 +222,16 @@ def trends(table: pd.DataFrame) -> pd.DataFrame:
             )
         )
     return pd.DataFrame(rows, columns=TREND_COLUMNS)
+
+
+def closer_error(distance_se, unmatched):
+    """The standard error of 1 - distance / unmatched, the latter a mean over four times as many.
+
+    Args:
+        distance_se: the standard error of the distance.
+        unmatched: the distance of clients of different seeds.
+    """
+    return np.sqrt(1 + 1 / tables.REPAIRINGS) * distance_se / unmatched
 
 
 def sign(change: float, error: float, limit: float = 1.96) -> str:

@@ -53,9 +53,7 @@ def publish(run: Path, target: Path, params: Path) -> list[Path]:
     copies = []
     for study in studies:
         for name in tables.read_json(study / "figures.json", list):
-            if study.name.endswith(tuple(f"-{name}" for name in OTHERS)) and not name.endswith(
-                ".csv"
-            ):
+            if is_of_other(study.name) and not name.endswith(".csv"):
                 continue  # drawn in the comparison of couplings
             copies.append(shutil.copyfile(run / "figures" / name, target / name))
         copy = target / f"{study.name}-manifest.json"
@@ -73,6 +71,11 @@ def publish(run: Path, target: Path, params: Path) -> list[Path]:
         for name in tables.read_json(drawn, list):
             copies.append(shutil.copyfile(run / "figures" / name, target / name))
     return copies
+
+
+def is_of_other(study: str) -> bool:
+    """Whether a study is one of the couplings that only the comparison of couplings draws."""
+    return study.endswith(tuple(f"-{name}" for name in OTHERS))
 
 
 def _is_drawn(study: Path) -> bool:
@@ -133,12 +136,16 @@ def summary(published: Path) -> str:
 
 def _trust(published: Path) -> list[str]:
     """What the calibrated readings are worth: a Markdown table, [] where nothing was calibrated."""
-    lines = []
+    lines, agree = [], []
     for study in ("signal", "digits"):
         path = published / f"{study}-calibration.csv"
-        for row in tables.read_csv(path).itertuples() if path.exists() else ():
-            upper = f"to {row.truth_high:.3g}" if np.isfinite(row.truth_high) else "upwards"
-            fits = "none" if np.isnan(row.truth_low) else f"{row.truth_low:.3g} {upper}"
+        if not path.exists():
+            continue
+        trust = tables.read_csv(path)
+        bands = tables.read_csv(published / f"{study}-calibration-bands.csv")
+        agree.append(f"- `{study}`: {plotting.agreement(trust)}.")
+        for row in trust.itertuples():
+            fits = plotting.fits(row, bands.true_bits[bands.estimator == row.estimator].max())
             blind = " (blind)" if row.blind else ""
             ceiling = "" if np.isnan(row.ceiling_bits) else f"{row.ceiling_bits:.1f}"
             limit = f"{row.limit_bits:.2f} ± {1.96 * row.limit_sd:.2f}"
@@ -156,6 +163,8 @@ def _trust(published: Path) -> list[str]:
         "| true values that fit |",
         "|---|---|---|---|---|---|",
         *lines,
+        "",
+        *agree,
     ]
 
 

@@ -3,7 +3,9 @@
 Colours are told apart by the colour-blind and, with markers and line styles, in grey.
 """
 
-from collections.abc import Mapping
+import json
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 
@@ -14,11 +16,13 @@ import pandas as pd
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from fedmi import evidence
 from fedmi import scale_up as scales
 from fedmi.aggregation import MEAN
 from fedmi.aggregation.linear import MAPS
+from fedmi.couplings import closer_error
 from fedmi.mi.family import bonferroni_limit
 from fedmi.tables import HELD_OUT, first_k, write_whole
 
@@ -32,6 +36,20 @@ ESTIMATORS = {
 }  # fmt: skip
 SMALLEST_P = 1e-8  # of those drawn
 METRICS = {"mse": "mean squared error", "accuracy": "accuracy"}
+SKEWS = {"label_concentration": "label concentration", "source_skew": "source skew"}
+"""What makes clients unlike: a task's option -> its words."""
+
+
+@contextmanager
+def _styled() -> Iterator[None]:
+    """The figures' style, within which no backend is loaded.
+
+    A notebook's backend makes figures interactive, that is shown, when it is loaded. If the first
+    figure loaded it in here, the end of the style would undo that for all later ones.
+    """
+    plt.install_repl_displayhook()
+    with mpl.style.context(STYLE):
+        yield
 
 
 def _looks(names: list) -> Mapping[object, dict]:
@@ -50,12 +68,55 @@ def _task(table: pd.DataFrame) -> str:
     return TITLES.get(task, task)
 
 
-def _title(table: pd.DataFrame) -> str:
-    return f"{_task(table)}, coupling “{table.coupling.iloc[0]}”"
+def _title(table: pd.DataFrame, caption: str) -> str:
+    return _captioned(f"{_task(table)}, coupling “{table.coupling.iloc[0]}”", caption)
+
+
+def _captioned(title: str, caption: str) -> str:
+    return f"{title}, {caption}" if caption else title
+
+
+def caption(scale: str, seeds: ArrayLike, *unlike: str) -> str:
+    """What a title says beside the task and the coupling: skew, N and the scale.
+
+    Args:
+        scale: the scale's name.
+        seeds: N, or those of several studies.
+        *unlike: what sets the study apart from the plain one, in words.
+    """
+    least, most = np.min(seeds), np.max(seeds)
+    n = f"N = {least:,.0f}" + ("" if least == most else f" to {most:,.0f}")
+    return ", ".join([*unlike, n, f"scale “{scale}”"])
+
+
+def caption_of(manifest: Path, scale: str) -> str:
+    """The `caption` of a study that has been sampled.
+
+    Args:
+        manifest: its manifest.json.
+        scale: the scale's name.
+    """
+    made = json.loads(manifest.read_text())
+    parameters = made["parameters"]
+    unlike = skews(parameters["options"])
+    if counts := parameters.get("client_examples"):
+        unlike.append(f"{', '.join(map(str, counts))} examples")
+    if parameters.get("rounds", 1) > 1:
+        unlike.append(f"round {parameters['rounds']}")
+    return caption(scale, made["seeds"] - made["non_finite_seeds"], *unlike)
+
+
+def skews(options: Mapping[str, object]) -> list[str]:
+    """What makes clients unlike each other, in words, out of a task's options."""
+    return [
+        f"{words} {options[name]:g}"
+        for name, words in SKEWS.items()
+        if options.get(name) is not None
+    ]
 
 
 def mutual_information(
-    mi: pd.DataFrame, learning: pd.DataFrame, baseline: float | None = None
+    mi: pd.DataFrame, learning: pd.DataFrame, baseline: float | None = None, caption: str = ""
 ) -> Figure:
     """Figures 1 and 2: MI by the Gaussian formula (a) and by KSG (b), and the metric (c).
 
@@ -67,9 +128,10 @@ def mutual_information(
         mi: the table mi.csv of one study; of several k the first is drawn.
         learning: the table learning.csv of the same study.
         baseline: the metric of the best constant prediction, drawn in (c) if it is known.
+        caption: for the title, see `caption_of`.
     """
     mi = first_k(mi)
-    with mpl.style.context(STYLE):
+    with _styled():
         figure = plt.figure(figsize=(10.5, 3.9), layout="constrained")
         grid = figure.add_gridspec(2, 3, height_ratios=(2.2, 1))
         for column, (letter, estimator, words) in enumerate(
@@ -78,17 +140,20 @@ def mutual_information(
             net = figure.add_subplot(grid[0, column])
             raw = figure.add_subplot(grid[1, column], sharex=net)
             rows = mi[mi.estimator == estimator]
+            net.set_title(f"({letter}) {words}")
             if rows.empty:
                 net.text(0.5, 0.5, "not estimated", ha="center", transform=net.transAxes)
+                for axes in (net, raw):
+                    axes.set_axis_off()
                 continue
             _net_bits(net, rows)
             _raw_bits(raw, rows)
-            net.set_title(f"({letter}) {words}")
             net.tick_params(labelbottom=False)
             if column == 0:
                 net.legend(title="clients", title_fontsize=8)
         _learning(figure.add_subplot(grid[:, 2]), learning, baseline)
-        figure.suptitle(_title(mi), fontsize=10.5)
+        bands = "bands: (a, b) 1.96 standard deviations over re-pairings; (c) 95 %, as the bars"
+        figure.suptitle(f"{_title(mi, caption)}\n{bands}", fontsize=10.5)
     return figure
 
 
@@ -155,17 +220,19 @@ def _learning(axes: Axes, learning: pd.DataFrame, baseline: float | None) -> Non
     axes.legend(fontsize=7)
 
 
-def distances(table: pd.DataFrame) -> Figure:
+def distances(table: pd.DataFrame, caption: str = "") -> Figure:
     """Figures 3 and 4: the Euclidean (a), Manhattan (b) and Chebyshev (c) distance.
 
     The upper axes show clients of the same seed, as in the paper, and clients of different seeds:
     what "closer" has to be compared with. The lower axes show by how much the former are closer.
+    Bars are 1.96 standard errors over seeds.
 
     Args:
         table: the table distances.csv of one study.
+        caption: for the title, see `caption_of`.
     """
     looks = _looks(list(table.pair.unique()))
-    with mpl.style.context(STYLE):
+    with _styled():
         figure, (upper, lower) = plt.subplots(
             2, 3, figsize=(10.5, 4.1), height_ratios=(2.2, 1), sharex=True, layout="constrained"
         )
@@ -174,8 +241,11 @@ def distances(table: pd.DataFrame) -> Figure:
             for pair, line in table[table.metric == metric].groupby("pair", sort=False):
                 label = f"({pair.replace('-', ', ')})"
                 apart.plot(line.iteration, line.distance, label=label, **looks[pair])
+                _bars(apart, line.iteration, line.distance, line.distance_se, looks[pair])
                 share = 100 * (1 - line.distance / line.unmatched)
+                error = 100 * closer_error(line.distance_se, line.unmatched)
                 closer.plot(line.iteration, share, **looks[pair] | dict(markersize=3, linewidth=1))
+                _bars(closer, line.iteration, share, error, looks[pair])
             others = table[table.metric == metric].groupby("iteration").unmatched.mean()
             style = dict(color="0.35", linestyle=(0, (1, 1)), marker="x", markersize=4)
             apart.plot(others.index, others, label="other seeds", **style)
@@ -185,11 +255,15 @@ def distances(table: pd.DataFrame) -> Figure:
         upper[0].set_ylabel("distance of parameters")
         lower[0].set_ylabel("closer than\nother seeds (%)")
         upper[0].legend(title="clients", title_fontsize=8)
-        figure.suptitle(_title(table), fontsize=10.5)
+        figure.suptitle(f"{_title(table, caption)}\nbars: 95 % over seeds", fontsize=10.5)
     return figure
 
 
-def calibration(bands: pd.DataFrame, trust: pd.DataFrame) -> Figure:
+def _bars(axes: Axes, x: pd.Series, y: pd.Series, error: pd.Series, look: Mapping) -> None:
+    axes.errorbar(x, y, 1.96 * error, color=look["color"], linestyle="", linewidth=1, capsize=2)
+
+
+def calibration(bands: pd.DataFrame, trust: pd.DataFrame, caption: str = "") -> Figure:
     """Truth against reading, one panel an estimator, and the truths compatible with a reading.
 
     Lines are means over Gaussian surrogates with the samples' own covariances, a family each, with
@@ -199,18 +273,26 @@ def calibration(bands: pd.DataFrame, trust: pd.DataFrame) -> Figure:
     Args:
         bands: of one pair and checkpoint, as `fedmi.mi.calibrate.Calibration.bands` gives them.
         trust: the table trust.csv of the same.
+        caption: for the title, see `caption_of`.
     """
-    with mpl.style.context(STYLE):
+    with _styled():
         figure, panels = plt.subplots(
             1, len(trust), figsize=(3.5 * len(trust), 3.2), squeeze=False, layout="constrained"
         )
         for axes, (_, row) in zip(panels[0], trust.iterrows(), strict=True):
-            _truth_against_reading(axes, bands[bands.estimator == row.estimator])
-            said = _compatible(axes, row, bands.true_bits.max())
+            of = bands[bands.estimator == row.estimator]
+            _truth_against_reading(axes, of)
+            _reading(axes, row, of.true_bits.max())
+            said = f"{'truth' if _some_fit(row, of.true_bits.max()) else 'fits'} "
+            said = f"reads {row.net_bits:.2f}: {said}{fits(row, of.true_bits.max())}"
             axes.set_title(f"{ESTIMATORS.get(row.estimator, row.estimator)}\n{said}")
         panels[0, 0].set_ylabel("net MI read (bits)")
         panels[0, 0].legend(fontsize=7)
-        figure.suptitle(f"{_title(trust)}: Gaussian surrogates", fontsize=10.5)
+        figure.suptitle(
+            f"{_title(trust, caption)}\nnormal surrogates, bands: two standard deviations\n"
+            f"{agreement(trust)}",
+            fontsize=10.5,
+        )  # fmt: skip
     return figure
 
 
@@ -230,21 +312,54 @@ def _truth_against_reading(axes: Axes, bands: pd.DataFrame) -> None:
     axes.set_xlabel("true MI (bits)")
 
 
-def _compatible(axes: Axes, row: pd.Series, top: float) -> str:
-    """Draws a reading and the truths that fit it; returns them in words."""
+def _reading(axes: Axes, row: pd.Series, top: float) -> None:
+    """Draws a reading and the truths that fit it."""
     if not np.isfinite(row.net_bits):
-        return "reads infinity"
+        return
     axes.axhline(row.net_bits, color="0.2", linewidth=1, linestyle=(0, (4, 2)))
     low, high = axes.get_ylim()
-    axes.set_ylim(min(low, row.net_bits), max(high, row.net_bits))
-    if np.isnan(row.truth_low):
-        return f"reads {row.net_bits:.2f}, less than all surrogates"
-    axes.axvspan(row.truth_low, min(row.truth_high, top), color="0.5", alpha=0.15, linewidth=0)
+    margin = 0.05 * (high - low)
+    axes.set_ylim(min(low, row.net_bits - margin), max(high, row.net_bits + margin))
+    if _some_fit(row, top):
+        axes.axvspan(row.truth_low, min(row.truth_high, top), color="0.5", alpha=0.15, linewidth=0)
+
+
+def _some_fit(row: pd.Series, top: float) -> bool:
+    """Whether any of the truths tried, up to the largest, fits a reading."""
+    return bool(row.truth_low < top)
+
+
+def fits(row: pd.Series, top: float) -> str:
+    """The true values that fit a reading, in words.
+
+    Args:
+        row: of the table trust.csv.
+        top: the largest truth that was tried.
+    """
+    if np.isinf(row.net_bits):
+        return "shared directions, which no surrogate has"
+    if not _some_fit(row, top):
+        return f"none of those tried (up to {top:.3g})"
     upper = f"to {row.truth_high:.3g}" if np.isfinite(row.truth_high) else "upwards"
-    return f"reads {row.net_bits:.2f}: truth {row.truth_low:.3g} {upper}"
+    return f"{row.truth_low:.3g} {upper}"
 
 
-def couplings(table: pd.DataFrame) -> Figure:
+def agreement(trust: pd.DataFrame) -> str:
+    """Whether one normal law can read what all estimators read, in a sentence.
+
+    Args:
+        trust: the table trust.csv of one pair and checkpoint.
+    """
+    low, high = trust.truth_low.max(), trust.truth_high.min()
+    if len(trust) < 2:
+        return "one estimator: no other to hold it against"
+    if trust.truth_low.isna().any() or not low <= high:
+        return "the estimators contradict each other: no normal law tried reads all of this"
+    upper = f"to {high:.3g}" if np.isfinite(high) else "upwards"
+    return f"the estimators agree: {low:.3g} {upper} fits all of them"
+
+
+def couplings(table: pd.DataFrame, caption: str = "") -> Figure:
     """Every coupling of a task in a column: the Gaussian reading above, the distance below.
 
     Bands are 1.96 standard errors. Where the truth is infinite the reading is that of the
@@ -252,9 +367,10 @@ def couplings(table: pd.DataFrame) -> Figure:
 
     Args:
         table: rows of `fedmi.couplings.coupling_rows`.
+        caption: for the title, see `caption`.
     """
     names = list(table.coupling.unique())
-    with mpl.style.context(STYLE):
+    with _styled():
         figure, panels = plt.subplots(
             2, len(names), figsize=(2.3 * len(names), 4.4), sharex=True, squeeze=False,
             layout="constrained",
@@ -267,7 +383,8 @@ def couplings(table: pd.DataFrame) -> Figure:
         panels[0, 0].set_ylabel("net MI (bits)")
         panels[1, 0].set_ylabel("Euclidean distance")
         panels[1, 0].legend(fontsize=7)
-        figure.suptitle(f"{_task(table)}: six couplings, each on a scale of its own", fontsize=10.5)
+        title = _captioned(f"{_task(table)}, six couplings, each on a scale of its own", caption)
+        figure.suptitle(f"{title}; bands and bars: 95 %", fontsize=10.5)
     return figure
 
 
@@ -310,7 +427,7 @@ def _coupled_distance(axes: Axes, rows: pd.DataFrame) -> None:
     axes.set_xlabel("iteration")
 
 
-def sweep(table: pd.DataFrame) -> Figure:
+def sweep(table: pd.DataFrame, caption: str = "") -> Figure:
     """The map of a sweep: the rise of the reading by learning rate and batch size.
 
     Colours are on a scale that is linear near zero and logarithmic beyond; after ± stands 1.96
@@ -318,12 +435,13 @@ def sweep(table: pd.DataFrame) -> Figure:
 
     Args:
         table: rows of `fedmi.sweep.trend_row`, of one task.
+        caption: for the title, see `caption`.
     """
     names = list(table.coupling.unique())
     most = max(table.rise_bits.abs().max(), 10.0)
     scale = mpl.colors.SymLogNorm(linthresh=1.0, vmin=-most, vmax=most, base=10)
     limit = bonferroni_limit(len(table))
-    with mpl.style.context(STYLE):
+    with _styled():
         figure, panels = plt.subplots(
             1, len(names), figsize=(3.4 * len(names) + 0.6, 3.4), sharey=True, squeeze=False,
             layout="constrained",
@@ -349,11 +467,12 @@ def sweep(table: pd.DataFrame) -> Figure:
             axes.set(title=name, xlabel="batch size", ylabel="")
         panels[0, 0].set_ylabel("learning rate")
         figure.colorbar(mesh, ax=panels, label="net MI, last less first (bits)")
-        figure.suptitle(f"{_task(table)}: where the reading rises", fontsize=10.5)
+        title = _captioned(f"{_task(table)}, where the reading rises", caption)
+        figure.suptitle(f"{title}; ±: 95 %", fontsize=10.5)
     return figure
 
 
-def bench(table: pd.DataFrame) -> Figure:
+def bench(table: pd.DataFrame, caption: str = "") -> Figure:
     """What estimators read where the truth is known: against the truth, and against N.
 
     Above, at the largest N (the neural bound at its own), `net_bits` with the diagonal of a perfect
@@ -363,10 +482,11 @@ def bench(table: pd.DataFrame) -> Figure:
 
     Args:
         table: the table readings.csv, rows of `fedmi.mi.bench.reading`.
+        caption: for the title, see `caption`.
     """
     names = list(table.estimator.unique())
     looks = _looks(list(table.family.unique()))
-    with mpl.style.context(STYLE):
+    with _styled():
         figure, panels = plt.subplots(
             2, len(names), figsize=(3.1 * len(names), 5.6), squeeze=False, layout="constrained"
         )
@@ -382,7 +502,8 @@ def bench(table: pd.DataFrame) -> Figure:
         panels[0, 0].set_ylabel("net MI read (bits)")
         panels[1, 0].set_ylabel("net MI less truth (bits)")
         panels[0, 0].legend(fontsize=7)
-        figure.suptitle(f"{table.dimension.iloc[0]} dimensions each", fontsize=10.5)
+        title = f"{table.dimension.iloc[0]} dimensions each, no coupling: simulated laws"
+        figure.suptitle(_captioned(title, caption), fontsize=10.5)
     return figure
 
 
@@ -423,18 +544,19 @@ def _bench_sizes(axes: Axes, rows: pd.DataFrame, looks: Mapping) -> None:
     axes.set_xlabel("N")
 
 
-def rounds(table: pd.DataFrame) -> Figure:
+def rounds(table: pd.DataFrame, caption: str = "") -> Figure:
     """The Gaussian reading within rounds of parameters and of updates, and the distance.
 
-    Bands are 1.96 standard errors; dotted in the distance, clients of other seeds.
+    Bands and bars are 1.96 standard errors; dotted in the distance, clients of other seeds.
 
     Args:
         table: rows of `fedmi.rounds.rows`, of one task.
+        caption: for the title, see `caption`.
     """
     names = list(table.coupling.unique())
     numbers = sorted(table["round"].unique())
     looks = _looks(numbers)
-    with mpl.style.context(STYLE):
+    with _styled():
         figure, panels = plt.subplots(
             len(names), 3, figsize=(9.5, 2.7 * len(names)), sharex=True, squeeze=False,
             layout="constrained",
@@ -454,6 +576,7 @@ def rounds(table: pd.DataFrame) -> Figure:
                 axes.set_title(f"{name}: MI of the {what}")
             for number, line in of[of.what == "parameters"].groupby("round"):
                 row[2].plot(line.iteration, line.distance, **looks[number])
+                _bars(row[2], line.iteration, line.distance, line.distance_se, looks[number])
                 row[2].plot(
                     line.iteration, line.unmatched, color=looks[number]["color"], linestyle=":"
                 )
@@ -462,11 +585,14 @@ def rounds(table: pd.DataFrame) -> Figure:
         for axes in panels[-1]:
             axes.set_xlabel("iteration within the round")
         panels[0, 0].legend(title="round", fontsize=7)
-        figure.suptitle(f"{_task(table)}: within rounds", fontsize=10.5)
+        title = _captioned(f"{_task(table)}, within rounds", caption)
+        figure.suptitle(f"{title}; bands and bars: 95 %", fontsize=10.5)
     return figure
 
 
-def scale_up(readings: pd.DataFrame, distances: pd.DataFrame, averaging: pd.DataFrame) -> Figure:
+def scale_up(
+    readings: pd.DataFrame, distances: pd.DataFrame, averaging: pd.DataFrame, caption: str = ""
+) -> Figure:
     """MI (a) and distance (b) by the size of a layer, and what means of ever more clients gain (c).
 
     At each case's last iteration, with bars of 1.96 standard errors. In (a) filled markers are
@@ -476,6 +602,7 @@ def scale_up(readings: pd.DataFrame, distances: pd.DataFrame, averaging: pd.Data
 
     Args:
         readings, distances, averaging: tables with the columns of `fedmi.scale_up`.
+        caption: for the title, see `caption`.
     """
     looks = _looks(list(readings.case.unique()))
     readings, distances, averaging = map(scales.last, (readings, distances, averaging))
@@ -484,7 +611,7 @@ def scale_up(readings: pd.DataFrame, distances: pd.DataFrame, averaging: pd.Data
         scales.CANONICAL: {}, scales.RANDOM: dict(markerfacecolor="none"),
         scales.ALL: dict(markersize=2.5),
     }  # fmt: skip
-    with mpl.style.context(STYLE):
+    with _styled():
         figure, panels = plt.subplots(1, 3, figsize=(10.5, 3.4), layout="constrained")
         bits, closer, gain = panels
         for (case, kind), rows in readings.groupby(["case", "kind"], sort=False):
@@ -521,11 +648,12 @@ def scale_up(readings: pd.DataFrame, distances: pd.DataFrame, averaging: pd.Data
         gain.set_xlabel("clients averaged q")
         gain.set_xticks(*2 * [sorted(averaging.averaged[averaging.averaged > 0].unique())])
         gain.minorticks_off()
-        figure.suptitle("As clients and parameters grow", fontsize=10.5)
+        title = _captioned("as clients and parameters grow", caption)
+        figure.suptitle(f"{title}; bars: 95 %", fontsize=10.5)
     return figure
 
 
-def aggregators(table: pd.DataFrame) -> Figure:
+def aggregators(table: pd.DataFrame, caption: str = "") -> Figure:
     """How much better or worse than the mean each way to aggregate is, a panel a setting.
 
     The change of the global objective with 95 % intervals over seeds; left of zero is better than
@@ -533,6 +661,7 @@ def aggregators(table: pd.DataFrame) -> Figure:
 
     Args:
         table: rows of `fedmi.comparison`, of one task.
+        caption: for the title, see `caption`.
     """
     settings = list(table.setting.unique())
     iterations = sorted(table.iteration.unique())
@@ -542,7 +671,7 @@ def aggregators(table: pd.DataFrame) -> Figure:
     rank = last.groupby("method").objective_less_mean.mean()
     methods.sort(key=lambda name: (name not in set(rivals.method), rank[name]))
     reference = len(set(rivals.method))
-    with mpl.style.context(STYLE):
+    with _styled():
         figure, panels = plt.subplots(
             1, len(settings), figsize=(2.6 * len(settings) + 2, 0.26 * len(methods) + 1.5),
             sharey=True, squeeze=False, layout="constrained",
@@ -568,22 +697,24 @@ def aggregators(table: pd.DataFrame) -> Figure:
         panels[0, 0].set_yticks(np.arange(len(methods)), names)
         panels[0, -1].legend(fontsize=7)
         figure.suptitle(
-            f"{_task(table)}: better than averaging to the left, worse to the right\n"
+            f"{_captioned(_task(table), caption)}\n"
+            "better than averaging to the left, worse to the right, bars: 95 %\n"
             "(grey: no aggregators; †: fitted, and can remember other seeds)",
             fontsize=10.5,
         )
     return figure
 
 
-def landscape(surface: pd.DataFrame, barrier: pd.DataFrame) -> Figure:
+def landscape(surface: pd.DataFrame, barrier: pd.DataFrame, caption: str = "") -> Figure:
     """The objective on the plane through three clients of one seed, and between two of many seeds.
 
     Args:
         surface: rows of `fedmi.comparison.surface`, of one task.
         barrier: rows of `fedmi.comparison.search`, of the same.
+        caption: for the title, see `caption`.
     """
     settings = list(surface.setting.unique())
-    with mpl.style.context(STYLE):
+    with _styled():
         figure, panels = plt.subplots(
             2, len(settings), figsize=(3 * len(settings), 5.4), squeeze=False, layout="constrained",
             height_ratios=(1.5, 1),
@@ -605,8 +736,8 @@ def landscape(surface: pd.DataFrame, barrier: pd.DataFrame) -> Figure:
         panels[1, 0].set_ylabel("F above the straight line")
         panels[1, -1].legend(fontsize=7)
         figure.suptitle(
-            f"{_task(surface)}: F on the plane through three clients of one seed, and\n"
-            "between two clients (mean over seeds)",
+            f"{_captioned(_task(surface), caption)}\nF on the plane through three clients of one "
+            "seed, and\nbetween two clients (mean over seeds, bars: 95 %)",
             fontsize=10.5,
         )
     return figure
@@ -653,7 +784,7 @@ def save(figure: Figure, tables: Mapping[str, pd.DataFrame], folder: Path, name:
         written[f"{name}.{kind}"] = partial(figure.savefig, format=kind, metadata=metadata)
     for ending, table in tables.items():
         written[f"{name}{ending}.csv"] = partial(table.to_csv, index=False)
-    with mpl.style.context(STYLE):
+    with _styled():
         for file, write in written.items():
             write_whole(folder / file, write)
     return list(written)
@@ -670,17 +801,18 @@ def figure_names(study: str) -> tuple[str, str]:
     return f"{mi}{study}-mi", f"{apart}{study}-distances"
 
 
-def compression(table: pd.DataFrame, costs: pd.DataFrame) -> Figure:
+def compression(table: pd.DataFrame, costs: pd.DataFrame, caption: str = "") -> Figure:
     """What uploads take at a harmless error (a), what other clients save (b), what errors cost (c).
 
     Args:
         table: rows of `fedmi.compression.rows`, of one study.
         costs: rows of `fedmi.compression.cost_rows`.
+        caption: for the title, see `caption_of`.
     """
     noise = table[table.channel == "noise"]
     tolerances = sorted(noise.tolerance.unique(), reverse=True)
     shown = tolerances[len(tolerances) // 2]
-    with mpl.style.context(STYLE):
+    with _styled():
         figure, (bits, saved, cost) = plt.subplots(1, 3, figsize=(10.5, 3.6), layout="constrained")
         _compression_bits(bits, table[table.tolerance == shown])
         bits.set_title(f"(a) bits a parameter at a cost of {100 * shown:g} %")
@@ -698,7 +830,7 @@ def compression(table: pd.DataFrame, costs: pd.DataFrame) -> Figure:
             axes.set_xlabel("iteration")
             axes.legend(fontsize=7)
         _compression_costs(cost, costs, noise)
-        figure.suptitle(_title(table), fontsize=10.5)
+        figure.suptitle(f"{_title(table, caption)}; bars: 95 %", fontsize=10.5)
     return figure
 
 
@@ -739,8 +871,9 @@ def _compression_costs(axes: Axes, costs: pd.DataFrame, noise: pd.DataFrame) -> 
 
 
 def proposition(
-    tests: pd.DataFrame, noise: pd.DataFrame, decomposition: pd.DataFrame, example: pd.DataFrame
-) -> Figure:
+    tests: pd.DataFrame, noise: pd.DataFrame, decomposition: pd.DataFrame, example: pd.DataFrame,
+    caption: str = "",
+) -> Figure:  # fmt: skip
     """Proposition 1: what clients share (a), the tests (b), the noise (c), a counter-example (d).
 
     (a) shows means over pairs, with bars of 1.96 standard errors where they can be seen. In (b) a
@@ -753,8 +886,9 @@ def proposition(
         tests: rows of `fedmi.evidence.with_verdicts`, of one study.
         noise, decomposition: the tables noise.csv and decomposition.csv of the same.
         example: rows of `fedmi.additive.counter_example`.
+        caption: for the title, see `caption_of`.
     """
-    with mpl.style.context(STYLE):
+    with _styled():
         figure, panels = plt.subplots(
             2, 2, figsize=(10.5, 6.4), width_ratios=(1, 1.25), layout="constrained"
         )
@@ -762,7 +896,7 @@ def proposition(
         _p_values(panels[0, 1], tests)
         _noise(panels[1, 0], noise)
         _counter_example(panels[1, 1], example)
-        figure.suptitle(_title(tests), fontsize=10.5)
+        figure.suptitle(f"{_title(tests, caption)}; bars: 95 %", fontsize=10.5)
     return figure
 
 
@@ -812,7 +946,8 @@ def _noise(axes: Axes, noise: pd.DataFrame) -> None:
     error = 100 * np.array([noise.variation - noise.low, noise.high - noise.variation])
     axes.errorbar(noise.iteration, 100 * noise.variation, error, color=colour, marker="o")
     axes.set_ylim(bottom=0)
-    axes.set(title="(c) does the noise depend on what is shared?", xlabel="iteration")
+    seeds = f"iteration (N = {noise.n.max():,})"
+    axes.set(title="(c) does the noise depend on what is shared?", xlabel=seeds)
     axes.set_ylabel("variation of the noise's\nvariance (%)")
 
 

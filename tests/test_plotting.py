@@ -1,12 +1,19 @@
+import inspect
 import json
 import os
+import re
+from pathlib import Path
 
+import nbclient
+import nbformat
 import numpy as np
 import pandas as pd
 import pytest
 
 from fedmi import couplings, figures, plotting, tables
 from fedmi.mi import bench
+
+ROOT = Path(__file__).parents[1]
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
@@ -43,7 +50,7 @@ def distances():
     return pd.DataFrame(
         dict(
             task="signal", coupling="null", pair=pair, iteration=iteration, metric=metric,
-            distance=float(iteration), unmatched=2.0 * iteration,
+            distance=float(iteration), unmatched=2.0 * iteration, distance_se=0.1,
         )
         for metric in ("euclidean", "manhattan", "chebyshev")
         for pair in ("0-1", "0-2", "1-2")
@@ -84,6 +91,7 @@ def test_infinite_mutual_information_is_drawn_by_its_finite_part(mi, learning):
 def test_a_study_of_one_estimator_is_drawn(mi, learning):
     figure = plotting.mutual_information(mi[mi.estimator == "ksg"], learning)
     assert figure.axes[0].texts[0].get_text() == "not estimated"
+    assert figure.axes[0].get_title(loc="left") == "(a) MI, Gaussian formula"
 
 
 def test_figure_of_distances_has_the_papers_panels(distances):
@@ -94,6 +102,21 @@ def test_figure_of_distances_has_the_papers_panels(distances):
     np.testing.assert_array_equal(lines(figure.axes[2])["other seeds"][:, 1], [2, 4, 8])
     closer = next(iter(figure.axes[5].get_lines())).get_ydata()
     np.testing.assert_allclose(closer, 50)
+
+
+def half_lengths(axes):
+    """Of the first error bars drawn."""
+    (bars,) = axes.containers[0].lines[2]
+    return [np.ptp(segment[:, 1]) / 2 for segment in bars.get_segments()]
+
+
+def test_distances_have_bars_of_95_percent_and_say_so(distances):
+    figure = plotting.distances(distances)
+    np.testing.assert_allclose(half_lengths(figure.axes[0]), 1.96 * 0.1)
+    # The unmatched distance, 2, 4 and 8, is a mean over four times as many pairs.
+    error = 196 * 0.1 * np.sqrt(1.25) / np.array([2, 4, 8])
+    np.testing.assert_allclose(half_lengths(figure.axes[3]), error)
+    assert "bars: 95 %" in figure.get_suptitle()
 
 
 def test_a_figure_is_saved_with_its_table_and_is_the_same_file_twice(distances, tmp_path):
@@ -170,11 +193,43 @@ def test_calibration_shows_what_fits_the_reading(bands):
     titles = [a.get_title(loc="left") + a.get_title() for a in axes]
     assert titles[0].endswith("reads 2.00: truth 3.5 to 4.5")
     assert titles[1].endswith("reads 2.00: truth 3.5 upwards")
+    assert (
+        axes[0].figure.get_suptitle().endswith("the estimators agree: 3.5 to 4.5 fits all of them")
+    )
     np.testing.assert_allclose(lines(axes[0])["dense"], [[0, 0], [4, 2], [8, 4]])
     unseen = pd.DataFrame([row | dict(estimator="ksg", truth_low=np.nan, net_bits=-9.0)])
     (only,) = plotting.calibration(bands, unseen).axes
-    assert (only.get_title(loc="left") + only.get_title()).endswith("less than all surrogates")
+    title = only.get_title(loc="left") + only.get_title()
+    assert title.endswith("reads -9.00: fits none of those tried (up to 8)")
     assert only.get_ylim()[0] <= -9.0
+
+
+def test_a_reading_beyond_all_surrogates_fits_none_and_contradicts_the_others(bands):
+    row = dict(task="signal", coupling="null", net_bits=2.0, truth_low=3.5, truth_high=4.5)
+    beyond = row | dict(estimator="ksg", net_bits=9.0, truth_low=8.0, truth_high=np.inf)
+    trust = pd.DataFrame([row | dict(estimator="gaussian"), beyond])
+    figure = plotting.calibration(bands, trust)
+    title = figure.axes[1].get_title(loc="left")
+    assert title.endswith("reads 9.00: fits none of those tried (up to 8)")
+    assert figure.axes[1].get_ylim()[1] > 9.0
+    assert "the estimators contradict each other" in figure.get_suptitle()
+    assert not figure.axes[1].patches  # no truth is shaded
+
+
+@pytest.mark.parametrize(
+    ("ranges", "said"),
+    [
+        ([(1, 3), (2, 4)], "the estimators agree: 2 to 3 fits all"),
+        ([(1, 2), (2, np.inf)], "the estimators agree: 2 to 2 fits all"),
+        ([(1, np.inf), (2, np.inf)], "the estimators agree: 2 upwards fits all"),
+        ([(1, 2), (3, np.inf)], "the estimators contradict each other"),
+        ([(1, 2), (np.nan, np.nan)], "the estimators contradict each other"),
+        ([(1, 2)], "one estimator: no other"),
+    ],
+)
+def test_estimators_agree_where_one_truth_fits_all(ranges, said):
+    trust = pd.DataFrame(ranges, columns=["truth_low", "truth_high"])
+    assert plotting.agreement(trust).startswith(said)
 
 
 def test_couplings_stand_side_by_side():
@@ -277,7 +332,8 @@ def test_rounds_are_drawn_for_parameters_and_updates():
     rows = [
         dict(
             task="digits", coupling="null", what=what, iteration=iteration, net_bits=number * 10.0,
-            net_se=0.1, distance=1.0 * number, unmatched=2.0 * number, round=number,
+            net_se=0.1, distance=1.0 * number, distance_se=0.1, unmatched=2.0 * number,
+            round=number,
         )
         for number in (1, 5)
         for what in ("parameters", "updates")
@@ -291,3 +347,71 @@ def test_rounds_are_drawn_for_parameters_and_updates():
         "null: Euclidean distance",
     ]
     np.testing.assert_allclose(lines(figure.axes[0])["5"], [[1, 50], [20, 50]])
+
+
+KERNEL = """
+import pandas as pd
+from fedmi import plotting
+table = pd.read_json({table!r})
+"""
+CELLS = (
+    "first = plotting.distances(table)",
+    "second = plotting.distances(table)",
+    "import matplotlib.pyplot as plt\nlines = plt.plot([1, 2])",
+    "third = plotting.distances(table)\nlines = plt.figure().gca().plot([1, 2])",
+)
+
+
+def test_every_figure_of_a_kernel_is_shown_and_the_users_own_too(distances, tmp_path, monkeypatch):
+    monkeypatch.delenv("MPLBACKEND", raising=False)
+    distances.to_json(tmp_path / "table.json")
+    cells = [KERNEL.format(table=str(tmp_path / "table.json")), *CELLS]
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell(cell) for cell in cells])
+    client = nbclient.NotebookClient(
+        notebook, kernel_name="python3", resources=dict(metadata=dict(path=str(ROOT)))
+    )
+    client.execute()
+    pictures = [
+        sum("image/png" in output.get("data", {}) for output in cell.outputs)
+        for cell in notebook.cells
+    ]
+    assert pictures == [0, 1, 1, 1, 2]
+
+
+def manifest(path, **changes):
+    parameters = dict(options=dict(learning_rate=0.1)) | changes
+    path.write_text(json.dumps(dict(seeds=22010, non_finite_seeds=10, parameters=parameters)))
+    return path
+
+
+def test_a_title_says_what_sets_a_study_apart_how_large_it_is_and_its_scale(distances, tmp_path):
+    path = tmp_path / "manifest.json"
+    assert plotting.caption_of(manifest(path), "quick") == "N = 22,000, scale “quick”"
+    for options, words in (
+        (dict(label_concentration=0.5), "label concentration 0.5"),
+        (dict(source_skew=0.75), "source skew 0.75"),
+    ):
+        caption = plotting.caption_of(manifest(path, options=options), "paper")
+        assert caption == f"{words}, N = 22,000, scale “paper”"
+    other = plotting.caption_of(manifest(path, rounds=3, client_examples=[50, 100]), "paper")
+    assert other == "50, 100 examples, round 3, N = 22,000, scale “paper”"
+    title = plotting.distances(distances, caption).get_suptitle()
+    assert title.startswith(
+        "signal variation prediction, coupling “null”, source skew 0.75, N = 22,000, scale “paper”"
+    )
+    assert plotting.caption("quick", pd.Series([10, 2000])) == "N = 10 to 2,000, scale “quick”"
+
+
+@pytest.mark.parametrize(
+    "notebook", sorted((ROOT / "notebooks").glob("*.ipynb")), ids=lambda p: p.stem
+)
+def test_every_figure_that_a_notebook_draws_has_a_caption(notebook):
+    cells = nbformat.read(notebook, as_version=4).cells
+    code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
+    drawing = {
+        name for name, found in inspect.getmembers(plotting, inspect.isfunction)
+        if "caption" in inspect.signature(found).parameters and not name.startswith("_")
+    }  # fmt: skip
+    assert len(drawing) == 12
+    calls = re.findall(rf"plotting\.({'|'.join(drawing)})\((.*)\)", code)
+    assert all("caption" in arguments for _, arguments in calls), calls
