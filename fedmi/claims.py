@@ -1,8 +1,9 @@
 """The paper's claims, one by one, against what was measured.
 
 Every number and every verdict comes out of the published tables: `python -m fedmi.claims figures`
-writes `claims.md` anew. A claim *holds*, *fails*, *holds only under* some conditions, or *cannot be
-told*; after ± stands the 95 % error.
+writes `claims.md` anew. Under each coupling (or setting) a claim holds, fails, cannot be told or
+was not tried; it *holds only under* some where it fails under all others. After ± stands the 95 %
+error.
 """
 
 import sys
@@ -64,24 +65,39 @@ class Published:
         return self.table(f"couplings-{self.task}-trends").set_index("coupling")
 
 
+STATES = {
+    "yes": "holds",
+    "open": "cannot be told",
+    "infinite": "cannot be told, as the reading is infinite,",
+    "no": "fails",
+    "untried": "was not tried",
+}
+"""What may be found of a claim under a coupling, in words."""
+
+
 def verdict(states: Mapping[str, str]) -> str:
-    """What yes, no and open come to.
+    """What is found of a claim under each coupling, taken together.
+
+    "Only" is said where the claim fails under every other coupling.
 
     Args:
-        states: under what -> "yes", "no" or "open".
+        states: under what -> one of `STATES`.
     """
     under = {
         state: ", ".join(f"`{name}`" for name, own in states.items() if own == state)
-        for state in ("yes", "no", "open")
+        for state in STATES
     }
-    if under["yes"]:
-        everywhere = not under["no"] and not under["open"]
-        return "holds" if everywhere else f"holds only under {under['yes']}"
-    if not under["open"]:
-        return "fails"
-    if not under["no"]:
-        return "cannot be told"
-    return f"fails under {under['no']}, cannot be told under {under['open']}"
+    found = [state for state in STATES if under[state]]
+    if len(found) == 1:
+        return STATES[found[0]].split(",")[0]
+    if found == ["yes", "no"]:
+        return f"holds only under {under['yes']}"
+    return "; ".join(f"{STATES[state]} under {under[state]}" for state in found)
+
+
+def of_all(tried: Mapping[str, str]) -> dict[str, str]:
+    """The states under every coupling, those that were not tried among them."""
+    return dict(tried) | {name: "untried" for name in COUPLINGS if name not in tried}
 
 
 def above_zero(published: Published) -> Finding:
@@ -102,7 +118,7 @@ def above_zero(published: Published) -> Finding:
 def rises(published: Published) -> Finding:
     """Abstract: the MI rises as training goes on. Asked of the Gaussian reading."""
     trends = published.trends
-    states = trends.rises.replace("infinite", "open").to_dict()
+    states = trends.rises.to_dict()
     told = [
         f"`{name}` " + ("infinite" if row.infinite else _bits(row.rise_bits, row.rise_se))
         for name, row in trends.drop(list(NOTHING_SHARED)).iterrows()
@@ -115,9 +131,13 @@ def rises(published: Published) -> Finding:
 
 
 def alike(published: Published) -> Finding:
-    """Sections 3.1 and 3.2: the clients train alike."""
+    """Sections 3.1 and 3.2: the clients train alike.
+
+    They do by construction where their data have one law, as no stream is a client's own. Where
+    each has a law of its own, a difference that is not seen is no evidence that there is none.
+    """
     told, states = [], {}
-    for coupling in COUPLINGS:
+    for coupling, scopes in COUPLINGS.items():
         study = study_of(published.task, coupling)
         learning = published.table(f"{plotting.figure_names(study)[0]}-learning")
         learning = learning[~learning.metric.str.startswith(tables.HELD_OUT)]
@@ -130,7 +150,8 @@ def alike(published: Published) -> Finding:
         ]
         most, its_error = max(pairs, key=lambda pair: pair[0] / pair[1])
         apart = most > bonferroni_limit(len(pairs) * len(COUPLINGS)) * its_error
-        states[coupling] = "no" if apart else "yes"
+        one_law = all(scope != "client" for role, scope in scopes.items() if role != "skew")
+        states[coupling] = "no" if apart else "yes" if one_law else "open"
         told.append(f"`{coupling}` {most:.4f} ± {1.96 * its_error:.4f}")
     metric = at.metric.iloc[0]
     return Finding(
@@ -141,51 +162,129 @@ def alike(published: Published) -> Finding:
     )
 
 
+EUCLIDEAN = "euclidean"
+
+
+def _distances(published: Published) -> dict[str, pd.DataFrame]:
+    """By coupling: a row a distance, with its `rise` from the first to the last checkpoint.
+
+    Columns: rise, error, peak (the checkpoint of the largest distance, nan for the last), and
+    whether it `rises`, beyond chance among all distances and couplings together.
+    """
+    found = {}
+    for coupling in COUPLINGS:
+        study = study_of(published.task, coupling)
+        distances = published.table(plotting.figure_names(study)[1])
+        limit = bonferroni_limit(distances.metric.nunique() * len(COUPLINGS))
+        means = distances.groupby(["metric", "iteration"], sort=False)
+        means = means[["distance", "distance_se"]].mean()
+        rows = {}
+        for metric in distances.metric.unique():
+            of = means.loc[metric].sort_index()
+            change = of.distance.iloc[-1] - of.distance.iloc[0]
+            error = np.hypot(of.distance_se.iloc[0], of.distance_se.iloc[-1])
+            peak = of.distance.idxmax()
+            rows[metric] = dict(
+                rise=change,
+                error=error,
+                peak=np.nan if peak == of.index[-1] else peak,
+                rises=sign(change, error, limit),
+            )
+        found[coupling] = pd.DataFrame.from_dict(rows, orient="index")
+    return found
+
+
+def _all_rise(distances: pd.DataFrame) -> str:
+    """Whether all distances of a coupling rise."""
+    return _both(*distances.rises)
+
+
 def distances_rise(published: Published) -> Finding:
     """Section 3.3: all three distances rise."""
-    distances = published.table(plotting.figure_names(published.task)[1])
-    means = distances.groupby(["metric", "iteration"])[["distance", "distance_se"]].mean()
-    told, states = [], published.trends.distance_rises.to_dict()
-    for metric in distances.metric.unique():
-        rows = means.loc[metric]
-        first, last = rows.iloc[0], rows.iloc[-1]
-        change = last.distance - first.distance
-        error = np.hypot(first.distance_se, last.distance_se)
-        peak = rows.distance.idxmax()
-        turns = "" if peak == rows.index[-1] else f", largest at {peak}"
-        told.append(
-            f"{metric} {first.distance:.3f} to {last.distance:.3f} "
-            f"({_signed(change, error)}{turns})"
+    distances = _distances(published)
+    told = [
+        f"`{coupling}` "
+        + ", ".join(
+            f"{metric} {_precise(row.rise, row.error)}"
+            + ("" if np.isnan(row.peak) else f" (largest at {row.peak:.0f})")
+            for metric, row in rows.iterrows()
         )
-        if states[DEFAULT] == "yes":  # of Euclidean distances; the others must agree
-            states[DEFAULT] = sign(change, error)
-    return Finding(f"`{DEFAULT}`, first to last: {'; '.join(told)}", verdict(states))
+        for coupling, rows in distances.items()
+    ]
+    states = {coupling: _all_rise(rows) for coupling, rows in distances.items()}
+    return Finding(f"last less first: {'; '.join(told)}", verdict(states))
+
+
+def closeness(published: Published) -> dict[str, dict[str, str]]:
+    """Whether the reading rises while clients do not get closer: how measured -> coupling -> state.
+
+    By a distance they do not get closer where it is larger at the end; by that of clients of other
+    seeds where the share by which they are closer than these is smaller.
+    """
+    trends, distances = published.trends, _distances(published)
+    limit = bonferroni_limit(len(trends))
+    found = {
+        "the Euclidean distance": {},
+        "all three distances": {},
+        "the distance of clients of other seeds": {},
+    }
+    for name, row in trends.iterrows():
+        rising = "no" if name in NOTHING_SHARED else row.rises
+        gap = row.closer_first - row.closer_last
+        farther = (
+            distances[name].rises[EUCLIDEAN],
+            _all_rise(distances[name]),
+            sign(gap, np.sqrt(2) * row.closer_se, limit),
+        )
+        for states, own in zip(found.values(), farther, strict=True):
+            states[name] = _both(rising, own)
+    return found
 
 
 def not_closer(published: Published) -> Finding:
-    """Abstract: more correlated while not getting closer."""
-    trends = published.trends
-    closer = trends.closer_last - trends.closer_first
-    literal, relative = {}, {}
-    for name, row in trends.iterrows():
-        rising = "no" if name in NOTHING_SHARED else row.rises.replace("infinite", "open")
-        farther = sign(-closer[name], np.sqrt(2) * row.closer_se)
-        literal[name] = _both(rising, row.distance_rises)
-        relative[name] = _both(rising, farther)
-    own = trends.loc[DEFAULT]
+    """Abstract: more correlated while not getting closer. Asked of the Gaussian reading."""
+    own = published.trends.loc[DEFAULT]
+    said = [f"by {measure}: {verdict(states)}" for measure, states in closeness(published).items()]
     return Finding(
         f"`{DEFAULT}`: reading {_bits(own.rise_bits, own.rise_se)} bits, Euclidean distance "
         f"{_signed(own.distance_rise, own.distance_rise_se)} from first to last; closer than "
         f"clients of other seeds by {100 * own.closer_first:.1f} % at first and "
         f"{100 * own.closer_last:.1f} % at the end (± {196 * own.closer_se:.1f})",
-        f"by distance: {verdict(literal)}; against clients of other seeds: {verdict(relative)}",
+        " / ".join(said),
     )
 
 
-def _both(one: str, other: str) -> str:
-    if "no" in (one, other):
-        return "no"
-    return "yes" if one == other == "yes" else "open"
+def in_short(folder: Path) -> str:
+    """Under which couplings the paper's main finding is seen, in a sentence.
+
+    Args:
+        folder: the published tables.
+    """
+    return (
+        "“More correlated while not getting closer”, by the Gaussian reading, from the first to "
+        "the last checkpoint: "
+        + "; ".join(f"`{task}` {_seen(folder, task)}" for task in TASKS)
+        + "."
+    )
+
+
+def _seen(folder: Path, task: str) -> str:
+    parts = []
+    for measure, states in closeness(Published(folder, task)).items():
+        seen, unsure = (
+            ", ".join(f"`{name}`" for name, state in states.items() if state in which)
+            for which in (("yes",), ("open", "infinite"))
+        )
+        if seen or unsure:
+            told = f", not to be told under {unsure}" if unsure else ""
+            parts.append(f"under {seen or 'no coupling'} by {measure}{told}")
+    return "; ".join(parts) or "under no coupling, however closeness is measured"
+
+
+def _both(*states: str) -> str:
+    """Whether all of it holds: it fails where a part does."""
+    order = ("no", "infinite", "open", "yes")
+    return min(states, key=order.index)
 
 
 def contradiction(published: Published) -> Finding:
@@ -199,13 +298,13 @@ def contradiction(published: Published) -> Finding:
         f"{first.noise_variance:.2g} to "
         f"{last.noise_variance:.2g}, MI {first.mi_bits:.1f} to {last.mi_bits:.1f} bits, distance "
         f"{first.distance:.2f} to {last.distance:.2f}. The proof holds Var(P) fixed",
-        "fails" if both else "holds",
+        "fails" if both else "cannot be told",
     )
 
 
 def not_additive(published: Published) -> Finding:
     """Proposition 1: the clients are no additive model."""
-    told, states = [], {}
+    told, states = [], dict.fromkeys(NOTHING_SHARED, "no")  # such a model, with a constant P
     for study in (published.task, f"{published.task}-skewed"):
         tests = published.table(f"proposition-{study}")
         noise = published.table(f"proposition-{study}-noise").iloc[-1]
@@ -221,7 +320,8 @@ def not_additive(published: Published) -> Finding:
             f"{100 * noise.high:.1f})"
         )
         states[name] = "yes" if len(rejected) else "open"
-    return Finding("; ".join(told), verdict(states))
+    text = "; ".join(told) + ". Clients that share nothing are such a model, by construction"
+    return Finding(text, verdict(of_all(states)))
 
 
 def not_optimal(published: Published) -> Finding:
@@ -246,7 +346,7 @@ def not_optimal(published: Published) -> Finding:
     return Finding(
         f"at the end, less F of the mean (fitted maps, which can remember other seeds, left out): "
         f"{'; '.join(told)}",
-        verdict(states),
+        verdict(of_all(states)),
     )
 
 
@@ -259,7 +359,9 @@ def reasonable(published: Published) -> Finding:
     table = published.table(f"aggregation-{published.task}")
     limit = bonferroni_limit(len(table))
     alone = table[table.method == comparison.ALONE]
-    states = {}
+    # A theorem holds whatever is shared, and however many seeds were judged.
+    convex = published.task in CONVEX
+    states = dict.fromkeys(COUPLINGS, "no") if convex else {}
     for setting, rows in alone.groupby("setting", sort=False):
         found = [
             sign(-row.objective_less_mean, row.objective_less_mean_se, limit)
@@ -274,8 +376,9 @@ def reasonable(published: Published) -> Finding:
     theorem = ". F is convex in the layer that is trained: this had to be so (Jensen)"
     return Finding(
         f"each client alone, at the end, less F of the mean: {told}"
-        + (theorem if published.task in CONVEX else ""),
-        verdict(states),
+        + (theorem if convex else "")
+        + ". Asked at every checkpoint: one at which clients alone are better is enough",
+        verdict(of_all(states)),
     )
 
 
@@ -284,14 +387,16 @@ def compressible(published: Published) -> Finding:
     table = published.table(f"compression-{published.task}")
     table = table[(table.channel == "noise") & (table.iteration == table.iteration.max())]
     row = table[table.tolerance == sorted(table.tolerance.unique())[-2]].iloc[0]
+    nothing = dict.fromkeys(NOTHING_SHARED, "no")
     if np.isnan(row.saved_one):
         return Finding("there are no bits to save, or too few seeds to tell", "cannot be told")
     saves = f"{100 * row.saved_one:.2f} ± {196 * row.saved_one_se:.2f} %"
     return Finding(
         f"`{DEFAULT}`, at the end, at a cost of {100 * row.tolerance:g} % of what training gained: "
         f"{row.bits:.3f} ± {1.96 * row.bits_se:.3f} bits a parameter, of which another client at "
-        f"the server saves {saves} (MI {row.mi_one:.4f} bits a parameter)",
-        verdict({DEFAULT: sign(row.saved_one, row.saved_one_se)}),
+        f"the server saves {saves} (MI {row.mi_one:.4f} bits a parameter). Where nothing is shared "
+        "there is nothing to save",
+        verdict(of_all({DEFAULT: sign(row.saved_one, row.saved_one_se)} | nothing)),
     )
 
 
@@ -300,7 +405,7 @@ CLAIMS: tuple[tuple[str, Callable[[Published], Finding]], ...] = (
     ("MI rises as training goes on (abstract; by the Gaussian reading)", rises),
     ("The clients train alike (Sections 3.1, 3.2)", alike),
     ("All three distances rise (Section 3.3)", distances_rise),
-    ("More correlated while not getting closer (abstract)", not_closer),
+    ("More correlated while not getting closer (abstract; by the Gaussian reading)", not_closer),
     ("Rising MI with rising distance contradicts X = P + N1, Y = P + N2 (proof)", contradiction),
     ("The clients are no such additive model (Proposition 1)", not_additive),
     ("Averaging is not the optimum (title)", not_optimal),
@@ -353,6 +458,13 @@ def verdicts(folder: Path) -> str:
 
 def _bits(value: float, error: float) -> str:
     return f"{value:+.2f} ± {1.96 * error:.2f}"
+
+
+def _precise(value: float, error: float) -> str:
+    """With as many digits as the error has two of."""
+    half = 1.96 * error
+    digits = max(0, 1 - int(np.floor(np.log10(half)))) if half > 0 else 3
+    return f"{value:+.{digits}f} ± {half:.{digits}f}"
 
 
 def _less(row: pd.Series) -> str:

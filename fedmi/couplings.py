@@ -15,6 +15,7 @@ import xarray as xr
 from fedmi import tables
 from fedmi.checks import MissingResults
 from fedmi.mi.calibrate import surrogates
+from fedmi.mi.family import bonferroni_limit
 from fedmi.mi.null import repairing
 from fedmi.scopes import COUPLINGS, root_key
 
@@ -175,8 +176,9 @@ def trends(table: pd.DataFrame) -> pd.DataFrame:
     """First against last checkpoint: a row a coupling, with what the paper claims of it.
 
     The errors of both checkpoints are taken for independent. A claim is "yes" or "no" where zero
-    lies outside 1.96 standard errors, else "open"; `above_zero` asks for `p_family` of at most 0.05
-    instead, and a reading that is infinite at some checkpoint cannot be said to rise.
+    lies beyond chance at 5 % for all couplings together (Bonferroni), else "open"; `above_zero`
+    asks for `p_family` of at most 0.05 instead, and a reading that is infinite at some checkpoint
+    cannot be said to rise.
     `distance_peak` is the checkpoint of the largest distance; `closer` is by what share clients of
     one seed are closer than others.
 
@@ -184,6 +186,7 @@ def trends(table: pd.DataFrame) -> pd.DataFrame:
         table: rows of `coupling_rows`.
     """
     rows = []
+    limit = bonferroni_limit(table.coupling.nunique())
     for coupling, of in table.groupby("coupling", sort=False):
         of = of.sort_values("iteration")
         first, last = of.iloc[0], of.iloc[-1]
@@ -217,8 +220,8 @@ def trends(table: pd.DataFrame) -> pd.DataFrame:
                 closer_last=1 - last.distance / last.unmatched,
                 closer_se=closer_se,
                 above_zero="yes" if infinite or of.p_family.min() <= 0.05 else "open",
-                rises="infinite" if infinite else sign(rise, rise_se),
-                distance_rises=sign(apart, apart_se),
+                rises="infinite" if infinite else sign(rise, rise_se, limit),
+                distance_rises=sign(apart, apart_se, limit),
             )
         )
     return pd.DataFrame(rows, columns=TREND_COLUMNS)
@@ -257,9 +260,10 @@ def words(table: pd.DataFrame) -> str:
     first, last = table.iteration.min(), table.iteration.max()
     lines = [
         f"Gaussian reading in bits and Euclidean distance at iterations {first} and {last}, means "
-        "over the pairs of clients; ± is the 95 % error, as if all pairs erred alike. p: the "
-        "chance of reading as much anywhere without any dependence (the least that these "
-        "re-pairings can tell is 0.05).",
+        "over the pairs of clients; ± is the 95 % error, as if all pairs erred alike. A trend "
+        f"counts beyond {bonferroni_limit(len(trend)):.1f} standard errors (Bonferroni, 5 % for "
+        "all couplings together). p: the chance of reading as much anywhere without any "
+        "dependence, which m re-pairings can tell down to 1 / (m + 1).",
         "",
         "| coupling | the true MI | above zero | net MI, first | net MI, last | reading rises "
         "| distance, last less first | closer than other seeds, first and last |",
@@ -282,7 +286,7 @@ def words(table: pd.DataFrame) -> str:
 
 
 def _shared(directions: float) -> str:
-    return f"infinite on {directions:.0f} directions, on the others " if directions else ""
+    return f"infinite on {directions:.3g} directions, on the others " if directions else ""
 
 
 def _percent(share: float) -> str:
@@ -297,17 +301,20 @@ def _sentences(trend: pd.DataFrame, last: int) -> list[str]:
     above, up, down = (trend.above_zero == "yes"), trend.rises == "yes", trend.rises == "no"
     apart = trend.distance_rises == "yes"
     turned = trend.distance_peak < last
-    error = 1.96 * np.sqrt(2) * trend.closer_se
-    not_closer = trend.closer_last - trend.closer_first < error
+    limit, error = bonferroni_limit(len(trend)), np.sqrt(2) * trend.closer_se
+    gap = trend.closer_first - trend.closer_last
+    seen = above & up & apart
     return [
         f"- Above zero: {listed(above)}"
         + (f" (the reading is infinite for {listed(infinite)})." if infinite.any() else "."),
-        f"- The reading rises: {listed(above & up)}; falls: {listed(above & down)}.",
-        f"- The distance is larger at the end than at first: {listed(apart)}; largest before the "
-        f"end: {listed(turned)}.",
-        "- Above zero and rising while the distance is larger at the end, as the paper has it: "
-        f"{listed(above & up & apart)}. Of these, clients that do not get closer in comparison "
-        f"with clients of other seeds: {listed(above & up & apart & not_closer)}.",
+        f"- The reading rises: {listed(above & up)}; falls: {listed(above & down)}. Cannot be "
+        f"told: {listed(above & ~up & ~down)}.",
+        f"- The Euclidean distance is larger at the end than at first: {listed(apart)}; largest "
+        f"before the end: {listed(turned)}.",
+        "- Above zero and rising while the Euclidean distance is larger at the end, as the paper "
+        f"has it: {listed(seen)}. Of these, clients that do not get closer in comparison with "
+        f"clients of other seeds: {listed(seen & (gap > limit * error))}. Cannot be told: "
+        f"{listed(seen & (gap.abs() <= limit * error))}.",
     ]
 
 

@@ -14,6 +14,7 @@ import pandas as pd
 import xarray as xr
 
 from fedmi import additive, proposition
+from fedmi.couplings import sign
 
 LEVEL = 0.05
 TEST_COLUMNS = [
@@ -282,9 +283,10 @@ def _parts(decomposition: pd.DataFrame) -> str:
             f"{last[name]:.3g} ± {1.96 * last[name + '_se']:.1g}"
         )
 
-    def rises(name: str) -> bool:
+    def course(name: str) -> str:
         error = np.hypot(first[name + "_se"], last[name + "_se"])
-        return bool(last[name] - first[name] > 1.96 * error)
+        said = {"yes": "grows", "no": "shrinks", "open": "may grow or shrink"}
+        return said[sign(last[name] - first[name], error)]
 
     text = (
         f"- From iteration {means.index[0]} to {means.index[-1]} (means over pairs, ± 95 %): "
@@ -294,15 +296,14 @@ def _parts(decomposition: pd.DataFrame) -> str:
     peak = means.own.idxmax()
     if peak not in (means.index[0], means.index[-1]):
         text += f"The clients' own is largest at {peak} ({means.own[peak]:.3g}). "
-    if rises("shared") and rises("own"):
+    shared, own = course("shared"), course("own")
+    if shared == own == "grows":
         return text + (
             "Both variances grow. What is shared growing raises mutual information, noise growing "
             "raises the distance: together they do what the paper holds to be a contradiction, as "
             "its proof keeps the variance of what is shared fixed."
         )
-    if rises("own"):
-        return text + "The noise grows and what is shared does not."
-    return text + "The noise does not grow."
+    return text + f"The noise {own}, what is shared {shared}."
 
 
 def means_of(decomposition: pd.DataFrame) -> pd.DataFrame:

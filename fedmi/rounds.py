@@ -10,6 +10,7 @@ import pandas as pd
 import xarray as xr
 
 from fedmi import couplings, tables
+from fedmi.mi.family import bonferroni_limit
 
 COLUMNS = [
     "task", "coupling", "round", "what", "iteration", "net_bits", "net_se", "infinite",
@@ -96,17 +97,23 @@ def words(table: pd.DataFrame) -> str:
         cells += [f"{100 * (1 - row.distance / row.unmatched):.1f} %" for row in apart]
         lines.append(f"| `{coupling}` | {number} | {' | '.join(cells)} |")
     lines.append("")
+    limit = bonferroni_limit(len(table[table.iteration == last]))
     for coupling, of in table.groupby("coupling", sort=False):
-        lines.append(f"- `{coupling}`: {_trend(of, first, last)}")
+        lines.append(f"- `{coupling}`: {_trend(of, first, last, limit)}")
+    lines.append(
+        f"\nA trend counts beyond {limit:.1f} standard errors (Bonferroni, 5 % for all rounds and "
+        "couplings together)."
+    )
     return "\n".join(lines) + "\n"
 
 
 def _reading(row: pd.Series) -> str:
-    shared = f"infinite on {row.shared_directions:.0f} directions, else " if row.infinite else ""
+    # A mean over the pairs: one of three with a single shared direction makes 0.333.
+    shared = f"infinite on {row.shared_directions:.3g} directions, else " if row.infinite else ""
     return f"{shared}{row.net_bits:.2f} ± {1.96 * row.net_se:.2f}"
 
 
-def _trend(of: pd.DataFrame, first: int, last: int) -> str:
+def _trend(of: pd.DataFrame, first: int, last: int, limit: float) -> str:
     parts = []
     for what, rows_of in of.groupby("what", sort=False):
         signs = {"rises": [], "falls": [], "is open": [], "is infinite somewhere": []}
@@ -114,7 +121,9 @@ def _trend(of: pd.DataFrame, first: int, last: int) -> str:
             at = rows.set_index("iteration")
             change = at.net_bits[last] - at.net_bits[first]
             error = np.hypot(at.net_se[last], at.net_se[first])
-            said = {"yes": "rises", "no": "falls", "open": "is open"}[couplings.sign(change, error)]
+            said = {"yes": "rises", "no": "falls", "open": "is open"}[
+                couplings.sign(change, error, limit)
+            ]
             signs["is infinite somewhere" if rows.infinite.any() else said].append(str(number))
         told = [f"{sign} in round {', '.join(n)}" for sign, n in signs.items() if n]
         parts.append(f"the reading of the {what} within a round {'; '.join(told)}")

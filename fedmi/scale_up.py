@@ -26,6 +26,7 @@ from fedmi import couplings, distance, mi, scopes
 from fedmi.comparison import MEASURES, judged_on
 from fedmi.evaluation import blocks
 from fedmi.layers import WHOLE, layers
+from fedmi.mi.family import bonferroni_limit
 from fedmi.mi.gaussian import whiten
 from fedmi.mi.reduction import halves, random_directions
 from fedmi.progress import track
@@ -367,12 +368,18 @@ def words(readings: pd.DataFrame, distances: pd.DataFrame, averaging: pd.DataFra
             share, error = 100 * closer.closer[layer], 196 * closer.closer_se[layer]
             cells.append(f"{share:.1f} ± {error:.1f} %")
             lines.append(f"| `{case}` | {layer} | {rows['size'].iloc[0]:,} | {' | '.join(cells)} |")
-    lines.append("")
+    limit = bonferroni_limit(len(readings[["case", "layer"]].drop_duplicates()))
+    lines += [
+        "",
+        f"A trend counts beyond {limit:.1f} standard errors (Bonferroni, 5 % for all layers of all "
+        "cases together).",
+        "",
+    ]
     for case, of in readings.groupby("case", sort=False):
         about = of.iloc[0]
         lines.append(
             f"- `{case}` ({about.task}, {about.parameters:,} parameters, {about.clients} clients): "
-            f"{_trend(of)} {_loss(of)}"
+            f"{_trend(of, limit)} {_loss(of)}"
         )
     lines += [
         "",
@@ -413,7 +420,7 @@ def _reading(rows: pd.DataFrame) -> str:
     return bits + (f" ({at.net_bits['ksg']:.2f})" if "ksg" in at.index else "")
 
 
-def _trend(of: pd.DataFrame) -> str:
+def _trend(of: pd.DataFrame, limit: float) -> str:
     """Whether the readings in canonical directions rise between a case's ends."""
     of = of[(of.kind == CANONICAL) & (of.estimator == "gaussian")]
     first, last = of.iteration.min(), of.iteration.max()
@@ -423,10 +430,9 @@ def _trend(of: pd.DataFrame) -> str:
     for layer, rows in of.groupby("layer", sort=False):
         at = rows.set_index("iteration")
         change, error = at.net_bits[last] - at.net_bits[first], np.hypot(*at.net_se[[first, last]])
-        signs[{"yes": "rises", "no": "falls"}.get(couplings.sign(change, error), "is open")] += [
-            layer
-        ]
-    told = "; ".join(f"{sign} in {', '.join(names)}" for sign, names in signs.items() if names)
+        sign = couplings.sign(change, error, limit)
+        signs[{"yes": "rises", "no": "falls", "open": "is open"}[sign]].append(layer)
+    told = "; ".join(f"{said} in {', '.join(names)}" for said, names in signs.items() if names)
     return f"From iteration {first} to {last} the reading in canonical directions {told}."
 
 

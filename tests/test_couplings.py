@@ -126,6 +126,23 @@ def test_trends_say_yes_no_or_open(table):
     assert trends.closer_se["shared-source"] == pytest.approx(np.sqrt(1.25) * 0.01 / 2)
 
 
+def test_a_trend_counts_where_it_would_among_all_couplings(table):
+    """Of four couplings 2.5 standard errors are beyond chance; one by itself needs 1.96."""
+    row = table[table.coupling == "shared-source"].iloc[[0, 0]].assign(iteration=[1, 20])
+    row = row.assign(net_bits=[0.0, 2.2], net_se=np.sqrt(0.5), distance=[1.0, 3.2])
+    row = row.assign(distance_se=np.sqrt(0.5))
+    others = table[table.coupling != "shared-source"]
+    alone = couplings.trends(row).iloc[0]
+    among = couplings.trends(pd.concat([row, others])).iloc[0]
+    assert (alone.rises, alone.distance_rises) == ("yes", "yes")
+    assert (among.rises, among.distance_rises) == ("open", "open")
+
+
+def test_clients_of_which_it_is_open_are_not_said_not_to_get_closer(table):
+    text = couplings.words(table.assign(unmatched=2 * table.distance))
+    assert "clients of other seeds: no coupling. Cannot be told: `shared-source`." in text
+
+
 def test_the_words_are_those_of_the_table(table):
     text = couplings.words(table)
     assert (
@@ -135,6 +152,7 @@ def test_the_words_are_those_of_the_table(table):
     assert "-0.100 ± 0.028, largest at 1 |" in text
     assert "`shared-init` (the reading is infinite for `shared-init`)." in text
     assert "- The reading rises: `shared-source`; falls: `shared-source-order`." in text
+    assert "Cannot be told: `shared-init`." in text  # the reading is infinite
     assert "before the end: `shared-source-order`." in text
     assert "as the paper has it: `shared-source`. Of these" in text
     assert "clients of other seeds: `shared-source`." in text  # 50 % closer, then 25 %

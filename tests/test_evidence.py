@@ -120,6 +120,10 @@ def test_the_words_follow_the_verdicts(tables):
     peaked = decomposition.assign(own_x=decomposition.own_x.where(decomposition.iteration != 2, 9))
     assert "own is largest at 2" in evidence.words(tests, noise, peaked)
     assert "own is largest" not in text
+    # Neither part is seen to change: that is not to say that they do not.
+    wide = {name: 1e3 for name in decomposition if name.endswith("_se")}
+    unsure = evidence.words(tests, noise, decomposition.assign(**wide))
+    assert "The noise may grow or shrink, what is shared may grow or shrink." in unsure
     nothing = tests.assign(by_construction=True, verdict=evidence.NO_EVIDENCE)
     assert "share nothing that changes" in evidence.words(nothing, noise, decomposition)
 

@@ -56,3 +56,8 @@ def test_words_follow_the_table(table):
     assert "infinite on 3 directions, else" in endless
     assert "is infinite somewhere in round 1, 2" in endless
     assert "falls" not in endless
+    one_of_three = rounds.words(table.assign(infinite=True, shared_directions=1 / 3))
+    assert "infinite on 0.333 directions, else" in one_of_three
+    # Of four changes one that is 2.2 standard errors large turns up by chance.
+    unsure = table.assign(net_bits=2.2 * np.sqrt(2) * (table.iteration == 4), net_se=1.0)
+    assert "is open in round 1, 2" in rounds.words(unsure)
