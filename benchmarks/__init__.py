@@ -12,10 +12,9 @@
 `python -m benchmarks.scale_up` does so for sampling larger networks and more clients, and
 `python -m benchmarks.processes` for a second process on a second core.
 
-`python -m benchmarks.scaling` maps how the cost of every stage grows, and how far one gets by that.
+`python -m benchmarks.scaling` maps how the cost of every stage grew where it was measured.
 
     scaling.py        at which sizes each stage is measured
     stages.py         a stage, in a process of its own
-    power_law.py      the laws that are fitted
     scaling_words.py  the page
 """

@@ -1,9 +1,9 @@
 """`python -m benchmarks.scaling`: the map of cost, figures/scaling.csv and .md.
 
 Measures every stage of a study at sizes designed to tell the factors' effects apart: one factor at
-a time around a middle, and some corners. From the measurements come the fitted laws and the page
-(`benchmarks.scaling_words`); `--words` writes the page anew without measuring, `--only STAGE`
-measures one stage anew and keeps what the table says of the others.
+a time around a middle, some corners, and one size that is larger than all of these. From the
+measurements comes the page (`benchmarks.scaling_words`); `--words` writes the page anew without
+measuring, `--only STAGE` measures one stage anew and keeps what the table says of the others.
 """
 
 import argparse
@@ -28,7 +28,7 @@ DEVICES = (2, 1)
 FACTORS = ("n", "t", "q", "k", "m", "devices")
 COLUMNS = [
     "stage", *FACTORS, "seconds", "compile_seconds", "repeats", "peak_mib", "stored_bytes",
-    "left_out", "machine", "memory", "commit", "taken",
+    "machine", "memory", "commit", "taken",
 ]  # fmt: skip
 
 Size = dict[str, int]
@@ -43,27 +43,23 @@ class Design:
         alone: factor -> the other values that it takes, by itself.
         corners: further sizes, as changes of the middle.
         one_device: sizes that are measured on one device too, likewise.
-        left_out: the size that no law is fitted to, likewise.
+        largest: the largest size, likewise.
     """
 
     middle: Mapping[str, int]
     alone: Mapping[str, Sequence[int]] = field(default_factory=dict)
     corners: Sequence[Mapping[str, int]] = ()
     one_device: Sequence[Mapping[str, int]] = ({},)
-    left_out: Mapping[str, int] = field(default_factory=dict)
+    largest: Mapping[str, int] = field(default_factory=dict)
 
     def sizes(self, devices: int) -> list[Size]:
-        """All sizes on so many devices, the one that is left out last."""
+        """All sizes on so many devices, the middle first and the largest last."""
         if devices == 1:
             changes = [*self.one_device]
         else:
             single = [{name: v} for name, values in self.alone.items() for v in values]
-            changes = [{}, *single, *self.corners, *([self.left_out] if self.left_out else [])]
+            changes = [{}, *single, *self.corners, *([self.largest] if self.largest else [])]
         return [dict(self.middle, **change, devices=devices) for change in changes]
-
-    def is_left_out(self, size: Size) -> bool:
-        """Whether a size is the one that is left out."""
-        return bool(self.left_out) and size == self.sizes(devices=2)[-1]
 
 
 DESIGNS = {
@@ -72,27 +68,27 @@ DESIGNS = {
         alone=dict(n=[512, 4096], t=[210, 1700, 3400], q=[2, 6], k=[1, 20]),
         corners=[dict(n=4096, t=210), dict(n=2048, t=1700), dict(n=512, t=3400)],
         one_device=[{}, dict(t=210), dict(n=512)],
-        left_out=dict(n=4096, t=2500, q=4, k=10),
+        largest=dict(n=4096, t=2500, q=4, k=10),
     ),
     "sampling, digits": Design(
         middle=dict(n=512, t=850, q=3, k=6, m=0),
         alone=dict(n=[1024], q=[2, 5]),
         corners=[dict(n=2048, q=2)],
         one_device=[{}, dict(n=256)],
-        left_out=dict(n=1536, q=4),
+        largest=dict(n=1536, q=4),
     ),
     "writing": Design(
         # Tiles of several tens of megabytes: below, memory is not fetched from the system anew.
         middle=dict(n=1024, t=2500, q=3, k=6, m=0),
         alone=dict(n=[512, 2048], t=[1250, 5000], q=[2, 6], k=[3, 15]),
         corners=[dict(n=2048, t=1250), dict(n=512, t=5000)],
-        left_out=dict(n=1536, t=4000, q=4, k=10),
+        largest=dict(n=1536, t=4000, q=4, k=10),
     ),
     "reading": Design(
         middle=dict(n=4096, t=850, q=3, k=1, m=0),
         alone=dict(n=[2048, 8192], t=[210, 1700], q=[2, 6]),
         corners=[dict(n=8192, t=210), dict(n=2048, t=1700)],
-        left_out=dict(n=12288, t=2000, q=4),
+        largest=dict(n=12288, t=2000, q=4),
     ),
     "Gaussian MI": Design(
         middle=dict(n=8192, t=400, q=3, k=1, m=0),
@@ -104,20 +100,20 @@ DESIGNS = {
             dict(n=4096, t=850, m=10),
         ],
         one_device=[{}, dict(t=850), dict(m=10)],
-        left_out=dict(n=20480, t=1000, m=4),
+        largest=dict(n=20480, t=1000, m=4),
     ),
     "KSG MI": Design(
         middle=dict(n=4096, t=400, q=3, k=1, m=0),
         alone=dict(n=[2048, 8192], t=[100, 850], q=[2, 5], m=[5, 20]),
         corners=[dict(n=8192, t=850), dict(n=2048, t=850, m=20), dict(n=8192, t=100, m=10)],
         one_device=[{}, dict(t=850), dict(m=10)],
-        left_out=dict(n=12288, t=1200, m=5),
+        largest=dict(n=12288, t=1200, m=5),
     ),
     "distances": Design(
         middle=dict(n=8192, t=400, q=3, k=1, m=0),
         alone=dict(n=[4096, 16384], t=[100, 850], q=[2, 5]),
         corners=[dict(n=16384, t=100), dict(n=4096, t=850)],
-        left_out=dict(n=20480, t=1000, q=4),
+        largest=dict(n=20480, t=1000, q=4),
     ),
     "judging aggregators": Design(
         # A call is traced anew, which takes seconds: fewer seeds would measure little else. Models
@@ -133,7 +129,7 @@ DESIGNS = {
             dict(t=110, q=5, k=4),
         ],
         one_device=[{}, dict(n=1024)],
-        left_out=dict(n=4096, t=1000, q=4, k=3),
+        largest=dict(n=4096, t=1000, q=4, k=3),
     ),
     "float32 product": Design(middle=dict(n=4096, t=4096, q=1, k=1, m=0), one_device=()),
     "copying": Design(middle=dict(n=65536, t=1024, q=1, k=1, m=0), one_device=()),
@@ -151,9 +147,8 @@ def measure(stages: Sequence[str], say: Callable[[str], object]) -> pd.DataFrame
                 sizes = design.sizes(devices)
                 say(f"{(monotonic() - started) / 60:.1f} min: {stage}, {devices} device(s)")
                 for row in measured(stage, sizes, devices, cache) if sizes else ():
-                    size = {name: row[name] for name in FACTORS}
-                    rows.append(dict(row, left_out=design.is_left_out(size)))
-                    say(f"  {size}: {row['seconds']:.3f} s")
+                    rows.append(row)
+                    say(f"  { {name: row[name] for name in FACTORS} }: {row['seconds']:.3f} s")
     say(f"{(monotonic() - started) / 60:.1f} min in all")
     return pd.DataFrame(rows, columns=COLUMNS)
 
