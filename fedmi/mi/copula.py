@@ -15,6 +15,7 @@ from scipy.special import ndtri
 from fedmi.mi.gaussian import pairs as gaussian_pairs
 from fedmi.mi.null import Repairing
 from fedmi.mi.result import PairEstimate
+from fedmi.mi.samples import centred
 
 TIES = ("refuse", "average")
 FEW = 0.01
@@ -28,8 +29,8 @@ def normal_scores(samples: np.ndarray, name: str, ties: str = "refuse") -> np.nd
         samples: (N, p).
         name: the argument's name in messages.
         ties: "refuse" more than 1 % of tied samples in a component, or "average" to take any (a
-            constant component then has a constant score and says nothing). Tied samples get their
-            mean rank.
+            component that does not vary, or by rounding alone, then has a constant score and says
+            nothing). Tied samples get their mean rank.
 
     Returns:
         (N, p) float64.
@@ -39,7 +40,7 @@ def normal_scores(samples: np.ndarray, name: str, ties: str = "refuse") -> np.nd
     """
     if ties not in TIES:
         raise ValueError(f"ties is {ties!r}; it must be one of {', '.join(TIES)}")
-    ranks = scipy.stats.rankdata(samples, axis=0)
+    ranks = scipy.stats.rankdata(samples.astype(np.float64), axis=0)
     if ties == "refuse":
         ordered = np.sort(samples, axis=0)
         tied = (ordered[1:] == ordered[:-1]).mean(axis=0) > FEW
@@ -49,6 +50,7 @@ def normal_scores(samples: np.ndarray, name: str, ties: str = "refuse") -> np.nd
                 f"{np.argmax(tied)}), whose ranks are not unique: drop these components, if they "
                 'are constant, or pass ties="average"'
             )
+    ranks[:, centred(samples).spread == 0] = (len(samples) + 1) / 2
     return ndtri(ranks / (len(samples) + 1))
 
 
