@@ -1,5 +1,6 @@
 import subprocess
 import sys
+from dataclasses import replace
 from functools import partial
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 import fedmi
-from fedmi import aggregation, federation, scopes, training
+from fedmi import aggregation, federation, params, scopes, training
 from fedmi.training import over_seeds_and_clients
 from tests import tiny
 from tests.killing import bytes_of, kill_after
@@ -120,6 +121,24 @@ def test_impossible_numbers_of_examples_are_refused(count):
         federate(tiny.task, 2, examples=[16, count])
 
 
+class Momentum:
+    """A server's momentum (FedAvgM), which remembers its velocity: no function of its arguments."""
+
+    velocity = None
+
+    def __call__(self, clients, weights, download):
+        update = weights @ clients - download
+        self.velocity = update if self.velocity is None else 0.9 * self.velocity + update
+        return download + self.velocity
+
+
+momentum = Momentum()
+
+
+def median_by_numpy(clients, weights):
+    return np.median(clients, axis=0)
+
+
 def halfway(clients, weights, download):
     """A user's own aggregator."""
     return 0.5 * (weights @ clients) + 0.5 * download
@@ -198,6 +217,13 @@ def test_killed_and_resumed_rounds_leave_the_same_bytes(tmp_path):
         (dict(rounds=True), "rounds: True is not a whole number"),
         (dict(aggregator="best"), "aggregator: unknown name 'best'; known aggregators: weighted_m"),
         (dict(aggregator="tests.tiny:SIZE"), "aggregator: 'tests.tiny:SIZE' is a int, not a func"),
+        (
+            dict(aggregator="tests.test_federation:momentum", rounds=3),
+            "aggregator: 'tests.test_federation:momentum' remembers something .* not supported",
+        ),
+        (dict(aggregator="tests.test_federation:median_by_numpy"), "looks at .*jax.pure_callback"),
+        (dict(aggregator="fedmi.aggregation:server_step"), "server_step' fails for 3 .* 'step'"),
+        (dict(aggregator="builtins:max"), "aggregator: 'builtins:max' fails for 3 clients of 12"),
         (dict(examples=[16, 16]), "examples: 2 numbers for 3 clients"),
         (dict(examples=[16, 16, 8.0]), "examples: 8.0 is no multiple of the minibatch"),
     ],
@@ -205,3 +231,27 @@ def test_killed_and_resumed_rounds_leave_the_same_bytes(tmp_path):
 def test_impossible_rounds_are_refused(options, message):
     with pytest.raises(ValueError, match=message):
         sampled(**options)
+
+
+def test_a_params_file_with_an_aggregator_that_remembers_is_refused(tmp_path):
+    text = (params.PROJECT / "params/quick/rounds/signal.yaml").read_text()
+    assert "aggregator: weighted_mean" in text
+    path = tmp_path / "x.yaml"
+    path.write_text(
+        text.replace("aggregator: weighted_mean", "aggregator: tests.test_federation:momentum")
+    )
+    with pytest.raises(params.ParamsError, match="x.yaml: aggregator: .*momentum' remembers"):
+        params.load_rounds(path)
+
+
+def test_models_keep_their_precision_where_jax_has_more():
+    """Aggregators compute in float64 then; what they make of float32 models is float32 again."""
+    task = replace(
+        tiny.task,
+        init=lambda keys: {"w": jnp.zeros((2, 4), "float32"), "b": jnp.zeros(4, "float32")},
+        data=lambda keys, assets: tiny.task.data(keys, assets).astype("float32"),
+    )
+    with jax.enable_x64(True):
+        (theta, _, _), servers = federate(task, 3, rounds=2)
+    assert theta.dtype == servers.dtype == np.float32
+    np.testing.assert_allclose(servers[:, 0, 1], theta[:, :, -1].mean(axis=1), rtol=1e-5)

@@ -18,6 +18,13 @@ def known(value: ArrayLike) -> bool:
     return not isinstance(value, jax.core.Tracer)
 
 
+def masked(value: ArrayLike) -> bool:
+    """Whether numbers of an array, or of any in a list, are masked."""
+    if isinstance(value, list | tuple):
+        return any(map(masked, value))
+    return np.ma.is_masked(value)
+
+
 def real(value: ArrayLike, name: str) -> np.ndarray | Array:
     """Real numbers, as they are: JAX's arrays, and NumPy's of everything else.
 
@@ -26,13 +33,12 @@ def real(value: ArrayLike, name: str) -> np.ndarray | Array:
     """
     if not isinstance(value, jax.Array):
         try:
-            listed = isinstance(value, list | tuple)  # of masked arrays, perhaps
-            masked = np.ma.is_masked(np.ma.asarray(value) if listed else value)
-            value = np.asarray(value)
+            found = np.asarray(value)
         except (TypeError, ValueError) as error:
             raise ValueError(f"{name}: no array of numbers ({error})") from None
-        if masked:
+        if masked(value):  # which NumPy forgets
             raise ValueError(f"{name}: some numbers are masked; drop them, or fill them in")
+        value = found
     kinds = (jnp.floating, jnp.integer, jnp.bool_)
     if not any(jnp.issubdtype(value.dtype, kind) for kind in kinds):
         raise ValueError(f"{name}: {value.dtype} are not real numbers; pass floats")

@@ -170,10 +170,9 @@ def _scalar(updates, wanted, shares, only, offset):
     (u, centre_in), (y, centre_out) = _centred(updates, offset), _centred(wanted, offset)
     gram = np.einsum("nqt,nrt->qr", u, u)
     cross = np.einsum("nqt,nt->q", u, y)
-    scale = np.trace(gram) / len(gram)
+    scale = np.trace(gram) / len(gram) or 1.0  # clients that did not move: any will do
     for ridge in [only[0]] if only else RIDGES:
-        penalty = max(ridge * scale, np.finfo(float).tiny) * np.eye(len(gram))
-        weights = linalg.solve(gram + penalty, cross, assume_a="pos")
+        weights = linalg.solve(gram + ridge * scale * np.eye(len(gram)), cross, assume_a="pos")
         yield LinearAggregator("scalar", centre_in, centre_out, weights, shares, ridge)
 
 

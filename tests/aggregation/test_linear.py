@@ -1,3 +1,4 @@
+import jax.numpy as jnp
 import numpy as np
 import pytest
 
@@ -67,6 +68,28 @@ def test_a_download_of_each_seed_s_own():
     )
 
 
+@pytest.mark.parametrize("kind", KINDS)
+def test_numbers_count_as_what_they_are_whatever_their_type(kind):
+    draw = np.random.default_rng(1)
+    w, download = draw.integers(0, 9, (40, Q, T), "uint8"), draw.integers(0, 9, T, "uint8")
+    target = w.max(axis=1)
+    found = fit(w, target, download, kind=kind)
+    plain = fit(*(a.astype(float) for a in (w, target, download)), kind=kind)
+    np.testing.assert_array_equal(found(w, download), plain(w.astype(float), download))
+    np.testing.assert_allclose(
+        found(jnp.asarray(w), jnp.asarray(download)), found(w, download), rtol=1e-4, atol=1e-4
+    )
+    if kind == "scalar":
+        assert (found.weights > 0.1).all()  # of differences that are not cut at zero
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_clients_that_did_not_move_stay_where_they_are(kind):
+    w = np.tile(DOWNLOAD, (20, Q, 1))
+    rule = fit(w, w[:, 0], DOWNLOAD, kind=kind)
+    np.testing.assert_array_equal(rule(w, DOWNLOAD), w[:, 0])
+
+
 def test_impossible_arguments_are_refused():
     w, target = samples(RULES["scalar"])
     with pytest.raises(ValueError, match="kind 'best' is not one of scalar"):
@@ -75,6 +98,19 @@ def test_impossible_arguments_are_refused():
         fit(w, target[:5], DOWNLOAD, kind="scalar", offset=True)
     with pytest.raises(ValueError, match="7 seeds are too few"):
         fit(w[:7], target[:7], DOWNLOAD, kind="scalar", offset=True)
+    with pytest.raises(ValueError, match=r"download: shape \(1,\); it must be"):
+        fit(w, target, DOWNLOAD[:1], kind="scalar")
+    for shares in ([1, 1, 1], [0.5, 0.5], [2, -0.5, -0.5], [np.nan, 0.5, 0.5]):
+        with pytest.raises(ValueError, match="shares: .* must be 3 numbers n_q / n"):
+            fit(w, target, DOWNLOAD, kind="scalar", shares=shares)
+    for name, values in (
+        ("clients", np.ma.masked_greater(w, 1)),
+        ("target", target + 0j),
+        ("download", DOWNLOAD.astype(str)),
+    ):
+        arrays = dict(clients=w, target=target, download=DOWNLOAD) | {name: values}
+        with pytest.raises(ValueError, match=f"^{name}: "):
+            fit(**arrays, kind="scalar")
     w[3, 1, 2] = np.nan
     with pytest.raises(ValueError, match="clients: not finite"):
         fit(w, target, DOWNLOAD, kind="scalar", offset=True)

@@ -80,5 +80,6 @@ def test_the_matched_mean_of_networks_in_disguise_is_the_network():
     clients = jnp.stack([flat, *(ravel_pytree(turned(params, s))[0] for s in (1, 2))])
     weights = jnp.array([0.2, 0.3, 0.5])
     assert jnp.abs(weights @ clients - flat).max() > 0.1
+    np.testing.assert_allclose(matched_mean(clients, weights, unravel=unravel), flat, atol=1e-6)
     mapped = jax.jit(jax.vmap(lambda c: matched_mean(c, weights, unravel=unravel)))
     np.testing.assert_allclose(mapped(clients[None])[0], flat, atol=1e-6)
