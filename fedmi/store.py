@@ -154,11 +154,13 @@ class SampleStore:
         entries = self._group["completed"]
         with suppress(ValueError):  # zarr's, where a checksum does not agree
             return entries[:]
-        found = np.zeros(entries.shape, entries.dtype)
-        for tile in range(len(found)):
-            with suppress(ValueError):
-                found[tile] = entries[tile]
-        return found
+        return np.array([self._count(tile) for tile in range(entries.size)])
+
+    def _count(self, tile: int) -> int:
+        """The same of one tile."""
+        with suppress(ValueError):
+            return int(self._group["completed"][tile])
+        return 0
 
     def named(self, tiles: Iterable[int]) -> str:
         """Tiles in words."""
@@ -200,11 +202,23 @@ class SampleStore:
             self._explained(f"write seeds {first} to {first + count - 1}"),
             zarr.config.set({"array.write_empty_chunks": True}),
         ):
+            if self._count(tile) and not all(self.is_whole(name, tile) for name in self._per_seed):
+                self._group["completed"][tile] = 0  # there may have been more seeds than these
             for name in self._per_seed:
-                if not self.is_whole(name, tile):  # zarr would read it, to add these seeds to it
-                    self._shard(name, tile)[0].unlink(missing_ok=True)
+                self._remove_torn(name, tile)
                 self._group[name][first : first + count] = arrays[name]
             self._group["completed"][tile] = count
+
+    def _remove_torn(self, name: str, tile: int) -> None:
+        """Removes what is left of a shard, which zarr could not add seeds to.
+
+        Where there is none, another process may be about to write it: nothing is removed then.
+        """
+        if self.path is None:
+            return
+        file, chunks = self._shard(name, tile)
+        if file.exists() and not shard_is_whole(file, chunks, thorough=True):
+            file.unlink(missing_ok=True)
 
     def record(self, entry: Mapping[str, Any]) -> None:
         """Adds an entry to the history, in place of what was recorded of the same run."""

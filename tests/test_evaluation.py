@@ -25,7 +25,7 @@ def test_the_held_out_metric_is_the_loss_on_fresh_data(coupling):
         data = np.asarray(tiny.task.held_out(keys, ()))
         for i, theta in enumerate([np.zeros(12), *samples.theta.values[seed, client]]):
             expected = np.mean(np.sum((theta - data) ** 2, axis=1)) / 2
-            np.testing.assert_allclose(found[seed, client, i], expected, rtol=1e-5)
+            np.testing.assert_allclose(found[seed, client, i], expected, rtol=tiny.METRIC_ROUNDING)
 
 
 def test_seeds_keep_their_keys_when_others_are_dropped():
@@ -33,7 +33,7 @@ def test_seeds_keep_their_keys_when_others_are_dropped():
     whole = fedmi.held_out_metric(tiny.task, samples, seeds=40)
     samples.theta[5] = np.nan
     some = fedmi.held_out_metric(tiny.task, fedmi.finite(samples), seeds=40)
-    np.testing.assert_allclose(some.sel(seed=39), whole.sel(seed=39), rtol=1e-6)
+    np.testing.assert_allclose(some.sel(seed=39), whole.sel(seed=39), rtol=tiny.METRIC_ROUNDING)
 
 
 def test_what_cannot_be_evaluated_is_refused():

@@ -237,6 +237,25 @@ def test_what_a_crash_left_of_a_tile_that_does_not_count_is_written_over(tmp_pat
     assert bytes_of(path) == bytes_of(whole)
 
 
+def test_a_damaged_tile_does_not_count_while_it_is_written(tmp_path, whole):
+    """Killed in between, it holds fill values where it held seeds."""
+    path = shutil.copytree(whole, tmp_path / "samples.zarr")
+    samples = store.open_existing(path)
+    four = samples.dataset(40).theta[16:20].values
+    damage(only(path / "theta" / "c" / "1"), "removed")
+    with pytest.raises(KeyError, match="metric"):
+        samples.write(1, dict(theta=four))
+    with pytest.raises(store.StoreError, match="holds 16 of 40 seeds"):
+        samples.dataset(40)
+    # Nor does one of which fewer seeds than before are made again.
+    damage(only(path / "theta" / "c" / "1"), "cut in half")
+    fedmi.sample(tiny.task, seeds=20, store=path, rounds=2, **SETTINGS)
+    with pytest.raises(store.StoreError, match="holds 20 of 40 seeds"):
+        samples.dataset(40)
+    sample_again(path)
+    assert bytes_of(path) == bytes_of(whole)
+
+
 def test_only_the_tiles_asked_for_are_looked_at(tmp_path, whole):
     path = shutil.copytree(whole, tmp_path / "samples.zarr")
     for tile in (0, 2):

@@ -56,6 +56,15 @@ def make(learning_rate: float = 0.25, batch_size: int = 4, examples: int = 16) -
 
 task = make()
 
+# How far rounding in float32 may carry a parameter, at rate r and batch size B, whatever the order
+# of the sums. A step adds at most (2 r (B + 5) + 1) u M to the error and shrinks the former by
+# 1 - r, so that it stays below (2 (B + 5) + 1 / r) u M = 11 eps M; to it come 5 eps M of the draws,
+# a few units in the last place. No example is as large as M = 12, which is 5 standard deviations.
+ROUNDING = (11 + 5) * float(np.finfo(np.float32).eps) * 12
+# And the metric, relatively: it is a mean of squares about 2 ** 2, each of a difference that is off
+# by twice as much.
+METRIC_ROUNDING = 2 * ROUNDING
+
 
 def nested(**options) -> Task:
     """The same with two layers, `first` of 4 and `second` of 8 parameters."""
