@@ -19,7 +19,7 @@ import yaml
 from matplotlib.figure import Figure
 
 import fedmi
-from fedmi import couplings, params, plotting, tables
+from fedmi import couplings, manifest, params, plotting, tables
 from fedmi.scopes import COUPLINGS
 from tests import tiny
 from tests.notebooks import engine
@@ -317,9 +317,14 @@ def coupled(tmp_path_factory):
     folder = project / "results" / "tiny"
     sampled = {}
     for coupling in ("null", "shared-source"):
+        place = folder / couplings.study_of("good", coupling)
         samples = fedmi.finite(
-            fedmi.sample(tiny.task, seeds=600, coupling=coupling, checkpoints=[1, 2, 4], tile=64)
-        )
+            fedmi.sample(
+                tiny.task, seeds=600, coupling=coupling, checkpoints=[1, 2, 4], tile=64,
+                store=place / "samples.zarr",
+            )
+        )  # fmt: skip
+        manifest.write(place, samples, excluded=0)
         rows = [
             row
             for i in (1, 4)
