@@ -25,7 +25,12 @@ from fedmi.mi.samples import IDLE, centred, eps
 
 EPS = np.finfo(np.float64).eps
 SHARED = 1e-10
-"""A canonical correlation within this of 1 counts as a shared direction."""
+"""A canonical correlation within this of 1 counts as a shared direction.
+
+Directions that agree but for float32 rounding qualify while a column's root mean square is below
+some 300 of its standard deviations. Beyond, that rounding is noise like any other, and the reading
+is large, but finite.
+"""
 
 PRODUCT = 1e-10
 """Up to this EPS times both conditions, canonical correlations come from a product of the samples.
@@ -280,7 +285,7 @@ def _permuted(whitened: Sequence[Whitened], repairing: Repairing) -> list[np.nda
     dtype = np.float64 if double else np.float32
     bases = []
     for w in whitened:
-        precise = double or EPS * w.condition**2 > np.finfo(dtype).eps
+        precise = double or EPS * w.condition**2 > PRODUCT  # then the estimates took it as well
         basis = w.basis if precise else w.rough_basis
         bases.append(repairing.extended(basis.astype(dtype)))
     result = []
