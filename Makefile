@@ -31,7 +31,7 @@ LOCK := $(if $(shell command -v flock),flock --nonblock --verbose .venv/study.lo
 quoted = '$(subst ','\'',$(1))'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study couplings sweep aggregation rounds proposition compression scale_up estimators figures claims lab test test-numerical check weights test-slurm bench coverage proposition-size scaling lint clean
+.PHONY: help setup study couplings sweep aggregation rounds proposition compression scale_up estimators figures redraw claims lab test test-numerical check weights test-slurm bench coverage proposition-size scaling lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z_-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' Makefile
@@ -65,6 +65,9 @@ study couplings sweep aggregation proposition compression rounds scale_up estima
 
 figures: $(READY) ## copy the finished paper-scale run's figures and tables to figures/
 	python -m fedmi.figures results/paper figures params
+
+redraw: $(READY) ## draw the figures in figures/ anew from the tables there
+	python -m fedmi.redraw figures params/paper
 
 claims: $(READY) ## make figures/claims.md anew from the tables in figures/
 	python -m fedmi.claims figures

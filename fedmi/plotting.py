@@ -281,10 +281,11 @@ def calibration(bands: pd.DataFrame, trust: pd.DataFrame, caption: str = "") -> 
         )
         for axes, (_, row) in zip(panels[0], trust.iterrows(), strict=True):
             of = bands[bands.estimator == row.estimator]
+            top = of.true_bits.max()
             _truth_against_reading(axes, of)
-            _reading(axes, row, of.true_bits.max())
-            said = f"{'truth' if _some_fit(row, of.true_bits.max()) else 'fits'} "
-            said = f"reads {row.net_bits:.2f}: {said}{fits(row, of.true_bits.max())}"
+            _reading(axes, row, top)
+            said = ("truth " if _some_fit(row) else "fits ") + fits(row, top)
+            said = f"reads {row.net_bits:.2f}: {said}" if np.isfinite(row.net_bits) else said
             axes.set_title(f"{ESTIMATORS.get(row.estimator, row.estimator)}\n{said}")
         panels[0, 0].set_ylabel("net MI read (bits)")
         panels[0, 0].legend(fontsize=7)
@@ -320,13 +321,13 @@ def _reading(axes: Axes, row: pd.Series, top: float) -> None:
     low, high = axes.get_ylim()
     margin = 0.05 * (high - low)
     axes.set_ylim(min(low, row.net_bits - margin), max(high, row.net_bits + margin))
-    if _some_fit(row, top):
+    if _some_fit(row):
         axes.axvspan(row.truth_low, min(row.truth_high, top), color="0.5", alpha=0.15, linewidth=0)
 
 
-def _some_fit(row: pd.Series, top: float) -> bool:
-    """Whether any of the truths tried, up to the largest, fits a reading."""
-    return bool(row.truth_low < top)
+def _some_fit(row: pd.Series) -> bool:
+    """Whether any of the truths that were tried fits a reading."""
+    return bool(np.isfinite(row.truth_low))
 
 
 def fits(row: pd.Series, top: float) -> str:
@@ -337,8 +338,8 @@ def fits(row: pd.Series, top: float) -> str:
         top: the largest truth that was tried.
     """
     if np.isinf(row.net_bits):
-        return "shared directions, which no surrogate has"
-    if not _some_fit(row, top):
+        return "an infinite reading alone"
+    if not _some_fit(row):
         return f"none of those tried (up to {top:.3g})"
     upper = f"to {row.truth_high:.3g}" if np.isfinite(row.truth_high) else "upwards"
     return f"{row.truth_low:.3g} {upper}"
@@ -350,11 +351,13 @@ def agreement(trust: pd.DataFrame) -> str:
     Args:
         trust: the table trust.csv of one pair and checkpoint.
     """
-    low, high = trust.truth_low.max(), trust.truth_high.min()
     if len(trust) < 2:
         return "one estimator: no other to hold it against"
-    if trust.truth_low.isna().any() or not low <= high:
+    low, high = trust.truth_low.max(skipna=False), trust.truth_high.min(skipna=False)
+    if not low <= high:  # nan where nothing fits
         return "the estimators contradict each other: no normal law tried reads all of this"
+    if np.isinf(low):
+        return "the estimators agree: all read infinity"
     upper = f"to {high:.3g}" if np.isfinite(high) else "upwards"
     return f"the estimators agree: {low:.3g} {upper} fits all of them"
 

@@ -6,6 +6,7 @@ Nothing is sampled or estimated: a figure is what its tables, the study's manife
 params files say.
 """
 
+import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -20,6 +21,7 @@ from fedmi import comparison, compression, couplings, evidence, plotting, rounds
 from fedmi import params as study_params
 from fedmi.claims import claims
 from fedmi.figures import is_of_other, summary
+from fedmi.params import SKEWED
 from fedmi.tables import read_csv, write_whole
 
 
@@ -56,12 +58,10 @@ class Published:
             if self._manifest(path.stem).exists()
         ]
         for path in files:
-            caption = self.caption_of(path.stem)
-            asked = study_params.load(path).seeds
-            if f"N = {asked:,}" not in caption:
-                raise ValueError(
-                    f"{self._manifest(path.stem)} tells of {caption}, and {path} of {asked:,} seeds"
-                )
+            manifest = self._manifest(path.stem)
+            seeds, asked = json.loads(manifest.read_text())["seeds"], study_params.load(path).seeds
+            if seeds != asked:
+                raise ValueError(f"{manifest} tells of {seeds} seeds, and {path} of {asked}")
         return files
 
     def caption_of(self, study: str) -> str:
@@ -132,7 +132,8 @@ def _kinds(of: Published) -> Iterator[Drawn]:
     for path in of.of_kind("aggregation"):
         name = f"aggregation-{path.stem}"
         for table in of.tables(name, ""):
-            skews = plotting.skews(study_params.load_aggregation(path).skew)
+            plan = study_params.load_aggregation(path)
+            skews = [f"{SKEWED}: {words}" for words in plotting.skews(plan.skew)]
             drawn = plotting.aggregators(table, of.caption(table.seeds, *skews))
             yield Drawn(name, drawn, comparison.words(table))
             if found := of.tables(f"{name}-landscape", "", "-barrier"):
@@ -141,7 +142,8 @@ def _kinds(of: Published) -> Iterator[Drawn]:
     for path in of.of_kind("scale_up"):
         name = f"scale-up-{path.stem}"
         if found := of.tables(name, "-mi", "-distances", "-averaging"):
-            drawn = plotting.scale_up(*found, of.caption(found[0].n))
+            coupling = f"coupling “{study_params.load_scale_up(path).coupling}”"
+            drawn = plotting.scale_up(*found, of.caption(found[0].n, coupling))
             yield Drawn(name, drawn, scale_up.words(*found))
     for path in of.of_kind("estimators"):
         for table in of.tables(name := f"estimators-{path.stem}", ""):

@@ -206,7 +206,7 @@ def test_calibration_shows_what_fits_the_reading(bands):
 
 def test_a_reading_beyond_all_surrogates_fits_none_and_contradicts_the_others(bands):
     row = dict(task="signal", coupling="null", net_bits=2.0, truth_low=3.5, truth_high=4.5)
-    beyond = row | dict(estimator="ksg", net_bits=9.0, truth_low=8.0, truth_high=np.inf)
+    beyond = row | dict(estimator="ksg", net_bits=9.0, truth_low=np.nan, truth_high=np.nan)
     trust = pd.DataFrame([row | dict(estimator="gaussian"), beyond])
     figure = plotting.calibration(bands, trust)
     title = figure.axes[1].get_title(loc="left")
@@ -224,6 +224,8 @@ def test_a_reading_beyond_all_surrogates_fits_none_and_contradicts_the_others(ba
         ([(1, np.inf), (2, np.inf)], "the estimators agree: 2 upwards fits all"),
         ([(1, 2), (3, np.inf)], "the estimators contradict each other"),
         ([(1, 2), (np.nan, np.nan)], "the estimators contradict each other"),
+        ([(np.inf, np.inf), (1, 2)], "the estimators contradict each other"),
+        ([(np.inf, np.inf), (np.inf, np.inf)], "the estimators agree: all read infinity"),
         ([(1, 2)], "one estimator: no other"),
     ],
 )
