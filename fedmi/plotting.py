@@ -24,6 +24,7 @@ from fedmi.aggregation import MEAN
 from fedmi.aggregation.linear import MAPS
 from fedmi.couplings import closer_error
 from fedmi.mi.family import bonferroni_limit
+from fedmi.mi.reporting import common_range
 from fedmi.tables import HELD_OUT, first_k, write_whole
 
 STYLE = Path(__file__).with_name("fedmi.mplstyle")
@@ -353,9 +354,10 @@ def agreement(trust: pd.DataFrame) -> str:
     """
     if len(trust) < 2:
         return "one estimator: no other to hold it against"
-    low, high = trust.truth_low.max(skipna=False), trust.truth_high.min(skipna=False)
-    if not low <= high:  # nan where nothing fits
+    shared = common_range(trust)
+    if shared is None:
         return "the estimators contradict each other: no normal law tried reads all of this"
+    low, high = shared
     if np.isinf(low):
         return "the estimators agree: all read infinity"
     upper = f"to {high:.3g}" if np.isfinite(high) else "upwards"
