@@ -29,6 +29,21 @@ PLAN = comparison.Comparison(
 )
 
 
+EPS = float(np.finfo(np.float32).eps)
+# What float32 keeps of a loss follows its size and the number of roundings: twelve squares of
+# differences, a mean over sixteen examples, and one over three clients.
+LOSS_ROUNDING = 32 * EPS
+
+
+def assert_same_models(found, expected):
+    """To the rounding of SGD in float32, whatever the order in which sums are made.
+
+    A step adds rounding of some six operations at the size of the data, a few times that of the
+    models, and keeps three quarters of what there was: a few dozen in the end.
+    """
+    np.testing.assert_allclose(found, expected, rtol=0, atol=64 * EPS * np.abs(expected).max())
+
+
 def states(seeds):
     trained = comparison.state_of(tiny.task, COUPLING, 3, [1, 4])
     return jax.jit(jax.vmap(lambda s: trained(jax.random.key(0), s, ())))(jnp.asarray(seeds))
@@ -52,7 +67,7 @@ def at(found, iteration, method):
 def test_clients_are_those_that_are_sampled(state):
     samples = fedmi.sample(tiny.task, seeds=4, checkpoints=[1, 2, 4], tile=64)
     theta = samples.theta.sel(iteration=[1, 4]).transpose("seed", "iteration", ...)
-    np.testing.assert_allclose(state.thetas, theta, rtol=1e-5)
+    assert_same_models(state.thetas, theta.values)
     np.testing.assert_array_equal(state.download, np.zeros((4, 12)))
 
 
@@ -64,18 +79,22 @@ def test_pooled_training_is_sgd_on_all_data(state):
     for batch in pool[order].reshape(12, 4, 12):
         w = w - 0.25 * (w - batch.mean(axis=0))
         passed.append(w)
-    np.testing.assert_allclose(state.pooled[2], [passed[0], passed[3]], rtol=1e-5)
-    np.testing.assert_allclose(state.longer[2], [passed[2], passed[11]], rtol=1e-5)
+    assert_same_models(state.pooled[2], [passed[0], passed[3]])
+    assert_same_models(state.longer[2], [passed[2], passed[11]])
 
 
 def test_a_model_is_judged_by_its_loss_on_all_clients_data(state):
     one = jax.tree.map(lambda a: a[1], state)
     w = np.arange(12) / 12
     own, loss, metric = comparison.judged(tiny.task, one, jnp.asarray(w))
-    np.testing.assert_allclose(own, ((w - one.data) ** 2).sum(axis=-1).mean() / 2, rtol=1e-5)
-    np.testing.assert_allclose(loss, ((w - one.held_out) ** 2).sum(axis=-1).mean() / 2, rtol=1e-5)
+    np.testing.assert_allclose(
+        own, ((w - one.data) ** 2).sum(axis=-1).mean() / 2, rtol=LOSS_ROUNDING
+    )
+    held_out = ((w - one.held_out) ** 2).sum(axis=-1).mean() / 2
+    np.testing.assert_allclose(loss, held_out, rtol=LOSS_ROUNDING)
     assert metric == loss
-    np.testing.assert_allclose(comparison.objective(tiny.task, one, jnp.asarray(w)), own, rtol=1e-6)
+    objective = comparison.objective(tiny.task, one, jnp.asarray(w))
+    np.testing.assert_allclose(objective, own, rtol=LOSS_ROUNDING)
 
 
 def test_fisher_information_is_the_mean_squared_gradient(state):
@@ -111,7 +130,9 @@ def test_the_best_point_is_never_above_the_mean():
         def f(w, wave=wave):
             return jnp.where(w[0] > mean[0] + 0.1, jnp.inf, jnp.sum(jnp.sin(wave * w)))
 
-        assert f(comparison.best_on_plane(f, thetas)) <= f(mean)
+        # The mean that it starts from is known to rounding, and waves are steep.
+        rounding = 8 * EPS * wave * np.abs(mean).sum()
+        assert f(comparison.best_on_plane(f, thetas)) <= f(mean) + rounding
 
 
 def test_judged_seeds_are_none_that_were_fitted_on():
@@ -140,11 +161,12 @@ def test_every_method_s_objective_is_what_its_parameters_have(found):
     for method, values in expected.items():
         row = at(found, 4, method)
         assert row.seeds == 200
-        np.testing.assert_allclose(row.objective, values.mean(), rtol=1e-5)
+        rounding = LOSS_ROUNDING * float(values.mean())
+        assert row.objective == pytest.approx(values.mean(), abs=rounding)
         difference = values - mean
-        np.testing.assert_allclose(row.objective_less_mean, difference.mean(), atol=1e-5)
+        assert row.objective_less_mean == pytest.approx(difference.mean(), abs=2 * rounding)
         error = difference.std(ddof=1) / np.sqrt(200)
-        np.testing.assert_allclose(row.objective_less_mean_se, error, rtol=1e-3, atol=1e-6)
+        assert row.objective_less_mean_se == pytest.approx(error, abs=2 * rounding / np.sqrt(200))
         np.testing.assert_allclose(row.better, (difference < 0).mean(), atol=0.02)
 
 
@@ -179,11 +201,12 @@ def test_a_quadratic_has_no_barrier_but_a_valley(found):
     rows = found["barrier"]
     assert (rows.excess[(rows.place > 0) & (rows.place < 1)] < 0).all()
     ends = rows.excess[rows.place.isin([0.0, 1.0])]
-    np.testing.assert_allclose(ends, 0, atol=1e-6)
+    rounding = 2 * LOSS_ROUNDING * at(found, 4, ALONE).objective
+    np.testing.assert_allclose(ends, 0, atol=rounding)
     middle = rows[(rows.place == 0.5) & (rows.iteration == 4)].iloc[0]
     state = jax.tree.map(np.asarray, states(range(512, 612)))
     apart = ((state.thetas[:, 1, 0] - state.thetas[:, 1, 1]) ** 2).sum(axis=1)
-    np.testing.assert_allclose(middle.excess, -apart.mean() / 8, rtol=1e-4)
+    np.testing.assert_allclose(middle.excess, -apart.mean() / 8, atol=rounding)
 
 
 def test_the_surface_shows_the_objective(found):
@@ -191,11 +214,12 @@ def test_the_surface_shows_the_objective(found):
     assert set(rows.iteration) == {4}
     marks = rows[rows.what != "grid"].set_index("what")
     assert {"client 0", "client 1", "client 2", MEAN, PLANE, LINE, LONGER} == set(marks.index)
-    np.testing.assert_allclose(marks.loc[MEAN, ["x", "y"]].astype(float), 0, atol=1e-6)
+    size = marks[["x", "y"]].astype(float).abs().max().max()
+    np.testing.assert_allclose(marks.loc[MEAN, ["x", "y"]].astype(float), 0, atol=16 * EPS * size)
     grid = rows[rows.what == "grid"]
     assert len(grid) == comparison.SURFACE_POINTS**2
     # A parabola: at the best point it is no higher than anywhere on the grid.
-    assert marks.objective[PLANE] <= grid.objective.min() + 1e-4
+    assert marks.objective[PLANE] <= grid.objective.min() * (1 + 2 * LOSS_ROUNDING)
     with pytest.raises(ValueError, match="2 do not span a plane"):
         comparison.surface(replace(PLAN, clients=2), 0)
 

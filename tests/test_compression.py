@@ -120,9 +120,11 @@ def test_noise_costs_half_of_the_error_of_the_average(shared):
         laws, levels = of[iteration].laws, cost[iteration].levels
         error = np.mean([rate_distortion.distortion(law.variances, levels) for law in laws], axis=0)
         standard_error = rise.std(axis=0) / np.sqrt(EVALUATED)
-        # What float32 keeps of a loss of about 30 is lost in the smallest costs.
-        assert (np.abs(rise.mean(axis=0) - error / 6) < 4 * standard_error + 3e-6).all()
-        assert (np.diff(rise.mean(axis=0)) > -3e-6).all()
+        # What float32 keeps of a loss of about 30 is lost in the smallest costs; where it is lost
+        # at random the standard error has it, so that a few times its unit is left.
+        rounding = 4 * np.finfo(np.float32).eps * 30
+        assert (np.abs(rise.mean(axis=0) - error / 6) < 4 * standard_error + rounding).all()
+        assert (np.diff(rise.mean(axis=0)) > -rounding).all()
 
 
 def test_the_harmless_error_and_its_bits_are_those_of_the_known_law(shared):

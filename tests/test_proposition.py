@@ -98,7 +98,10 @@ def test_the_kernel_is_the_plain_bootstrap(plain, count, test, scale, monkeypatc
     whole = sum(((arrays[i].T @ arrays[j] / 1000) ** 2).sum() for i, j in pairs)
     assert found.statistic == pytest.approx(own / whole, rel=1e-4)
     assert found.expected == pytest.approx(null.mean() / whole, rel=1e-4)
-    assert found.p_value == (1 + (null >= own).sum()) / 100
+    # The kernel is in float32, and so close to the statistic a draw may be on either side of it.
+    close = np.abs(null / own - 1) < 1e-4
+    assert close.sum() <= 1
+    assert abs(found.p_value - (1 + (null >= own).sum()) / 100) <= close.sum() / 100 + 1e-12
 
 
 def test_directions_that_do_not_vary_change_nothing():
