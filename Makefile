@@ -35,7 +35,7 @@ quoted = '$(subst ','\'',$(1))'
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z_-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' Makefile
-	@echo "Variables: SCALE=quick|paper, PROFILE=default|slurm and CORES=n (study to estimators), ONLY=results/.../figures.json (one of them, with its SCALE), PYTHON=python3.12 (first set-up)"
+	@echo "Variables: SCALE=quick|paper, PROFILE=default|slurm and CORES=n (study to estimators), ONLY=results/.../figures.json (one of them, with its SCALE), KEEP=1 (the sound studies, where a params file is broken), PYTHON=python3.12 (first set-up)"
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \

@@ -483,11 +483,14 @@ def results_of(params: str | Path, results: str | Path = "results") -> Path:
         results: the folder of all results.
 
     Raises:
-        ValueError: if `results` is no folder on this machine.
+        ParamsError: if `results` is no folder on this machine.
     """
-    results = find(check_local("results", results))
+    try:
+        results = find(check_local("results", results))
+    except ValueError as error:
+        raise ParamsError(str(error)) from None
     if results.is_file():
-        raise ValueError(f"results: {results} is a file; give a folder")
+        raise ParamsError(f"results: {results} is a file; give a folder")
     path = find(params).with_suffix("")
     folders = path.parts[:-1]
     below = len(folders) - 1

@@ -241,8 +241,11 @@ def read_csv(path: Path) -> pd.DataFrame:
     """A table as it was written: a coupling is called null, which is no missing value.
 
     Raises:
+        fedmi.checks.MissingResults: if it is not there.
         ValueError: if it is empty or cut short.
     """
+    if not path.exists():
+        raise MissingResults(f"there is no {path}: run first the notebook that makes it")
     text = path.read_text()
     if not text.endswith("\n") or "\0" in text:
         raise ValueError(_torn(path))
