@@ -10,7 +10,7 @@ import jax
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fedmi.mi.null import repairing
+from fedmi.mi.null import default_key, repairing
 from fedmi.mi.samples import as_pair
 
 NORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -79,7 +79,12 @@ METRICS = {"euclidean": euclidean, "manhattan": manhattan, "chebyshev": chebyshe
 
 
 def unmatched(
-    x: ArrayLike, y: ArrayLike, *, metric: str = "euclidean", m: int = 20, key: jax.Array
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    metric: str = "euclidean",
+    m: int = 20,
+    key: jax.Array | None = None,
 ) -> float:
     """The same distance between clients of different seeds: the mean over m re-pairings.
 
@@ -89,7 +94,7 @@ def unmatched(
         x, y: (N, p).
         metric: "euclidean", "manhattan" or "chebyshev".
         m: the number of re-pairings of `fedmi.mi.null`, at least 1.
-        key: a JAX random key.
+        key: a JAX random key; `jax.random.key(0)` if none is given.
 
     Raises:
         ValueError: an unknown metric, m out of range, or what the distance refuses.
@@ -98,7 +103,7 @@ def unmatched(
     if m < 1:
         raise ValueError(f"{m} re-pairings; the unmatched distance needs at least one")
     x, y = _checked(x, y)
-    repairs = repairing(len(x), m, key)
+    repairs = repairing(len(x), m, default_key(key))
     distances = [METRICS[metric](x, y[repairs.partners(s)]) for s in repairs.shifts]
     return float(np.mean(distances))
 

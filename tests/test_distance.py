@@ -62,7 +62,7 @@ def test_unmatched_exceeds_matched_when_clients_share(metric):
 
 def test_unmatched_never_pairs_a_seed_with_itself():
     x = 10.0 ** np.arange(5)[:, None]
-    assert distance.unmatched(x, x, m=4, key=jax.random.key(0)) == pytest.approx(
+    assert distance.unmatched(x, x, m=4) == pytest.approx(
         np.mean([np.abs(a - b) for a in x for b in x if a != b])
     )
 

@@ -49,7 +49,8 @@ def pairwise(
         estimator: "gaussian", "gaussian_copula", "gaussian_shrunk", "ksg" or
             "neural".
         permutations: m, the number of re-pairings; 0 for none.
-        key: a JAX random key for the re-pairings, and for what the estimator itself draws.
+        key: a JAX random key for the re-pairings, and for what the estimator itself draws;
+            `jax.random.key(0)` if none is given.
         **options: of the estimator (`rtol`; `ties`; `k`, `metric`, `variant`, `scale`; see the
             functions of their names).
 
@@ -61,7 +62,7 @@ def pairwise(
         ValueError: input that the estimator cannot take, naming the client.
     """
     names = [f"clients[{q}]" for q in range(len(clients))]
-    return _pairwise(clients, names, estimator, permutations, key, options)
+    return _pairwise(clients, names, estimator, permutations, default_key(key), options)
 
 
 def gaussian(

@@ -112,6 +112,8 @@ def test_without_a_key_the_null_is_that_of_key_zero():
     x = heavy(0, 40, 2)
     found = mi.permutation_null(x, x**2, m=3)
     np.testing.assert_array_equal(found, mi.permutation_null(x, x**2, m=3, key=jax.random.key(0)))
+    (pair,) = mi.pairwise([x, x**2], permutations=3)
+    np.testing.assert_array_equal(pair.permuted, found)
 
 
 def test_refusals():
@@ -119,4 +121,4 @@ def test_refusals():
     with pytest.raises(ValueError, match="10 re-pairings of 10 samples; ask for 0 to 9"):
         mi.permutation_null(x, x**2, m=10, key=KEY)
     with pytest.raises(ValueError, match="needs key="):
-        mi.pairwise([x, x**2], permutations=2)
+        repairing(10, 2, None)
