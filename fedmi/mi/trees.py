@@ -17,7 +17,7 @@ from fedmi.mi.null import Repairing
 MOST_COMPONENTS, MOST_NEIGHBOURS = 3, 30
 """Up to so many components of each client, and to this k, trees are used."""
 
-REPAIRED_FROM = {1: 2_000, 2: 6_000, 3: 20_000}
+REPAIRED_FROM = {1: 2_000, 2: 6_000, 3: 40_000}
 """From so many samples on they are quicker for re-pairings too, by number of components.
 
 Without re-pairings they take a few milliseconds where all distances do, and a twentieth to a third

@@ -36,6 +36,7 @@ def test_what_an_estimator_promises_depends_on_its_options():
     assert promises("ksg", {}) == {"symmetry", rotation}
     assert promises("ksg", dict(metric="chebyshev")) == {"symmetry"}
     assert promises("ksg", dict(scale="standardised")) == {"symmetry", units}
+    assert promises("ksg", dict(scale="scores")) == promises("gaussian_copula", {})
     assert promises("neural", {}) == set()
     x, y = Normal(dense(3, 0.5), 3).sample(KEY, 200)
     table = mi.self_consistency(

@@ -36,6 +36,10 @@ def test_options_reach_the_estimator():
     arrays = clients()
     (first, *_) = mi.pairwise(arrays, estimator="ksg", permutations=0, k=5, metric="chebyshev")
     assert (first.estimate.k, first.estimate.metric) == (5, "chebyshev")
+    scores = mi.pairwise(arrays, estimator="ksg", permutations=0, scale="scores")
+    bent = [np.sinh(x) for x in arrays]
+    again = mi.pairwise(bent, estimator="ksg", permutations=0, scale="scores")
+    assert [p.estimate.bits for p in again] == [p.estimate.bits for p in scores]
     arrays[0][:, 0] += 1e3  # of which it varies by a thousandth
     (first, *_) = mi.pairwise(arrays, permutations=0, rtol=1e-2)
     assert first.estimate.rank_x == 11
@@ -46,6 +50,16 @@ def test_options_reach_the_estimator():
 def test_the_same_key_gives_the_same_numbers():
     a, b = (mi.pairwise(clients(), estimator="ksg", permutations=2, key=KEY) for _ in range(2))
     assert [r.row() for r in a][0]["perm_bits"] == [r.row() for r in b][0]["perm_bits"]
+
+
+def test_ties_are_those_of_a_pairs_own_clients():
+    rng = np.random.default_rng(0)
+    arrays = [rng.standard_normal((5000, 1)).astype(np.float32) for _ in range(3)]
+    repeated = [5000 - len(np.unique(x)) for x in arrays]
+    arrays[2][4] = arrays[2][9]  # one more in the last
+    results = mi.pairwise(arrays, estimator="ksg", permutations=0)
+    a, b, c = repeated[0], repeated[1], repeated[2] + 1
+    assert [r.estimate.ties for r in results] == [a + b, a + c, b + c]
 
 
 def test_input_is_not_changed():

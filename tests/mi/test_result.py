@@ -21,6 +21,11 @@ def test_repr_shows_what_applies_only():
     assert shown == "Estimate(1.25 bits, n=9, estimator=ksg, interval=(0.5, 2), k=3)"
 
 
+def test_ties_are_shown_where_they_were_counted():
+    assert repr(Estimate(bits=1.25, n=9, estimator="ksg", ties=4)).endswith("ksg, ties=4)")
+    assert isnan(Estimate(bits=1.25, n=9, estimator="gaussian").ties)
+
+
 def test_net_bits_z_and_p_value():
     result = pair(3.0, [1.0, 2.0, 3.0, -2.0])
     assert result.perm_bits == 1.0
