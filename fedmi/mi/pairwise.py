@@ -157,10 +157,10 @@ def ksg(
             I = psi(k) - 1/k - <psi(n_x) + psi(n_y)> + psi(N), where n_x(i) counts the points at
             most as far from x_i as the farthest, in x, of the k joint neighbours.
         scale: "raw" for distances between the samples as they are; "standardised" to divide each
-            component by its standard deviation first; "scores" to put the normal quantile of its
-            rank in place of each value, tied ones taking their mean rank (constant components then
-            say nothing). The MI is the same, the neighbours and so the estimate are not: scores
-            are far better where tails are heavy.
+            component by its standard deviation first, which a single far sample may decide;
+            "scores" to put the normal quantile of its rank in place of each value, tied ones
+            taking their mean rank (constant components then say nothing). The MI is the same, the
+            neighbours and so the estimate are not: scores are far better where tails are heavy.
 
     Returns:
         An `Estimate`; for several k a list of them. Its `ceiling_bits` is psi(N) - psi(k + 1) in

@@ -23,8 +23,8 @@ class Estimate:
             Gaussian samples of the same N and ranks.
         p_value: of independence, analytically; valid for Gaussian samples.
         interval: (low, high), the 95 % interval of `bits`.
-        ceiling_bits: the most that the estimator reads at this N, by its formula: for KSG
-            psi(N) - psi(k + 1), which only exact copies exceed (see `fedmi.mi.ksg`).
+        ceiling_bits: the most that the estimator reads at this N. For KSG psi(N) - psi(k + 1),
+            exceeded only where distances in x equal those in y, as in I(x; x) (see `fedmi.mi.ksg`).
         n: number of samples.
         rank_x, rank_y: number of directions in which the samples vary.
         estimator: its name, "ksg2" for Kraskov's second.
