@@ -75,12 +75,10 @@ def test_impossible_input_is_refused():
     x, y = LAW.sample(KEY, 300)
     with pytest.raises(ValueError, match="300 samples: .*batch of 128; take 640 samples"):
         mi.neural(x, y, key=KEY)
-    with pytest.raises(ValueError, match=r"x has 1 constant components \(the first: 1\)"):
+    with pytest.raises(ValueError, match=r"x has 1 constant components \(the first: 1;"):
         mi.neural(np.hstack([x, 0 * x + 3]), y, key=KEY, batch_size=16)
     with pytest.raises(ValueError, match="objective 'mine' is not one of infonce, nwj"):
         mi.neural(x, y, key=KEY, objective="mine")
-    with pytest.raises(ValueError, match="neural needs key="):
-        mi.pairwise([x, y], estimator="neural", permutations=0)
     with pytest.raises(ValueError, match="^y is not finite"):
         mi.neural(x, y * np.nan, key=KEY)
     for options in (dict(epochs=0), dict(batch_size=1), dict(learning_rate=0.0)):
