@@ -73,7 +73,7 @@ claims: $(READY) ## make figures/claims.md anew from the tables in figures/
 	python -m fedmi.claims figures
 
 lab: $(READY) ## open JupyterLab on the notebooks
-	jupyter lab --notebook-dir="$(CURDIR)" $(LABFLAGS) notebooks/01_sample.ipynb
+	jupyter lab --notebook-dir=$(call quoted,$(CURDIR)) $(LABFLAGS) notebooks/01_sample.ipynb
 
 # The workers share out the cores: BLAS takes one thread unless it is told otherwise.
 PYTEST := OPENBLAS_NUM_THREADS=$(or $(OPENBLAS_NUM_THREADS),1) python -m pytest -q -n $(CORES) --dist loadscope
