@@ -60,7 +60,7 @@ estimators: ## calibrate the estimators at the sizes in params/$(SCALE)/estimato
 study couplings sweep aggregation proposition compression rounds scale_up estimators: $(READY)
 	@$(LOCK) snakemake $(call quoted,$(or $(ONLY),$@)) $(SNAKEFLAGS) --nolock --snakefile workflow/Snakefile \
 		$(SHARED) --workflow-profile workflow/profiles/$(PROFILE) \
-		--config $(call quoted,scale=$(SCALE)) $(if $(KEEP),keep=true)
+		--config $(call quoted,scale=$(SCALE)) $(if $(filter-out 0 no false,$(KEEP)),keep=true)
 	@echo Figures: $(call quoted,results/$(SCALE)/figures)
 
 figures: $(READY) ## copy the finished paper-scale run's figures and tables to figures/

@@ -48,7 +48,7 @@ def plain(value: Any) -> Any:
 
 
 def check_local(name: str, path: Any) -> Path:
-    """A path on this machine, refused where it is an address of another.
+    """A path on this machine, "~" being the user's own, refused where it is another's address.
 
     `Path` makes "s3:/bucket" of "s3://bucket", so that either is taken for an address.
 
@@ -56,11 +56,11 @@ def check_local(name: str, path: Any) -> Path:
         ValueError: naming the argument, and what would be right.
     """
     given = os.fspath(path) if isinstance(path, str | os.PathLike) else None
-    if not isinstance(given, str) or not given.strip():
+    if not isinstance(given, str) or not given.strip() or "\0" in given:
         raise ValueError(f"{name}: {path!r} is no path; give that of a folder on this machine")
-    if re.match(r"(\w[\w+.-]+:+)+/", given):
+    if "://" in given or re.match(r"\s*([\w][\w+.@-]+:+)+/", given):
         raise ValueError(
             f"{name}: {given!r} is an address and no path on this machine; give that of a local "
             "folder (one of a bucket or server that is mounted will do)"
         )
-    return Path(given)
+    return Path(given).expanduser()

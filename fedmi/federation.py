@@ -5,7 +5,7 @@ their models are aggregated; `fedmi.training` maps it over clients and seeds lik
 """
 
 import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
@@ -47,6 +47,8 @@ def aggregator_of(name: str) -> Aggregator:
         ValueError: for a name that is not known, a module or attribute that cannot be had, or
             something that is no function.
     """
+    if not isinstance(name, str):
+        raise ValueError(f"aggregator: {name!r} is no name, such as package.module:attribute")
     if name in AGGREGATORS:
         return AGGREGATORS[name]
     found = attribute(name, what="aggregator", known=AGGREGATORS)
@@ -73,7 +75,8 @@ def describe(
     found: dict[str, Any] = {}
     if rounds > 1:
         found |= dict(rounds=int(rounds), aggregator=aggregator)
-    counts = [task.examples] * clients if examples is None else list(examples)
+    given = examples if isinstance(examples, Iterable) else [examples]
+    counts = [task.examples] * clients if examples is None else list(given)
     if len(counts) != clients:
         raise ValueError(f"examples: {len(counts)} numbers for {clients} clients")
     check_examples(task, counts)

@@ -19,7 +19,7 @@ from fedmi import federation, scopes, tasks
 from fedmi.checks import Plain, check_local
 from fedmi.mi import bench
 from fedmi.store import fingerprint
-from fedmi.tasks.base import Task
+from fedmi.tasks.base import Task, check_outputs
 
 PROJECT = Path(__file__).resolve().parents[1]  # the clone, as the package is installed editable
 
@@ -460,16 +460,16 @@ def check_given(names: Mapping[str, Any]) -> None:
         with contextlib.suppress(SyntaxError):
             body = ast.parse(source).body
             annotated = [node for node in body if isinstance(node, ast.AnnAssign)]
-            known |= {node.target.id: node.annotation.id for node in annotated}
+            known |= {ast.unparse(n.target): ast.unparse(n.annotation) for n in annotated}
             if source.startswith("# Parameters\n"):
                 assigned = [node for node in body if isinstance(node, ast.Assign)]
-                given = [node.targets[0].id for node in assigned]
+                given = [ast.unparse(node.targets[0]) for node in assigned]
     for name in given:
         if name not in known:
             raise ParamsError(f"{name}: {_no_such(name, list(known), 'parameter')}")
     for name, annotation in known.items():
-        value = names[name]
-        if type(value) is not PARAMETERS.get(annotation, type(value)):
+        value = names.get(name)
+        if annotation in PARAMETERS and type(value) is not PARAMETERS[annotation]:
             wanted = {"str": "text", "int": "a whole number"}[annotation]
             raise ParamsError(f"{name}: {value!r} is not {wanted}, such as the notebook's own")
 
@@ -503,7 +503,8 @@ class _UniqueKeys(yaml.SafeLoader):
     """YAML's safe loader, but a key given twice is an error, not the second value in silence."""
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict:
-        keys = [self.construct_object(key, deep=True) for key, _ in node.value]
+        own = [key for key, _ in node.value if key.tag != "tag:yaml.org,2002:merge"]
+        keys = [self.construct_object(key, deep=True) for key in own]
         for key in keys:
             if keys.count(key) > 1:
                 raise yaml.constructor.ConstructorError(
@@ -662,16 +663,30 @@ def faults(scale: Path) -> dict[str, str]:
         By the file's path, as the scale is given: which key is wrong and what would be right, with
         the file's path before it. Empty where all is well.
     """
-    found = {}
+    found, here = {}, Path.cwd()
     for kind, read in {"": load, **KINDS}.items():
         for path in sorted(Path(scale, kind).glob("[!.]*.yaml")):
+            print(f"checking {path}", file=sys.stderr)  # the last one, if its task ends all
             try:
-                with contextlib.redirect_stdout(sys.stderr):
+                with contextlib.chdir(here), contextlib.redirect_stdout(sys.stderr):
                     _check_name(path, () if kind else TAKEN)
-                    read(path.absolute())
+                    plan = read(path.absolute())
+                    if isinstance(plan, Study):
+                        with _explained(path.absolute(), "", plan.task, plan.options):
+                            check_outputs(plan.make_task())
             except ParamsError as error:
-                found[str(path)] = str(error).replace(str(path.absolute()), str(path))
+                found[str(path)] = str(error).replace(str(here / path), str(path))
+            except BaseException as error:  # such as a KeyboardInterrupt of a task's own
+                found[str(path)] = f"{path}: raises {type(error).__name__}: {_message(error)}"
     return found
+
+
+def _message(error: BaseException) -> str:
+    """What an error says, if it can say it."""
+    try:
+        return str(error)
+    except Exception:
+        return "(its message cannot be had)"
 
 
 def _check_name(path: Path, taken: Collection[str]) -> None:
@@ -730,7 +745,7 @@ def _said(error: BaseException, task: str, options: Mapping[str, Any]) -> str:
     if unknown:
         return f"options.{unknown[0]}: {_no_such(unknown[0], known)}"
     return (
-        f"task: {task!r} raises {type(error).__name__}: {error} "
+        f"task: {task!r} raises {type(error).__name__}: {_message(error)} "
         f"({Path(last.filename).name}, line {last.lineno})"
     )
 
@@ -851,7 +866,7 @@ def _explain(
             text = f"{path}: {key}: {_no_such(str(problem['loc'][-1]), known)}"
         elif problem["type"] != "missing":
             text += f", not {problem['input']!r}"
-        lines.append(text + _hint(problem["input"]))
+        lines.append(text + _hint(problem["input"], whole=problem["type"].startswith("int")))
     return "\n".join(lines)
 
 
@@ -862,7 +877,7 @@ def _no_such(name: str, known: Sequence[str], what: str = "key") -> str:
     return text + (f" Known {what}s: {', '.join(known)}" if known else "")
 
 
-def _hint(value: Any) -> str:
+def _hint(value: Any, whole: bool = False) -> str:
     """What to write in place of a number that YAML takes for text; "" for any other value."""
     if not isinstance(value, str):
         return ""
@@ -870,6 +885,8 @@ def _hint(value: Any) -> str:
         number = float(value)
     except ValueError:
         return ""
+    if whole and number.is_integer():
+        return f"; YAML takes {value} for text: write {number:.0f}, without quotes"
     return (
         f"; YAML takes {value} for text: write a number with a dot and without quotes, such as "
         f"{number!r} or 1.0e-3"

@@ -7,7 +7,7 @@ of seeds on all devices. Who else fills the same store, and how far it has come,
 import json
 import time
 import uuid
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -269,7 +269,7 @@ def check_arguments(
         raise ValueError(f"root_seed: {root_seed} is not below 2**32")
     if checkpoints is None:
         return [task.steps]
-    kept = list(checkpoints)
+    kept = list(checkpoints) if isinstance(checkpoints, Iterable) else [checkpoints]
     if not kept or kept != sorted(set(kept)):
         raise ValueError(f"checkpoints: {kept} must be ascending, without repeats, at least one")
     for iteration in kept:

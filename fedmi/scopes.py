@@ -20,6 +20,7 @@ import zlib
 from collections.abc import Mapping
 
 import jax
+import numpy as np
 from jax import Array
 
 GENERATOR = "threefry2x32"
@@ -82,6 +83,8 @@ def resolve(coupling: str | Mapping[str, str], streams: Mapping[str, str]) -> di
                 "(or a mapping of every stream to its scope)"
             )
         return {stream: COUPLINGS[coupling][role] for stream, role in streams.items()}
+    if not isinstance(coupling, Mapping):
+        raise ValueError(f"coupling: {coupling!r} is neither a name nor a mapping of streams")
     unknown = [stream for stream in coupling if stream not in streams]
     if unknown:
         raise ValueError(
@@ -135,7 +138,8 @@ def differs_between_clients(scope: str) -> bool:
 def root_key(seed: int) -> Array:
     """The key of all randomness that follows from a seed, the same under any setting of JAX.
 
-    Of the generator there are two versions, which draw different numbers. JAX's own default,
+    It is that of `jax.random.key`, without the offset that a setting can add to all seeds. Of the
+    generator there are two versions, which draw different numbers: JAX's own default,
     `jax_threefry_partitionable`, is set for the process where the environment chose the other.
 
     Args:
@@ -143,7 +147,7 @@ def root_key(seed: int) -> Array:
     """
     if not jax.config.jax_threefry_partitionable:
         jax.config.update("jax_threefry_partitionable", True)
-    return jax.random.key(seed, impl=GENERATOR)
+    return jax.random.wrap_key_data(np.array([0, seed], np.uint32), impl=GENERATOR)
 
 
 def stream_key(

@@ -477,7 +477,8 @@ def open_existing(path: Path) -> SampleStore:
         record = dict(group.attrs[ATTRIBUTE])
         schema = record.pop("schema")
     except (
-        FileNotFoundError, FileExistsError, NotADirectoryError, LookupError, TypeError, ValueError,
+        FileNotFoundError, FileExistsError, NotADirectoryError, AttributeError, LookupError,
+        RecursionError, TypeError, ValueError,
     ) as error:  # fmt: skip
         raise StoreError(
             f"{path} is not a store of fedmi's samples, or its zarr.json is damaged ({error}); "
@@ -526,7 +527,7 @@ def _check_layout(group: zarr.Group, record: dict[str, Any], path: Path) -> None
     for name, array in expected.arrays():
         try:
             found = layout(group[name])
-        except (AttributeError, LookupError, TypeError, ValueError) as error:
+        except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
             raise damaged(f"{name}/zarr.json", error) from error
         if found != layout(array):
             raise damaged(f"{name}/zarr.json", "another layout")

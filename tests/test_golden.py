@@ -1,3 +1,4 @@
+import dataclasses
 import json
 import os
 import subprocess
@@ -50,7 +51,12 @@ def test_samples_are_the_same_but_for_rounding_on_any_processor(tile):
         assert np.abs(found["metric"] - recorded["metric"]).max() <= 0.1 + EPS
 
 
-ENVIRONMENT = dict(JAX_DEFAULT_PRNG_IMPL="rbg", JAX_THREEFRY_PARTITIONABLE="0", JAX_ENABLE_X64="1")
+ENVIRONMENT = dict(
+    JAX_DEFAULT_PRNG_IMPL="rbg",
+    JAX_THREEFRY_PARTITIONABLE="0",
+    JAX_ENABLE_X64="1",
+    JAX_RANDOM_SEED_OFFSET="5",
+)
 """Settings of JAX that would each change what is drawn."""
 
 
@@ -73,8 +79,16 @@ def drawn(store):
     draws = jax.tree.leaves(draw(scopes.root_key(3)))
     samples = fedmi.sample(tiny.task, seeds=8, tile=4, store=store)
     first = fedmi.sample(small, seeds=2, tile=2, checkpoints=[1])
-    return [*draws, samples.theta.values, first.theta.values]
+    untyped = fedmi.sample(UNTYPED, seeds=2, tile=2)
+    return [*draws, samples.theta.values, first.theta.values, untyped.theta.values]
 
+
+UNTYPED = dataclasses.replace(
+    tiny.task,
+    init=lambda keys: {"w": jnp.zeros((2, 4)), "b": jnp.zeros(4)},
+    data=lambda keys, assets: jax.random.normal(keys["variation"], (16, 12)),
+)
+"""A task whose draws name no type."""
 
 STREAMS = ("init", "source", "variation", "order", "dropout", "skew", "selection", "augmentation")
 
@@ -92,13 +106,16 @@ def test_the_environment_chooses_no_draw(tmp_path):
     with np.load(out) as file:
         found = list(file.values())
     assert len(found) == len(expected)
-    for a, b in zip(found[:-2], expected[:-2], strict=True):
+    for a, b in zip(found[:-3], expected[:-3], strict=True):
         assert a.dtype == b.dtype
         np.testing.assert_array_equal(a, b)
-    for a, b in zip(found[-2:], expected[-2:], strict=True):  # a few steps of other programs
+    for a, b in zip(found[-3:], expected[-3:], strict=True):  # a few steps of other programs
         np.testing.assert_allclose(a, b, rtol=0, atol=100 * EPS * np.abs(b).max())
 
 
 def test_the_generator_is_a_part_of_what_samples_depend_on():
+    for seed in (0, 3, 2**31, 2**32 - 1):
+        expected = jax.random.key_data(jax.random.key(seed))
+        np.testing.assert_array_equal(jax.random.key_data(scopes.root_key(seed)), expected)
     root = scopes.root_key(3)
     assert str(jax.random.key_impl(root)) == scopes.GENERATOR == "threefry2x32"

@@ -387,6 +387,62 @@ def test_every_fault_of_a_scale_is_found(tmp_path, monkeypatch, capsys):
     assert capsys.readouterr().out == ""
 
 
+OWN_TASKS = """
+import atexit, os, jax.numpy as jnp
+from dataclasses import replace
+from tests import tiny
+
+class Mute(Exception):
+    def __str__(self):
+        raise RuntimeError
+
+def interrupting():
+    raise KeyboardInterrupt
+
+def mute():
+    raise Mute
+
+def wandering():
+    os.chdir("/")
+    atexit.register(print, "bye")
+    return tiny.task
+
+def options():
+    return replace(tiny.task, options=dict(a=float("nan")))
+
+def metric():
+    return replace(tiny.task, loss=lambda *a: (tiny.squared_distance(*a)[0], jnp.ones(3)))
+"""
+
+
+def test_no_task_hides_the_faults_of_others(tmp_path, monkeypatch):
+    (tmp_path / "own.py").write_text(OWN_TASKS)
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.chdir(tmp_path)
+    scale = Path("params", "mine")
+    scale.mkdir(parents=True)
+    expected = {
+        "interrupting": "raises KeyboardInterrupt",
+        "mute": "raises Mute: (its message cannot be had)",
+        "metric": "loss: its metric has the shape (3,)",
+        "options": "Out of range float values are not JSON compliant",
+        "z": "must be a mapping",
+    }
+    for name in (*expected, "wandering"):
+        text = "" if name == "z" else yaml.safe_dump(GOOD | dict(task=f"own:{name}", options={}))
+        (scale / f"{name}.yaml").write_text(text)
+    found = params.faults(scale)
+    assert found.keys() == {f"params/mine/{name}.yaml" for name in expected}
+    for name, words in expected.items():
+        assert words in found[f"params/mine/{name}.yaml"]
+    assert Path.cwd() == tmp_path
+
+
+def test_keys_may_be_merged_and_none_is_given_twice(write):
+    text = SIGNAL.format("<<: {noise: 0.1}\n  noise: 0.2")
+    assert params.load(write(text)).options == dict(noise=0.2)
+
+
 CELLS = ["", "import json", 'params: str = "a.yaml"\nseeds: int = 5  # of them']
 
 
@@ -413,7 +469,12 @@ def test_a_notebook_refuses_parameters_it_does_not_know(given, message):
 
 
 @pytest.mark.parametrize(
-    "cell", ["# Parameters\nparams = 'b'\nseeds = 3\n", "rows = [1]\nk: int = 3"]
+    "cell",
+    [
+        "# Parameters\nparams = 'b'\nseeds = 3\n",
+        "rows = [1]\nk: int = 3",
+        "counts: list[int] = []\ncounts[0:0]: list = [1]",
+    ],
 )
 def test_a_notebook_takes_the_parameters_it_knows(cell):
     names = {"In": [*CELLS, cell]}
@@ -429,6 +490,7 @@ SIGNAL = "task: signal\nseeds: 1000\ncheckpoints: [20]\noptions:\n  {}\n"
     ("option", "message"),
     [
         ("learning_rate: 1e-3", "options.learning_rate: .*YAML takes 1e-3 for text.*0.001"),
+        ("batch_size: 1e1", "options.batch_size: .*YAML takes 1e1 for text: write 10, without"),
         ("learning_rate: -0.1", "options.learning_rate: Input should be greater than 0"),
         ("learning_rat: 0.1", "options.learning_rat: no such key; did you mean learning_rate"),
         ("batch_size: 7", "batch_size: 7 does not divide the 100 examples"),

@@ -191,6 +191,10 @@ def test_a_folder_that_cannot_be_written_is_a_clear_error(tmp_path):
         (dict(checkpoints=[]), "checkpoints: .* at least one"),
         (dict(coupling="none"), "coupling: unknown name 'none'"),
         (dict(task="sginal"), "task: unknown name 'sginal'; known tasks: signal, digits"),
+        (dict(checkpoints=4.5), "checkpoints: 4.5 is not an iteration"),
+        (dict(coupling=None), "coupling: None is neither a name nor a mapping"),
+        (dict(examples=5), "examples: 1 numbers for 3 clients"),
+        (dict(aggregator=len), "aggregator: .* is no name"),
     ],
 )
 def test_impossible_arguments_are_refused(changes, message):
@@ -203,6 +207,7 @@ def test_impossible_arguments_are_refused(changes, message):
     [
         "s3://bucket/a.zarr", "gs://bucket/a.zarr", "https://host/a.zarr", "file:///tmp/a.zarr",
         "memory://a", "simplecache::s3://bucket/a", Path("s3://bucket/a.zarr"), "", " ", 5, b"a",
+        " s3://bucket/a", "./s3://bucket/a", "me@host:/a.zarr", "a\0b",
     ],
 )  # fmt: skip
 def test_a_store_that_is_no_local_folder_is_refused(tmp_path, monkeypatch, address):
@@ -215,6 +220,7 @@ def test_a_store_that_is_no_local_folder_is_refused(tmp_path, monkeypatch, addre
 @pytest.mark.parametrize("local", ["a.zarr", "C:/a.zarr", "b/12:30 a.zarr", "s3/a:b//c.zarr"])
 def test_local_paths_are_taken_as_they_stand(local):
     assert check_local("store", local) == Path(local)
+    assert check_local("store", "~/a.zarr") == Path.home() / "a.zarr"
 
 
 def test_a_store_keeps_the_tile_it_was_made_with(tmp_path):

@@ -328,6 +328,14 @@ def test_attributes_that_were_altered_are_refused(tmp_path, whole, old, new):
         store.open_existing(path)
 
 
+@pytest.mark.parametrize("text", ["null", "5", '"x"', "[" * 100_000])
+def test_a_group_of_another_kind_is_refused(tmp_path, whole, text):
+    path = shutil.copytree(whole, tmp_path / "samples.zarr")
+    (path / "zarr.json").write_text(text)
+    with pytest.raises(store.StoreError, match="zarr.json is damaged"):
+        store.open_existing(path)
+
+
 @pytest.mark.parametrize("how", ["removed", *DAMAGE])
 def test_coordinates_are_mended(tmp_path, whole, how):
     path = shutil.copytree(whole, tmp_path / "samples.zarr")

@@ -16,7 +16,7 @@ ENVIRONMENT = "../environment.yml"  # what `--software-deployment-method conda` 
 
 
 # Importing fedmi takes seconds and whatever the user's tasks do, so that it has its own process.
-CHECK = "import json, sys, fedmi.params as p; print(json.dumps(p.faults(sys.argv[1])))"
+CHECK = "import json, sys, fedmi.params as p; print('faults', json.dumps(p.faults(sys.argv[1])))"
 
 
 def faults():
@@ -24,7 +24,8 @@ def faults():
     done = subprocess.run([sys.executable, "-c", CHECK, PARAMS], capture_output=True, text=True)
     if done.returncode:
         raise WorkflowError(f"The params files cannot be checked:\n{done.stderr}")
-    return json.loads(done.stdout.splitlines()[-1])
+    told = [line for line in done.stdout.splitlines() if line.startswith("faults ")]
+    return json.loads(told[-1].removeprefix("faults "))
 
 
 # Whoever plans checks them; a job that another machine runs has been planned.
@@ -32,7 +33,9 @@ FAULTS = faults() if workflow.is_main_process else {}
 LISTED = "\n".join(FAULTS.values())
 KEEP = config.get("keep")
 
-UNREAD = [path for path in Path(PARAMS).rglob("[!.]*") if path.suffix.lower() == ".yml"]
+LIKE = (".yml", ".yaml")
+UNREAD = [path for path in Path(PARAMS).rglob("[!.]*") if path.suffix.lower() in LIKE]
+UNREAD = [path for path in UNREAD if path.suffix != ".yaml"]
 for path in UNREAD:
     logger.warning(f"{path} is not read, as params files end in .yaml; rename it.")
 
@@ -43,10 +46,14 @@ if FAULTS and not KEEP:
     )
 
 
+def files(folder):
+    """The params files in a folder."""
+    return sorted(Path(folder).glob("[!.]*.yaml"))  # with a dot before it, a file is an editor's
+
+
 def names(folder):
-    """The params files in a folder that can be used, by name."""
-    paths = sorted(Path(folder).glob("[!.]*.yaml"))  # with a dot before it, a file is an editor's
-    return [path.stem for path in paths if str(path) not in FAULTS]
+    """Those that can be used, by name."""
+    return [path.stem for path in files(folder) if str(path) not in FAULTS]
 
 
 def params_of(name):
@@ -59,9 +66,15 @@ def params_of(name):
 OTHERS = ("-independent", "-shared-source-order", "-shared-init", "-shared-order")
 SKEWED = "-skewed"
 
+def with_all(studies):
+    """The studies that have one of every coupling beside them."""
+    return [s for s in studies if {f"{s}{other}" for other in ("-null", *OTHERS)} <= set(studies)]
+
+
+# What stands beside what does not hang on which of them can be used.
 ALL = names(PARAMS)
-COMPARED = [s for s in ALL if {f"{s}{other}" for other in ("-null", *OTHERS)} <= set(ALL)]
-BESIDE = {f"{study}{other}" for study in COMPARED for other in OTHERS}
+COMPARED = with_all(ALL)
+BESIDE = {f"{s}{other}" for s in with_all([f.stem for f in files(PARAMS)]) for other in OTHERS}
 STUDIES = [s for s in ALL if s not in BESIDE and not s.endswith(SKEWED)]
 SHARING = [s for s in ALL if s not in BESIDE and not s.endswith("-null")]
 

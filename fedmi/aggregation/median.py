@@ -47,8 +47,9 @@ def geometric_median(clients: Array, weights: Array) -> Array:
 
     Where it is a client itself, that client, to the bit; where several points are (of clients on
     one line), the middle between the outermost: with two clients of equal weight, the mean. Clients
-    with a number that is not finite are left out. Everything is measured by how far most of the
-    clients are from their coordinates' medians, so that those farther away may be at any distance.
+    with a number that is not finite are left out; where half of the weight is theirs, it is NaN.
+    Everything is measured by how far most of the clients are from their coordinates' medians, so
+    that those farther away may be at any distance.
 
     Args:
         clients: (Q, t), the clients' parameters.
@@ -67,13 +68,15 @@ def geometric_median(clients: Array, weights: Array) -> Array:
 def _geometric_median(clients: Array, weights: Array) -> Array:
     finite = jnp.all(jnp.isfinite(clients), axis=1)
     clients = jnp.where(finite[:, None], clients, 0)
-    weights = jnp.where(finite, weights, 0)
-    weights = weights / jnp.sum(weights)
+    kept = jnp.where(finite, weights, 0)
+    lost = jnp.sum(kept) <= jnp.sum(weights) / 2
+    weights = kept / jnp.sum(kept)
     with jax.default_matmul_precision("highest"):
         centre, unit, axes, points = _seen_from_most(clients, weights)
         ends, held = _clients_that_are_it(points, weights)
         between = centre + unit * (axes @ _between_clients(points, weights, held))
-    return jnp.where(held, jnp.sum(clients[ends] / 2, axis=0), between)
+    median = jnp.where(held, jnp.sum(clients[ends] / 2, axis=0), between)
+    return jnp.where(lost, jnp.nan, median)
 
 
 def _seen_from_most(clients: Array, weights: Array) -> tuple[Array, Array, Array, Array]:
@@ -86,7 +89,8 @@ def _seen_from_most(clients: Array, weights: Array) -> tuple[Array, Array, Array
         Each client's coordinates are exact to rounding of its own distance from the centre.
     """
     centre = coordinate_median(clients, weights)
-    apart = jnp.where(weights[:, None] > 0, clients / 2 - centre / 2, 0)  # halves never overflow
+    # Of these shares no difference overflows, nor is the inverse of one too small a number.
+    apart = jnp.where(weights[:, None] > 0, clients / 16 - centre / 16, 0)
     largest = jnp.max(jnp.abs(apart), axis=1, keepdims=True)
     apart = apart / jnp.where(largest > 0, largest, 1)
     norms = jnp.linalg.norm(apart, axis=1, keepdims=True)
@@ -98,7 +102,7 @@ def _seen_from_most(clients: Array, weights: Array) -> tuple[Array, Array, Array
     # A client at this distance pulls, to rounding, as it would from any greater.
     distances = jnp.minimum(distances / unit, jnp.finfo(clients.dtype).eps ** -2.0)
     axes, coordinates = jnp.linalg.qr(directions.T)
-    return centre, 2 * unit, axes, coordinates.T * distances[:, None]
+    return centre, 16 * unit, axes, coordinates.T * distances[:, None]
 
 
 def _clients_that_are_it(points: Array, weights: Array) -> tuple[Array, Array]:

@@ -262,8 +262,11 @@ def calibrate(
     if permutations < 2:
         raise ValueError(f"permutations: {permutations} is below 2, which leave no error")
     if truths is not None:
-        truths = sorted({float(truth) for truth in truths})
-        if not truths or truths[0] != 0 or len(truths) < 2:
+        try:
+            truths = sorted({float(truth) for truth in truths})
+        except (TypeError, ValueError):
+            raise ValueError(f"truths: {truths!r} must be a list of numbers") from None
+        if len(truths) < 2 or truths[0] != 0 or not np.isfinite(truths).all():
             raise ValueError(f"truths: {truths} must hold 0 and something larger")
     options = options or {}
     repair_key, draw_key = jax.random.split(default_key(key))

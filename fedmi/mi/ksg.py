@@ -45,6 +45,9 @@ CPU_TILE, LARGEST_TILE = 64, 4096
 ROUNDING = 1e-3
 """Where the rounding of distances moves an estimate by more bits, they are computed again."""
 
+LEAST_SQUARE = 2.0**20 * np.finfo(np.float64).tiny
+"""Below this a squared distance is unsure by a millionth: terms that small may count as zero."""
+
 SPOT_CHECKS = 64
 """At how many query points, by each of two rules, rounding is measured (`spot_checks`)."""
 
@@ -162,7 +165,8 @@ def pairs(
     options = dict(ks=ks, metric=metric, variant=variant)
     if trees.worthwhile(n, repairing.m, components, max(ks)):
         terms, nearest = tree_terms(clients, repairing, **options)
-        check_separate(nearest, sum(ties))
+        single = metric == "chebyshev" or components == 1
+        check_separate(nearest, sum(ties), 0.0 if single else np.sqrt(LEAST_SQUARE))
         change = np.full(terms.shape[:2], np.nan)
     else:
         terms, change = certified_terms(
@@ -261,7 +265,7 @@ def certified_terms(
         terms, nearest = local_terms(points, repairing, product=product, **options)
         change = np.full(terms.shape[:2], np.nan)
         if (dtype, product) == ways[-1]:
-            check_separate(nearest, ties)
+            check_separate(nearest, ties, 0.0 if metric == "chebyshev" else LEAST_SQUARE)
             break
         unclear = blur(points, repairing, nearest, metric, product)
         unresolved = unclear.mean(axis=-1).max()
@@ -448,9 +452,15 @@ def rounding_change(
     return np.abs(terms[:, :, chosen] - exact[:, :, 0]) @ weights
 
 
-def check_separate(nearest: np.ndarray, ties: int) -> None:
-    """Raise ValueError if distances have become zero at more points than repeat another."""
-    zero = (nearest[:, :, 0] == 0).sum(axis=-1).max()
+def check_separate(nearest: np.ndarray, ties: int, least: float = 0.0) -> None:
+    """Raise ValueError if distances have become zero at more points than repeat another.
+
+    Args:
+        nearest: k-th joint distances, in float64.
+        ties: how many samples repeat another.
+        least: distances up to it, of whose squares digits are lost, count as zero.
+    """
+    zero = (nearest[:, :, 0] <= least).sum(axis=-1).max()
     if zero > 2 * ties:
         raise ValueError(
             f"{zero} samples are nearer to their neighbours than float64 can tell beside the "

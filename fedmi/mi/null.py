@@ -69,7 +69,7 @@ def repairing(n: int, m: int, key: jax.Array | None) -> Repairing:
         ValueError: m out of range, or no key where one is needed.
     """
     if not 0 <= m < n:
-        raise ValueError(f"{m} re-pairings of {n} samples; ask for 0 to {n - 1}")
+        raise ValueError(f"permutations: {m} re-pairings of {n} samples; ask for 0 to {n - 1}")
     if not m:
         return Repairing(np.arange(n), 0)
     if key is None:

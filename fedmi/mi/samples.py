@@ -30,6 +30,8 @@ def as_samples(value: ArrayLike, name: str) -> np.ndarray:
     """
     try:
         array = np.ma.asarray(value)
+        if array.dtype.names:
+            raise TypeError(f"its numbers are records of {', '.join(array.dtype.names)}")
     except ValueError:
         raise ValueError(f"{name} has rows of unequal length; pass (N, p) numbers") from None
     except TypeError as error:
@@ -48,7 +50,7 @@ def as_samples(value: ArrayLike, name: str) -> np.ndarray:
         raise ValueError(
             f"{name} is masked in {rows} of {len(array)} samples; drop them from every client first"
         )
-    array = _floating(array.data, name)
+    array = _floating(np.asarray(array.data), name)
     finite = np.isfinite(array)
     if not finite.all():
         rows = int(array.shape[0] - finite.all(axis=1).sum())

@@ -1,9 +1,10 @@
 """What a task is: pure functions of keys, and the few numbers that local SGD needs."""
 
+import json
+import sys
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property, partial
-from math import inf
 from numbers import Integral, Real
 from typing import Any
 
@@ -14,6 +15,7 @@ import optax
 from jax import Array, lax
 from jax.flatten_util import ravel_pytree
 
+from fedmi.checks import plain
 from fedmi.scopes import root_key
 
 Keys = Mapping[str, Array]  # stream -> key
@@ -40,6 +42,9 @@ def recorded(options: Mapping[str, Any], **later: Any) -> dict[str, Any]:
 class Checked:
     """A function of a task that refuses what it may not return, whoever calls it.
 
+    It runs with JAX's 64-bit types off, so that a draw that names no type is the same whatever the
+    environment says; samples are float32.
+
     Attributes:
         function: the task's own.
         check: its result -> the same as JAX's arrays; raises ValueError.
@@ -49,7 +54,8 @@ class Checked:
     check: Callable[[Any], Any]
 
     def __call__(self, *args: Any) -> Any:
-        return self.check(self.function(*args))
+        with jax.enable_x64(False):
+            return self.check(self.function(*args))
 
 
 def as_array(value: Any, attribute: str) -> Array:
@@ -59,9 +65,20 @@ def as_array(value: Any, attribute: str) -> Array:
         ValueError: if it is none, naming the task's attribute.
     """
     try:
-        array = None if isinstance(value, np.ma.MaskedArray) else jnp.asarray(value)
+        with np.errstate(over="ignore"):
+            array = None if isinstance(value, np.ma.MaskedArray) else jnp.asarray(value)
     except (TypeError, ValueError, OverflowError):
         array = None
+    if array is not None and not isinstance(value, jax.Array):
+        given = np.asarray(value)
+        with np.errstate(over="ignore"):
+            kept = given.astype(array.dtype)
+        whole = given.dtype.kind in "iu"
+        lost = kept != given if whole else np.isfinite(given) & ~np.isfinite(kept)
+        if lost.any():
+            raise ValueError(
+                f"{attribute}: returned {given.dtype} beyond what {array.dtype} can hold"
+            )
     if array is None:
         kind = getattr(value, "dtype", None)
         shown = repr(value) if kind is None else f"a {type(value).__name__} of {kind}"
@@ -85,9 +102,10 @@ def as_params(made: Params) -> Params:
             )
         return array
 
-    if not jax.tree.leaves(made):
+    params = jax.tree.map(leaf, made)
+    if not sum(leaf.size for leaf in jax.tree.leaves(params)):
         raise ValueError(f"init: returned {made!r}, which holds no parameters; return float arrays")
-    return jax.tree.map(leaf, made)
+    return params
 
 
 def as_data(made: Data, attribute: str) -> Data:
@@ -154,6 +172,28 @@ def no_assets() -> Assets:
     return ()
 
 
+def check_outputs(task: "Task") -> None:
+    """Calls a task's functions as training does, on shapes alone, and looks at its options.
+
+    Its data are not made where they need assets, which may have to be downloaded.
+
+    Raises:
+        ValueError: if one returns what it may not, or the options cannot be recorded.
+        Exception: whatever the functions raise.
+    """
+    json.dumps(dict(task.options), default=plain, allow_nan=False)
+    if task.assets.function is not no_assets:
+        return
+    keys = {stream: root_key(0) for stream in task.streams}
+    dropout = task.stream("dropout")
+
+    def first_step(keys: Keys) -> tuple[Array, Array]:
+        batch = jax.tree.map(lambda a: a[: task.batch_size], task.data(keys, ()))
+        return task.loss(task.init(keys), batch, None if dropout is None else keys[dropout])
+
+    jax.eval_shape(first_step, keys)
+
+
 @dataclass(frozen=True, kw_only=True)
 class Task:
     """A learning task: what a client downloads, what data it has, and how it trains.
@@ -218,7 +258,8 @@ class Task:
                 continue
             if np.ndim(value) == 0 and hasattr(value, "item"):  # NumPy's and JAX's scalars
                 value = value.item()
-            if isinstance(value, bool) or not isinstance(value, Real) or not 0 < value < inf:
+            real = isinstance(value, Real) and not isinstance(value, bool)
+            if not real or not 0 < value <= sys.float_info.max:
                 raise ValueError(f"{name}: {value!r} is not a finite number above 0")
             if name in ("examples", "batch_size", "epochs"):
                 if not isinstance(value, Integral):
@@ -230,6 +271,9 @@ class Task:
                 f"batch_size: {self.batch_size} does not divide the {self.examples} examples "
                 "of a client, so that an epoch would leave some out"
             )
+        for name in ("streams", "options"):
+            if not isinstance(getattr(self, name), Mapping):
+                raise ValueError(f"{name}: {getattr(self, name)!r} is not a mapping")
         for role in ("init", "order"):
             count = sum(r == role for r in self.streams.values())
             if count != 1:

@@ -173,3 +173,24 @@ def test_half_of_the_clients_are_half_of_the_weight(q):
     clients = np.arange(q, dtype=np.float32)[:, None]
     assert coordinate_median(clients, np.full(q, 1 / q)) == (q - 1) / 2
     assert geometric_median(clients, np.full(q, 1 / q)) == (q - 1) / 2
+
+
+@pytest.mark.parametrize("bad", [np.nan, np.inf])
+def test_where_half_of_the_weight_is_not_finite_there_is_no_median(bad):
+    clients = np.random.default_rng(0).standard_normal((4, 3))
+    for lost in (2, 3, 4):
+        assert np.isnan(geometric_median(np.r_[clients[lost:], [[bad] * 3] * lost], WEIGHTS)).all()
+    assert np.isfinite(geometric_median(np.r_[clients[1:], [[bad] * 3]], WEIGHTS)).all()
+
+
+@pytest.mark.parametrize("far", [2e38, 3e38])
+def test_clients_near_the_largest_number_pull_as_any_far_one_does(far):
+    near = np.random.default_rng(0).standard_normal((4, 5))
+    weights = np.full(6, 1 / 6)
+    expected, found = (
+        geometric_median(np.r_[near, [[size] * 5], [[-size] * 5]], weights) for size in (1e10, far)
+    )
+    np.testing.assert_allclose(found, expected, atol=1e-4)
+
+
+WEIGHTS = np.full(4, 1 / 4)

@@ -193,3 +193,10 @@ def test_impossible_arguments_are_refused(samples):
         mi.calibrate(x, y, estimators=["ksg"], options={"ksg": {"k": [1, 3]}}, key=key)
     with pytest.raises(ValueError, match="30 samples of ranks 20 and 20.*at least 41"):
         mi.calibrate(x[:30], y[:30], estimators=["ksg"], key=key)
+
+
+@pytest.mark.parametrize("truths", [[0, np.nan], [0, np.inf], [0, "a"], 5])
+def test_truths_that_are_no_numbers_are_refused(truths):
+    x = np.random.default_rng(0).standard_normal((50, 1))
+    with pytest.raises(ValueError, match="^truths: "):
+        mi.calibrate(x, x**2, truths=truths)

@@ -563,3 +563,14 @@ def test_symmetry_and_invariance(seed, exponent, shift, metric):
     moved = mi.ksg((x + shift) * 2.0**exponent, y * 2.0**exponent, metric=metric)
     assert moved.bits == pytest.approx(e.bits, abs=1e-9)
     assert e.bits <= e.ceiling_bits + 1e-12
+
+
+@pytest.mark.parametrize("components", [2, 3, 5, 12])
+def test_distances_whose_squares_lose_digits_are_refused(components):
+    """No number is made of what float64 cannot hold beside the largest value."""
+    draw = np.random.default_rng(3)
+    x = draw.standard_normal((300, components))
+    y = x + draw.standard_normal((300, components))
+    x[7] = 1.5e308 / components
+    with pytest.raises(ValueError, match="nearer to their neighbours than float64 can tell"):
+        mi.ksg(x, y)

@@ -154,3 +154,10 @@ def test_global_precision_is_left_alone():
     mi.ksg(GOOD[:, 0], GOOD[:, 1])
     assert jax.config.jax_enable_x64 == before
     assert jax.numpy.ones(2).dtype == (np.float64 if before else np.float32)
+
+
+def test_a_matrix_is_samples_and_records_are_none():
+    x = np.random.default_rng(0).standard_normal((30, 2))
+    assert mi.gaussian(np.matrix(x), x[:, ::-1] ** 2).bits == mi.gaussian(x, x[:, ::-1] ** 2).bits
+    with pytest.raises(ValueError, match="x does not hold real numbers.*records of f0, f1"):
+        mi.gaussian(np.zeros(30, "f8,f8"), x)
