@@ -66,6 +66,7 @@ def params_of(name):
 OTHERS = ("-independent", "-shared-source-order", "-shared-init", "-shared-order")
 SKEWED = "-skewed"
 
+
 def with_all(studies):
     """The studies that have one of every coupling beside them."""
     return [s for s in studies if {f"{s}{other}" for other in ("-null", *OTHERS)} <= set(studies)]
