@@ -58,7 +58,7 @@ def check_local(name: str, path: Any) -> Path:
     given = os.fspath(path) if isinstance(path, str | os.PathLike) else None
     if not isinstance(given, str) or not given.strip() or "\0" in given:
         raise ValueError(f"{name}: {path!r} is no path; give that of a folder on this machine")
-    if "://" in given or re.match(r"\s*([\w][\w+.@-]+:+)+/", given):
+    if "://" in given or re.match(r"\s*(\w[\w+.@-]+:+)+/", given):
         raise ValueError(
             f"{name}: {given!r} is an address and no path on this machine; give that of a local "
             "folder (one of a bucket or server that is mounted will do)"

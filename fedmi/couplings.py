@@ -237,6 +237,10 @@ def closer_error(distance_se, unmatched):
     return np.sqrt(1 + 1 / tables.REPAIRINGS) * distance_se / unmatched
 
 
+COURSE = {"yes": "rises", "no": "falls", "open": "is open"}
+"""What a `sign` says of a reading, in words."""
+
+
 def sign(change: float, error: float, limit: float = 1.96) -> str:
     """Whether a change is above zero: "yes", "no" if it is below, "open" if it may be chance.
 

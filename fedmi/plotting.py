@@ -3,7 +3,6 @@
 Colours are told apart by the colour-blind and, with markers and line styles, in grey.
 """
 
-import json
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from functools import partial
@@ -25,7 +24,7 @@ from fedmi.aggregation.linear import MAPS
 from fedmi.couplings import closer_error
 from fedmi.mi.family import bonferroni_limit
 from fedmi.mi.reporting import common_range
-from fedmi.tables import HELD_OUT, first_k, write_whole
+from fedmi.tables import HELD_OUT, first_k, read_json, write_whole
 
 STYLE = Path(__file__).with_name("fedmi.mplstyle")
 MARKERS = "osD^vPX"
@@ -97,7 +96,7 @@ def caption_of(manifest: Path, scale: str) -> str:
         manifest: its manifest.json.
         scale: the scale's name.
     """
-    made = json.loads(manifest.read_text())
+    made = read_json(manifest, dict)
     parameters = made["parameters"]
     unlike = skews(parameters["options"])
     if counts := parameters.get("client_examples"):

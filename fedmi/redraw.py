@@ -6,7 +6,6 @@ Nothing is sampled or estimated: a figure is what its tables, the study's manife
 params files say.
 """
 
-import json
 import sys
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -22,7 +21,7 @@ from fedmi import params as study_params
 from fedmi.claims import claims
 from fedmi.figures import is_of_other, summary
 from fedmi.params import SKEWED
-from fedmi.tables import read_csv, write_whole
+from fedmi.tables import read_csv, read_json, write_whole
 
 
 @dataclass(frozen=True)
@@ -59,7 +58,7 @@ class Published:
         ]
         for path in files:
             manifest = self._manifest(path.stem)
-            seeds, asked = json.loads(manifest.read_text())["seeds"], study_params.load(path).seeds
+            seeds, asked = read_json(manifest, dict)["seeds"], study_params.load(path).seeds
             if seeds != asked:
                 raise ValueError(f"{manifest} tells of {seeds} seeds, and {path} of {asked}")
         return files

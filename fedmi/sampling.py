@@ -4,7 +4,6 @@ It is `jax.vmap` of one client's epoch over clients and seeds, which `fedmi.tili
 of seeds on all devices. Who else fills the same store, and how far it has come, changes no seed.
 """
 
-import json
 import time
 import uuid
 from collections.abc import Callable, Iterable, Mapping, Sequence
@@ -19,9 +18,9 @@ import xarray as xr
 from jax import Array
 
 from fedmi import devices, federation, provenance, scopes, store, tasks
-from fedmi.checks import check_local, check_whole, is_whole, plain
+from fedmi.checks import check_local, check_whole, is_whole
 from fedmi.progress import track
-from fedmi.tasks.base import Assets, Keys, Task
+from fedmi.tasks.base import Assets, Keys, Task, in_json
 from fedmi.tiling import TILE, OfSeeds, block_size, compute_tiles, fitting_tile
 from fedmi.training import over_seeds_and_clients, train, train_on
 
@@ -332,13 +331,7 @@ def describe(
         **({} if task.epochs == 1 else dict(epochs=task.epochs)),
         **federated,
     )
-    try:
-        return json.loads(json.dumps(description, default=plain, allow_nan=False))
-    except (TypeError, ValueError) as error:
-        raise ValueError(
-            f"options: {dict(task.options)!r} of the task {task.name!r} cannot be written as "
-            f"JSON ({error}); use finite numbers, strings, lists and mappings"
-        ) from None
+    return in_json(description, task)
 
 
 def existing(path: Path | None) -> store.SampleStore | None:

@@ -430,8 +430,7 @@ def _trend(of: pd.DataFrame, limit: float) -> str:
     for layer, rows in of.groupby("layer", sort=False):
         at = rows.set_index("iteration")
         change, error = at.net_bits[last] - at.net_bits[first], np.hypot(*at.net_se[[first, last]])
-        sign = couplings.sign(change, error, limit)
-        signs[{"yes": "rises", "no": "falls", "open": "is open"}[sign]].append(layer)
+        signs[couplings.COURSE[couplings.sign(change, error, limit)]].append(layer)
     told = "; ".join(f"{said} in {', '.join(names)}" for said, names in signs.items() if names)
     return f"From iteration {first} to {last} the reading in canonical directions {told}."
 

@@ -33,11 +33,9 @@ FAULTS = faults() if workflow.is_main_process else {}
 LISTED = "\n".join(FAULTS.values())
 KEEP = config.get("keep")
 
-LIKE = (".yml", ".yaml")
-UNREAD = [path for path in Path(PARAMS).rglob("[!.]*") if path.suffix.lower() in LIKE]
-UNREAD = [path for path in UNREAD if path.suffix != ".yaml"]
-for path in UNREAD:
-    logger.warning(f"{path} is not read, as params files end in .yaml; rename it.")
+for path in Path(PARAMS).rglob("[!.]*"):
+    if path.suffix.lower() in (".yml", ".yaml") and path.suffix != ".yaml":
+        logger.warning(f"{path} is not read, as params files end in .yaml; rename it.")
 
 if FAULTS and not KEEP:
     sys.exit(

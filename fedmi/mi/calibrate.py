@@ -22,7 +22,7 @@ from fedmi.mi.gaussian import Whitened, squared_correlations, whiten
 from fedmi.mi.null import Repairing, default_key, repairing
 from fedmi.mi.pairwise import ESTIMATORS, one_estimate
 from fedmi.mi.result import PairEstimate
-from fedmi.mi.samples import as_pair, check_varies
+from fedmi.mi.samples import as_pair, check_varies, repeats
 
 FAMILIES = ("concentrated", "dense")
 QUANTILE = 0.99
@@ -112,7 +112,7 @@ def surrogates(x: np.ndarray, y: np.ndarray, repairs: Repairing) -> Surrogates:
 def _coarse(surrogate: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """The surrogate in another precision, unless that makes samples of it equal."""
     coarse = surrogate.astype(dtype)
-    return coarse if len({row.tobytes() for row in coarse}) == len(coarse) else surrogate
+    return surrogate if repeats(coarse) else coarse
 
 
 def _rows(whitened: Whitened, order: np.ndarray) -> Whitened:

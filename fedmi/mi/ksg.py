@@ -23,7 +23,7 @@ from fedmi.mi.copula import normal_scores
 from fedmi.mi.neighbours import tile_counts
 from fedmi.mi.null import Repairing
 from fedmi.mi.result import Estimate, PairEstimate, client_pairs
-from fedmi.mi.samples import standardised
+from fedmi.mi.samples import repeats, standardised
 
 METRICS = ("euclidean", "chebyshev")
 VARIANTS = {1: "ksg", 2: "ksg2"}
@@ -99,8 +99,7 @@ def check(
             )
     ties = []
     for x, name in zip(clients, names, strict=True):
-        # Adding zero turns -0.0 into 0.0, which is the same number in other bytes.
-        duplicates = n - len({row.tobytes() for row in x + x.dtype.type(0)})
+        duplicates = repeats(x)
         # The chance of as many, Poisson, if samples meet where their precision is all that is left.
         by_chance = duplicates and gammainc(duplicates, GENERATORS * expected_ties(x))
         if duplicates and (by_chance < CHANCE or duplicates > MOST_TIES * n):

@@ -132,6 +132,12 @@ def centred(array: np.ndarray, rtol: float | None = None) -> Centred:
     return Centred(columns, np.ldexp(1.0, exponents), size, spread)
 
 
+def repeats(array: np.ndarray) -> int:
+    """How many of the samples (N, p) repeat another."""
+    # Adding zero turns -0.0 into 0.0, which is the same number in other bytes.
+    return len(array) - len({row.tobytes() for row in array + array.dtype.type(0)})
+
+
 def check_varies(array: np.ndarray, name: str) -> None:
     """Raise ValueError if all samples are the same: then there is no information to estimate."""
     if (array == array[0]).all():

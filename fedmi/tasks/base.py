@@ -172,6 +172,21 @@ def no_assets() -> Assets:
     return ()
 
 
+def in_json(description: Mapping[str, Any], task: "Task") -> dict[str, Any]:
+    """A description that holds a task's options, in JSON's types.
+
+    Raises:
+        ValueError: if the options cannot be written as JSON.
+    """
+    try:
+        return json.loads(json.dumps(dict(description), default=plain, allow_nan=False))
+    except (TypeError, ValueError) as error:
+        raise ValueError(
+            f"options: {dict(task.options)!r} of the task {task.name!r} cannot be written as "
+            f"JSON ({error}); use finite numbers, strings, lists and mappings"
+        ) from None
+
+
 def check_outputs(task: "Task") -> None:
     """Calls a task's functions as training does, on shapes alone, and looks at its options.
 
@@ -181,7 +196,7 @@ def check_outputs(task: "Task") -> None:
         ValueError: if one returns what it may not, or the options cannot be recorded.
         Exception: whatever the functions raise.
     """
-    json.dumps(dict(task.options), default=plain, allow_nan=False)
+    in_json(task.options, task)
     if task.assets.function is not no_assets:
         return
     keys = {stream: root_key(0) for stream in task.streams}
