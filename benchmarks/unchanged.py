@@ -14,10 +14,10 @@ import pandas as pd
 
 import fedmi
 from benchmarks.sampling import plain_signal
-from fedmi import params, tables
-from fedmi.augmentation import draw_maps, warp
 from fedmi.models.lenet import LeNet
-from fedmi.params import Study
+from fedmi.study import params, tables
+from fedmi.study.params import Study
+from fedmi.tasks.augmentation import draw_maps, warp
 from fedmi.tasks.augmented_digits import select
 
 FIGURES = Path(__file__).parents[1] / "figures"

@@ -1,8 +1,8 @@
 """fedmi: how federated clients' parameters depend on each other."""
 
 from fedmi import distance, mi, tasks
-from fedmi.evaluation import held_out_metric
-from fedmi.sampling import finite, sample
+from fedmi.sampling.replay import held_out_metric
+from fedmi.sampling.sampler import finite, sample
 from fedmi.tasks import Task
 
 __all__ = [

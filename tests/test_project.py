@@ -18,16 +18,16 @@ import pytest
 import yaml
 
 from benchmarks import table
-from fedmi import (
-    comparison,
+from fedmi.study import (
+    aggregators,
     compression,
-    couplings,
     evidence,
-    figures,
+    publish,
     rounds,
     scale_up,
     sweep,
     tables,
+    trends,
 )
 
 ROOT = Path(__file__).parents[1]
@@ -227,11 +227,11 @@ def test_no_file_carries_a_registry_or_a_path_of_a_machine():
 @pytest.mark.parametrize(
     ("name", "words"),
     [
-        ("couplings-signal", couplings.words),
-        ("couplings-digits", couplings.words),
+        ("couplings-signal", trends.words),
+        ("couplings-digits", trends.words),
         ("sweep-digits", sweep.words),
-        ("aggregation-signal", comparison.words),
-        ("aggregation-digits", comparison.words),
+        ("aggregation-signal", aggregators.words),
+        ("aggregation-digits", aggregators.words),
         ("rounds-signal", rounds.words),
         ("rounds-digits", rounds.words),
     ],
@@ -260,7 +260,7 @@ def test_the_published_evidence_is_that_of_the_published_tables(study):
 @pytest.mark.parametrize("task", ["signal", "digits"])
 def test_the_readme_says_of_averaging_what_the_published_table_says(task):
     table = tables.read_csv(ROOT / "figures" / f"aggregation-{task}.csv")
-    for sentence in comparison.sentences(table):
+    for sentence in aggregators.sentences(table):
         assert sentence in README
 
 
@@ -288,7 +288,7 @@ def test_the_readme_says_of_two_processes_what_was_measured():
 
 
 def test_the_readmes_numbers_are_those_of_the_published_run():
-    summary = figures.summary(ROOT / "figures")
+    summary = publish.summary(ROOT / "figures")
     assert (ROOT / "figures" / "summary.md").read_text() == summary
     assert summary in README
     assert (ROOT / "figures" / "couplings-digits.md").read_text() in README

@@ -16,7 +16,7 @@ ENVIRONMENT = "../environment.yml"  # what `--software-deployment-method conda` 
 
 
 # Importing fedmi takes seconds and whatever the user's tasks do, so that it has its own process.
-CHECK = "import json, sys, fedmi.params as p; print('faults', json.dumps(p.faults(sys.argv[1])))"
+CHECK = "import json, sys, fedmi.study.params as p; print('faults', json.dumps(p.faults(sys.argv[1])))"
 
 
 def faults():
@@ -94,7 +94,7 @@ IN_PARAMS = f'"$PWD"/{shlex.quote(PARAMS)}'
 def part(module, more):
     """The command of a part of a study that is a job of its own."""
     return (
-        f"python -m fedmi.{module} {IN_PARAMS}/{{wildcards.study:q}}.yaml"
+        f"python -m fedmi {module} {IN_PARAMS}/{{wildcards.study:q}}.yaml"
         f' --results "$PWD"/results {more} > {{log:q}} 2>&1'
     )
 

@@ -4,12 +4,10 @@ Each takes the clients' parameters (Q, t) and their weights n_q / n (Q,), and wh
 name, and returns one vector (t,). `over_seeds` checks samples and maps an aggregator over them.
 """
 
-from fedmi.aggregation.fisher import fisher_mean
 from fedmi.aggregation.mapping import over_seeds
-from fedmi.aggregation.mean import weighted_mean
-from fedmi.aggregation.median import coordinate_median, geometric_median
-from fedmi.aggregation.precision import inverse_variance_mean
-from fedmi.aggregation.server_step import server_step
+from fedmi.aggregation.means import fisher_mean, inverse_variance_mean, weighted_mean
+from fedmi.aggregation.medians import coordinate_median, geometric_median
+from fedmi.aggregation.servers import server_step
 
 MEAN = "mean"
 """What tables call the weighted mean, against which everything else is held."""

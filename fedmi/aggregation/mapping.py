@@ -7,13 +7,11 @@ import jax.numpy as jnp
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fedmi.aggregation.fisher import fisher_mean
 from fedmi.aggregation.inputs import floats, known, real
-from fedmi.aggregation.mean import weighted_mean
-from fedmi.aggregation.median import coordinate_median, geometric_median
-from fedmi.aggregation.precision import inverse_variance_mean
+from fedmi.aggregation.means import fisher_mean, inverse_variance_mean, weighted_mean
+from fedmi.aggregation.medians import coordinate_median, geometric_median
 from fedmi.aggregation.purity import check_pure
-from fedmi.aggregation.server_step import server_step
+from fedmi.aggregation.servers import server_step
 
 Aggregator = Callable[..., jax.Array]
 ROBUST = (coordinate_median, geometric_median)

@@ -18,7 +18,7 @@ from jax import Array
 from jax.flatten_util import ravel_pytree
 
 from fedmi.aggregation.inputs import real
-from fedmi.aggregation.mean import weighted_mean
+from fedmi.aggregation.means import weighted_mean
 
 Params = Mapping[str, Any]
 

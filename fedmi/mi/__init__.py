@@ -1,7 +1,5 @@
 """Mutual information in bits, from plain arrays of samples."""
 
-from fedmi.mi.calibrate import calibrate
-from fedmi.mi.consistency import self_consistency
 from fedmi.mi.pairwise import (
     gaussian,
     gaussian_copula,
@@ -10,10 +8,12 @@ from fedmi.mi.pairwise import (
     pairwise,
     permutation_null,
 )
-from fedmi.mi.reduction import reduce
-from fedmi.mi.reporting import report
 from fedmi.mi.result import Estimate, PairEstimate
-from fedmi.mi.subsampling import subsample
+from fedmi.mi.trust.calibrate import calibrate
+from fedmi.mi.trust.consistency import self_consistency
+from fedmi.mi.trust.report import report
+from fedmi.mi.trust.subsample import subsample
+from fedmi.mi.variants.reduction import reduce
 
 __all__ = [
     "Estimate",

@@ -19,11 +19,11 @@ from scipy.special import gammainc, psi
 
 from fedmi import devices
 from fedmi.mi import trees
-from fedmi.mi.copula import normal_scores
 from fedmi.mi.neighbours import tile_counts
 from fedmi.mi.null import Repairing
 from fedmi.mi.result import Estimate, PairEstimate, client_pairs
 from fedmi.mi.samples import repeats, standardised
+from fedmi.mi.variants.copula import normal_scores
 
 METRICS = ("euclidean", "chebyshev")
 VARIANTS = {1: "ksg", 2: "ksg2"}

@@ -7,14 +7,14 @@ import jax
 import numpy as np
 from numpy.typing import ArrayLike
 
-from fedmi.mi.copula import pairs as copula_pairs
 from fedmi.mi.gaussian import pairs as gaussian_pairs
 from fedmi.mi.ksg import pairs as ksg_pairs
-from fedmi.mi.neural import pairs as neural_pairs
 from fedmi.mi.null import default_key, repairing
 from fedmi.mi.result import Estimate, PairEstimate
 from fedmi.mi.samples import as_samples, check_lengths, check_varies
-from fedmi.mi.shrinkage import pairs as shrunk_pairs
+from fedmi.mi.variants.copula import pairs as copula_pairs
+from fedmi.mi.variants.neural import pairs as neural_pairs
+from fedmi.mi.variants.shrinkage import pairs as shrunk_pairs
 
 ESTIMATORS = {
     "gaussian": gaussian_pairs,
@@ -89,7 +89,7 @@ def gaussian(
             Pass it if the samples were computed in a lower precision, or in thousands of steps.
         shrinkage: "ledoit-wolf" or "oas" to shrink the correlation matrix first, which works for
             fewer samples than dimensions too. `null_bits` and `null_sd` are then simulated; there
-            is no interval, and dependence is underestimated (see `fedmi.mi.shrinkage`).
+            is no interval, and dependence is underestimated (see `fedmi.mi.variants.shrinkage`).
         key: a JAX random key for these simulations.
 
     Returns:
@@ -186,7 +186,7 @@ def neural(x: ArrayLike, y: ArrayLike, *, key: jax.Array, **options) -> Estimate
     Args:
         x, y: (N, p) and (N, q), row i of each from the same seed; one dimension is one column.
         key: a JAX random key for the parts of the seeds, the critics and their batches.
-        **options: of `fedmi.mi.neural.Training`: objective ("infonce" or "nwj"), batch_size,
+        **options: of `variants.neural.Training`: objective ("infonce" or "nwj"), batch_size,
             epochs, patience, restarts, learning_rate, width, embedding.
 
     Returns:

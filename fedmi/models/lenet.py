@@ -1,6 +1,6 @@
 """LeNet-5 as plain Flax (the version to read), and its training on images of digits.
 
-`fedmi.models.lenet_features` computes the same features many times faster on a CPU. The tests
+`fedmi.models.fast.lenet_features` computes the same features many times faster on a CPU. The tests
 hold the two together.
 """
 

@@ -5,7 +5,7 @@ a dense head reads the last state of the top layer. After every layer comes drop
 held over time: a unit is either there for the whole sequence or gone for the whole sequence, as in
 Gal & Ghahramani (2016). Masks act on what goes *up*; a layer's own recurrence stays intact.
 
-`fedmi.models.recurrent_stack` computes the same function of the same parameters many times faster
+`fedmi.models.fast.recurrent` computes the same function of the same parameters many times faster
 on a CPU under `jax.vmap`. The tests hold the two together.
 """
 

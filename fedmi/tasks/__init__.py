@@ -4,10 +4,10 @@ import importlib
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
-from fedmi.tasks.base import Task
 from fedmi.tasks.digits import digits
 from fedmi.tasks.lenet import lenet
 from fedmi.tasks.signal import signal
+from fedmi.tasks.task import Task
 
 TASKS: Mapping[str, Callable[..., Task]] = {"signal": signal, "digits": digits, "lenet": lenet}
 

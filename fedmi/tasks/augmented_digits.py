@@ -16,10 +16,10 @@ import optax
 import pydantic
 from jax import Array
 
-from fedmi import images as image_sources
-from fedmi.augmentation import draw_maps, pack
 from fedmi.models.lenet import CLASSES
-from fedmi.tasks.base import Assets, Data, Keys, Params, Task
+from fedmi.tasks import mnist as image_sources
+from fedmi.tasks.augmentation import draw_maps, pack
+from fedmi.tasks.task import Assets, Data, Keys, Params, Task
 
 Degrees = Annotated[float, pydantic.Field(ge=0, le=180)]
 Fraction = Annotated[float, pydantic.Field(ge=0, lt=1)]
@@ -31,10 +31,11 @@ class Drawing:
     """How a client's digits are drawn.
 
     Attributes:
-        images: where the originals come from, as in `fedmi.images.load`.
+        images: where the originals come from, as in `fedmi.tasks.mnist.load`.
         examples: originals of a client to train on.
         held_out: further originals to evaluate on.
-        rotation, zoom, shift: the ranges of the augmentation, as in `fedmi.augmentation.draw_maps`.
+        rotation, zoom, shift: the ranges of the augmentation, as in
+            `fedmi.tasks.augmentation.draw_maps`.
         label_concentration: of the Dirichlet law that skews a client's digits; None for no skew.
     """
 

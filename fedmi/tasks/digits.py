@@ -11,11 +11,11 @@ import pydantic
 from flax import linen as nn
 from jax import Array
 
-from fedmi.augmentation import warp
+from fedmi.models.fast.lenet_features import features
 from fedmi.models.lenet import CLASSES, FEATURES, pretrain
-from fedmi.models.lenet_features import features
+from fedmi.tasks.augmentation import warp
 from fedmi.tasks.augmented_digits import Degrees, Drawing, Fraction, Pixels, recognition
-from fedmi.tasks.base import Keys, Params, Task, recorded
+from fedmi.tasks.task import Keys, Params, Task, recorded
 
 
 @pydantic.validate_call(config=pydantic.ConfigDict(strict=True, allow_inf_nan=False))
@@ -41,7 +41,7 @@ def digits(
         batch_size: examples a minibatch.
         examples: training examples a client.
         epochs: how often a client goes through them.
-        images: where the originals come from, as in `fedmi.images.load`.
+        images: where the originals come from, as in `fedmi.tasks.mnist.load`.
         rotation: the largest angle, in degrees, by which an original is turned either way.
         zoom: the largest relative change of its size, either way.
         shift: the largest move along rows and along columns, in pixels, either way.

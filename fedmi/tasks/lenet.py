@@ -10,11 +10,11 @@ import jax.numpy as jnp
 import pydantic
 from jax import Array
 
-from fedmi.augmentation import warp
+from fedmi.models.fast.lenet_logits import logits
 from fedmi.models.lenet import LeNet, pretrain
-from fedmi.models.lenet_logits import logits
+from fedmi.tasks.augmentation import warp
 from fedmi.tasks.augmented_digits import Degrees, Drawing, Fraction, Pixels, recognition
-from fedmi.tasks.base import Keys, Params, Task
+from fedmi.tasks.task import Keys, Params, Task
 
 
 @pydantic.validate_call(config=pydantic.ConfigDict(strict=True, allow_inf_nan=False))

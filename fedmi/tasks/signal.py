@@ -14,9 +14,9 @@ import jax.numpy as jnp
 import pydantic
 from jax import Array
 
+from fedmi.models.fast.recurrent import recurrent_stack
 from fedmi.models.recurrent import RecurrentRegressor, dropout_masks
-from fedmi.models.recurrent_stack import recurrent_stack
-from fedmi.tasks.base import Assets, Data, Keys, Params, Task, recorded
+from fedmi.tasks.task import Assets, Data, Keys, Params, Task, recorded
 
 Range = tuple[float, float]
 Fraction = Annotated[float, pydantic.Field(ge=0, lt=1)]

@@ -10,7 +10,7 @@ from scipy.special import polygamma, psi
 
 from fedmi import mi
 from fedmi.mi.gaussian import EPS, PRODUCT, whiten
-from fedmi.mi.laws import Normal, paired
+from fedmi.mi.trust.laws import Normal, paired
 
 KEY = jax.random.key(0)
 

@@ -20,8 +20,8 @@ from fedmi.mi.ksg import (
     spot_checks,
     terms_of,
 )
-from fedmi.mi.laws import Normal, StudentT, paired
 from fedmi.mi.null import repairing
+from fedmi.mi.trust.laws import Normal, StudentT, paired
 
 METRICS = ["euclidean", "chebyshev"]
 pytestmark = pytest.mark.usefixtures("quickly_compiled")

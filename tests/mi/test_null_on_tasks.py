@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 
 import fedmi
-from fedmi import params
+from fedmi.study import params
 
 TASKS = ("signal", "digits")
 REPAIRINGS = 40

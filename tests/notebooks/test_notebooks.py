@@ -19,8 +19,8 @@ import yaml
 from matplotlib.figure import Figure
 
 import fedmi
-from fedmi import couplings, manifest, params, plotting, tables
 from fedmi.scopes import COUPLINGS
+from fedmi.study import manifest, params, plotting, tables, trends
 from tests import tiny
 from tests.notebooks import engine
 
@@ -317,7 +317,7 @@ def coupled(tmp_path_factory):
     folder = project / "results" / "tiny"
     sampled = {}
     for coupling in ("null", "shared-source"):
-        place = folder / couplings.study_of("good", coupling)
+        place = folder / trends.study_of("good", coupling)
         samples = fedmi.finite(
             fedmi.sample(
                 tiny.task, seeds=600, coupling=coupling, checkpoints=[1, 2, 4], tile=64,
@@ -334,7 +334,7 @@ def coupled(tmp_path_factory):
         sampled[coupling] = tables.with_family_p(rows), apart
     for coupling in COUPLINGS:
         stands_for = "shared-source" if coupling.startswith("shared") else "null"
-        place = folder / couplings.study_of("good", coupling)
+        place = folder / trends.study_of("good", coupling)
         for name, columns, rows in zip(
             ("mi", "distances"),
             (tables.MI_COLUMNS, tables.DISTANCE_COLUMNS),
@@ -565,7 +565,7 @@ def test_a_study_of_every_coupling_is_left_to_their_comparison(tmp_path):
         counts = re.findall(r"^(\w+)\s+(\d+)$", done.stdout + done.stderr, re.MULTILINE)
         return {name: int(count) for name, count in counts}
 
-    names = [couplings.study_of("good", coupling) for coupling in COUPLINGS.keys() - {"null"}]
+    names = [trends.study_of("good", coupling) for coupling in COUPLINGS.keys() - {"null"}]
     studies(tmp_path, **dict.fromkeys(names, PARAMS))
     assert planned("study")["sample"] == 5  # no null: nothing to compare with
     for name in ("good-null", "mine-shared-init"):

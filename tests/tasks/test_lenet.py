@@ -7,10 +7,11 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 import fedmi
-from fedmi import scopes, training
-from fedmi.augmentation import warp
+from fedmi import scopes
 from fedmi.models.lenet import LeNet, pretrain
+from fedmi.sampling import sgd
 from fedmi.tasks import augmented_digits
+from fedmi.tasks.augmentation import warp
 from tests.killing import bytes_of
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
@@ -108,13 +109,13 @@ def test_an_epoch_teaches_digits_never_seen():
     task = fedmi.tasks.get("lenet")
 
     def one(keys):
-        theta = training.train(task, keys, task.assets(), checkpoints=[task.steps])[0][0]
+        theta = sgd.train(task, keys, task.assets(), checkpoints=[task.steps])[0][0]
         fresh, unravel = ravel_pytree(task.init(keys))
         others = task.held_out(keys, task.assets())
         return jnp.stack([task.loss(unravel(t), others, None)[1] for t in (fresh, theta)])
 
     coupling = scopes.resolve("shared-source", task.streams)
-    mapped = training.over_seeds_and_clients(one, jax.random.key(0), coupling, 2)
+    mapped = sgd.over_seeds_and_clients(one, jax.random.key(0), coupling, 2)
     before, after = np.mean(jax.jit(mapped)(jnp.arange(6)), axis=(0, 1))
     assert before < 0.2
     assert after - before >= 0.1

@@ -4,8 +4,9 @@ import numpy as np
 import pytest
 
 import fedmi
-from fedmi import params, scopes
-from fedmi.models.recurrent_stack import recurrent_stack
+from fedmi import scopes
+from fedmi.models.fast.recurrent import recurrent_stack
+from fedmi.study import params
 from fedmi.tasks.signal import draw_examples, draw_source
 
 _draw_examples = jax.jit(draw_examples, static_argnums=3)

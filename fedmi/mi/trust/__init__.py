@@ -1,0 +1,1 @@
+"""What an estimate is worth: laws of known information, calibration, subsampling, consistency."""

@@ -1,0 +1,186 @@
+"""All that an estimate is worth, in one row: null, interval, ceiling, limit and calibration."""
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from itertools import combinations
+from math import isinf, nan
+from typing import Any
+
+import jax
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from fedmi.mi.null import default_key
+from fedmi.mi.trust.calibrate import Calibration, calibrate
+from fedmi.mi.trust.subsample import Subsamples, fitting_parts, subsample
+
+COLUMNS = [
+    "estimator", "net_bits", "perm_bits", "perm_sd", "p_value", "low", "high", "interval",
+    "ceiling_bits", "limit_bits", "limit_sd", "variance_exponent", "truth_low", "truth_high",
+    "fits", "blind", "agree",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Report:
+    """What one pair of clients reads, by several estimators.
+
+    Attributes:
+        table: a row an estimator: `net_bits`, its null, its sampling `interval` (what it comes from
+            and its ends `low`, `high`, of `net_bits`), `ceiling_bits`, the limit of `bits` for
+            infinitely many samples with its standard error, b in the law a / N^b of its variance,
+            and the true values that are compatible with it for Gaussian surrogates (`truth_low`,
+            `truth_high`, `fits` and `blind`; see `Calibration.ranges`). `agree` says whether some
+            true value is compatible with all estimators' readings: it is the same in all rows.
+        calibration: truth against reading.
+        subsamples: by estimator, where there were enough samples.
+    """
+
+    table: pd.DataFrame
+    calibration: Calibration
+    subsamples: Mapping[str, Subsamples]
+
+    @property
+    def sentence(self) -> str:
+        """Which estimators agree on what true value, in words."""
+        return sentence(self.table, self.calibration.table.true_bits.max())
+
+
+def common_range(rows: pd.DataFrame) -> tuple[float, float] | None:
+    """The true values that fit every row of a report, as (low, high), or None.
+
+    Args:
+        rows: with `truth_low` and `truth_high`, nan where nothing fits.
+    """
+    low, high = rows.truth_low.max(skipna=False), rows.truth_high.min(skipna=False)
+    return (float(low), float(high)) if low <= high else None
+
+
+def sentence(rows: pd.DataFrame, largest: float) -> str:
+    """What a report's calibrated ranges say together, in words.
+
+    Args:
+        rows: of a report's table, one an estimator.
+        largest: the largest truth that was tried.
+    """
+    names = list(rows.estimator)
+    each = "; ".join(_fit_in_words(row, largest) for row in rows.itertuples())
+    if len(names) == 1:
+        return f"{each}."
+    shared = common_range(rows)
+    if shared:
+        return f"{_listed(names)} agree: normal laws of {_in_bits(*shared)} read what they read."
+    groups = (
+        rows.iloc[list(chosen)]
+        for size in range(len(names) - 1, 1, -1)
+        for chosen in combinations(range(len(names)), size)
+    )
+    agreeing = next((group for group in groups if common_range(group)), None)
+    text = f"No normal law that was tried reads what {_listed(names)} read: {each}."
+    if agreeing is None:
+        return text
+    some = _listed(list(agreeing.estimator))
+    return f"{text} Of them {some} agree, on {_in_bits(*common_range(agreeing))}."
+
+
+def _fit_in_words(row: Any, largest: float) -> str:
+    if row.fits == "some":
+        return (
+            f"{row.estimator} ({row.net_bits:.3g}) fits {_in_bits(row.truth_low, row.truth_high)}"
+        )
+    more = "more" if row.fits == "above" else "less"
+    return (
+        f"{row.estimator} ({row.net_bits:.3g}) reads {more} than any law of 0 to {largest:.3g} "
+        "bits makes it read"
+    )
+
+
+def _in_bits(low: float, high: float) -> str:
+    if isinf(low):
+        return "infinitely many bits"
+    return f"{low:.3g} bits or more" if isinf(high) else f"{low:.3g} to {high:.3g} bits"
+
+
+def _listed(names: Sequence[str]) -> str:
+    return " and ".join([", ".join(names[:-1]), names[-1]])
+
+
+def report(
+    x: ArrayLike,
+    y: ArrayLike,
+    *,
+    estimators: Sequence[str] = ("gaussian", "ksg"),
+    draws: int = 2,
+    truths: Sequence[float] | None = None,
+    permutations: int = 20,
+    key: jax.Array | None = None,
+    options: Mapping[str, Mapping[str, Any]] | None = None,
+) -> Report:
+    """Calibrates estimators at the samples' own size, and says how far each can be trusted.
+
+    The interval is the Gaussian formula's own, widened as in `PairEstimate`, and that of
+    subsampling for the others. Subsampling needs parts of at least 2 (rank_x + rank_y) samples,
+    hence eight times as many samples as ranks; where there are fewer, what comes from it is nan.
+
+    Args:
+        x, y: (N, p) and (N, q), with N > rank_x + rank_y.
+        estimators: names of estimators.
+        draws, truths: as `calibrate` takes them.
+        permutations: re-pairings behind the null.
+        key: a JAX random key; `jax.random.key(0)` if none is given.
+        options: estimator -> its options.
+
+    Raises:
+        ValueError: what `calibrate` refuses.
+    """
+    options = options or {}
+    calibrate_key, part_key = jax.random.split(default_key(key))
+    calibration = calibrate(
+        x, y, estimators=estimators, truths=truths, draws=draws, permutations=permutations,
+        key=calibrate_key, options=options,
+    )  # fmt: skip
+    ranges = calibration.ranges().set_index("estimator")
+    parts = fitting_parts(calibration.n, sum(calibration.ranks))
+    subsamples, rows = {}, []
+    for name in estimators:
+        pair = calibration.own[name]
+        if len(parts) > 1 and np.isfinite(pair.estimate.bits):
+            try:
+                subsamples[name] = subsample(
+                    x, y, estimator=name, parts=parts, key=part_key, **options.get(name, {})
+                )
+            except ValueError as error:  # a part without any spread: the calibration still holds
+                warnings.warn(f"{name}: no interval by subsampling: {error}", stacklevel=2)
+        rows.append(_row(name, calibration, ranges.loc[name], subsamples.get(name)))
+    table = pd.DataFrame(rows)
+    table["agree"] = common_range(table) is not None
+    return Report(table[COLUMNS], calibration, subsamples)
+
+
+def _row(name: str, calibration: Calibration, truth: pd.Series, parts: Subsamples | None) -> dict:
+    pair = calibration.own[name]
+    low, high = pair.estimate.interval
+    source = "analytic"
+    if np.isnan(low):
+        low, high = parts.interval if parts else (nan, nan)
+        source = "subsampling" if parts else "none"
+    return dict(
+        estimator=name,
+        net_bits=pair.net_bits,
+        perm_bits=pair.perm_bits,
+        perm_sd=pair.perm_sd,
+        p_value=pair.p_value,
+        low=low - pair.perm_bits,
+        high=high - pair.perm_bits,
+        interval=source,
+        ceiling_bits=pair.estimate.ceiling_bits,
+        limit_bits=parts.extrapolated.bits if parts else nan,
+        limit_sd=parts.extrapolated.sd if parts else nan,
+        variance_exponent=parts.exponent if parts else nan,
+        truth_low=truth.low,
+        truth_high=truth.high,
+        fits=truth.fits,
+        blind=truth.blind,
+    )

@@ -1,0 +1,1 @@
+"""Further estimators, and reductions, of mutual information."""

@@ -1,0 +1,2 @@
+"""The plain networks' functions in layouts that are fast on a CPU; tests hold them to the plain
+ones."""

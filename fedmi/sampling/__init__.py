@@ -1,0 +1,1 @@
+"""Samples of client-computed parameters: what they depend on, local SGD, and their store."""

@@ -1,0 +1,581 @@
+"""The store of samples: a zarr group that grows by whole tiles and says what it holds.
+
+A tile of seeds is one shard of each array and is written at once; only then is the number of its
+seeds entered in the array `completed`. What a crash leaves behind is therefore either a tile that
+counts or one that does not, and sampling goes on with those that do not.
+
+Every chunk is written, and ends with a checksum: so what is missing, cut or altered is told from
+samples. (zarr reads a missing chunk as fill values, which look like seeds that diverged.) Sampling
+computes such a tile again; reading refuses it.
+"""
+
+import hashlib
+import json
+import os
+import shutil
+import time
+import uuid
+import warnings
+from collections.abc import Iterable, Iterator, Mapping
+from contextlib import contextmanager, suppress
+from functools import partial
+from math import prod
+from pathlib import Path
+from typing import Any
+
+import google_crc32c
+import numpy as np
+import xarray as xr
+import zarr
+from xarray.backends import BackendArray
+from xarray.core import indexing
+
+from fedmi.sampling.checks import Plain
+
+SCHEMA = 2
+ATTRIBUTE = "fedmi"  # the group's one attribute; everything else lies inside it
+RUNS = "runs"
+DRAFT_SECONDS = 3600  # an older draft of a store is nobody's any more
+
+
+class StoreError(Plain, ValueError):
+    """A store that cannot be used as asked: of other parameters or schema, damaged, or no store."""
+
+
+class SampleStore:
+    """A zarr group of samples on disk (or in memory, where `path` is None).
+
+    Attributes:
+        path: the folder, None for a store in memory.
+        tile: seeds a tile.
+        parameters: what the samples depend on, the number of seeds apart.
+    """
+
+    def __init__(self, group: zarr.Group, path: Path | None) -> None:
+        self._group = group
+        self.path = path
+        self.parameters: dict[str, Any] = self._record["parameters"]
+        self.tile: int = self.parameters["tile"]
+        self._per_seed = per_seed(self.parameters)
+        self._arrays = {name: group[name] for name in self._per_seed}
+
+    @property
+    def _record(self) -> dict[str, Any]:
+        return self._group.attrs[ATTRIBUTE]
+
+    @property
+    def history(self) -> list[dict[str, Any]]:
+        """One entry for each run that added seeds: what ran, on what, from when to when.
+
+        A store in memory keeps none. An entry that cannot be read is left out, with a warning.
+        """
+        entries = []
+        for file in [] if self.path is None else self.path.glob(f"{RUNS}/*/zarr.json"):
+            try:
+                entry = json.loads(file.read_text())["attributes"]
+                entries.append((entry["start"], entry["run"], entry["versions"], entry))
+            except (OSError, ValueError, LookupError, TypeError) as error:
+                warnings.warn(
+                    f"{file} is damaged ({error!r}): what this run did is not known", stacklevel=2
+                )
+        return [entry for *_, entry in sorted(entries, key=lambda found: found[:2])]
+
+    @property
+    def place(self) -> str:
+        """The store in words."""
+        return "the store in memory" if self.path is None else f"the store {self.path}"
+
+    @contextmanager
+    def _explained(self, doing: str) -> Iterator[None]:
+        try:
+            yield
+        except OSError as error:
+            raise OSError(
+                error.errno,
+                f"{self.place}: cannot {doing} ({error.strerror or error}); what was stored "
+                "before is whole: make room or mend the folder, and run the same command to go on",
+            ) from error
+
+    def clear_partial_files(self, tiles: Iterable[int]) -> None:
+        """Removes what a killed run left of files of some tiles that it had not finished writing.
+
+        Other tiles may have a writer of their own at the moment.
+        """
+        if self.path is None:
+            return
+        for tile in tiles:
+            for place in (f"*/c/{tile}/**/*.partial", f"*/c/{tile}.*.partial"):
+                for unfinished in self.path.glob(place):
+                    unfinished.unlink(missing_ok=True)
+
+    def grow(self, seeds: int) -> None:
+        """Makes room for at least so many seeds; what is stored stays as it is.
+
+        Raises:
+            OSError: as `write` does.
+        """
+        tiles = -(-seeds // self.tile)
+        with self._explained(f"make room for {seeds} seeds"):
+            for name in self._per_seed:
+                array = self._group[name]
+                if array.shape[0] < seeds:
+                    array.resize((seeds, *array.shape[1:]))
+            if self._group["completed"].shape[0] < tiles:
+                self._group["completed"].resize((tiles,))
+
+    def pending(self, seeds: int, among: Iterable[int] | None = None) -> list[int]:
+        """The tiles, by index, that do not yet hold all of their seeds below `seeds`.
+
+        Those with files that are missing or damaged do not, and a warning names them. To know,
+        every file of the tiles is read: about a second a GiB.
+
+        Args:
+            seeds: how many the store shall hold.
+            among: the tiles that are asked about; by default all.
+        """
+        completed = self._completed()
+        lacking, damaged = [], []
+        for tile in range(-(-seeds // self.tile)) if among is None else among:
+            wanted = min(self.tile, seeds - tile * self.tile)
+            if tile >= len(completed) or completed[tile] < wanted:
+                lacking.append(tile)
+            elif not all(self.is_whole(name, tile) for name in self._per_seed):
+                damaged.append(tile)
+        if damaged:
+            warnings.warn(
+                f"{self.place}: files of {self.named(damaged)} are missing or damaged; these "
+                "seeds are computed again",
+                stacklevel=2,
+            )
+        return sorted(lacking + damaged)
+
+    def _completed(self) -> np.ndarray:
+        """How many seeds of each tile are stored; none where the entry is missing or damaged."""
+        entries = self._group["completed"]
+        with suppress(ValueError):  # zarr's, where a checksum does not agree
+            return entries[:]
+        return np.array([self._count(tile) for tile in range(entries.size)])
+
+    def _count(self, tile: int) -> int:
+        """The same of one tile."""
+        with suppress(ValueError):
+            return int(self._group["completed"][tile])
+        return 0
+
+    def named(self, tiles: Iterable[int]) -> str:
+        """Tiles in words."""
+        return ", ".join(
+            f"tile {tile} (seeds {tile * self.tile} to {(tile + 1) * self.tile - 1})"
+            for tile in tiles
+        )
+
+    def is_whole(self, name: str, tile: int, *, thorough: bool = True) -> bool:
+        """Whether a tile's shard of an array is there and as it was written.
+
+        Args:
+            name: of the array.
+            tile: by index.
+            thorough: whether every chunk is held against its checksum; else only the shard's index
+                is, which tells what is missing or cut short, but not what was altered in a chunk.
+        """
+        if self.path is None:
+            return True
+        file, chunks = self._shard(name, tile)
+        return shard_is_whole(file, chunks, thorough=thorough)
+
+    def _shard(self, name: str, tile: int) -> tuple[Path, int]:
+        """The file of a tile's shard of an array, and the number of its chunks."""
+        array = self._arrays[name]
+        file = self.path.joinpath(name, "c", str(tile), *["0"] * (array.ndim - 1))
+        return file, prod(array.shards) // prod(array.chunks)
+
+    def write(self, tile: int, arrays: Mapping[str, np.ndarray]) -> None:
+        """Writes a tile's seeds from its first on, and then enters how many they are.
+
+        Raises:
+            OSError: if the disk is full or the folder cannot be written; what was stored before
+                stays whole.
+        """
+        first = tile * self.tile
+        count = len(arrays["theta"])
+        with (
+            self._explained(f"write seeds {first} to {first + count - 1}"),
+            zarr.config.set({"array.write_empty_chunks": True}),
+        ):
+            if self._count(tile) and not all(self.is_whole(name, tile) for name in self._per_seed):
+                self._group["completed"][tile] = 0  # there may have been more seeds than these
+            for name in self._per_seed:
+                self._remove_torn(name, tile)
+                self._group[name][first : first + count] = arrays[name]
+            self._group["completed"][tile] = count
+
+    def _remove_torn(self, name: str, tile: int) -> None:
+        """Removes what is left of a shard, which zarr could not add seeds to.
+
+        Where there is none, another process may be about to write it: nothing is removed then.
+        """
+        if self.path is None:
+            return
+        file, chunks = self._shard(name, tile)
+        if file.exists() and not shard_is_whole(file, chunks, thorough=True):
+            file.unlink(missing_ok=True)
+
+    def record(self, entry: Mapping[str, Any]) -> None:
+        """Adds an entry to the history, in place of what was recorded of the same run."""
+        if self.path is None:
+            return
+        with self._explained("record the run"):
+            try:
+                runs = self._group.require_group(RUNS)
+            except ValueError:  # of a file that says no more than that this is a group
+                (self.path / RUNS / "zarr.json").unlink()
+                runs = self._group.require_group(RUNS)
+            # A group a run, each of which one writer writes.
+            runs.create_group(entry["run"], overwrite=True, attributes=dict(entry))
+
+    def seeds(self) -> int:
+        """How many seeds are stored from the first on without a gap."""
+        completed = self._completed()
+        short = np.flatnonzero(completed < self.tile)
+        if len(short) == 0:
+            return len(completed) * self.tile
+        return int(short[0] * self.tile + completed[short[0]])
+
+    def dataset(self, seeds: int) -> xr.Dataset:
+        """The first `seeds` seeds, opened lazily.
+
+        What is read of it and proves to be missing or damaged raises StoreError.
+
+        Raises:
+            StoreError: if fewer are stored.
+        """
+        if self.seeds() < seeds:
+            raise StoreError(
+                f"{self.place} holds {self.seeds()} of {seeds} seeds: sampling has not finished; "
+                "run the same command again to go on"
+            )
+        stored = {name: _Stored(self, name) for name in self._per_seed}
+        coordinates = _coordinates(self.parameters, stored["metric"].shape[-1])
+        return xr.Dataset(
+            {name: array.variable()[:seeds] for name, array in stored.items()},
+            coords=coordinates | dict(seed=np.arange(seeds)),
+            attrs=self.parameters | dict(hash=fingerprint(self.parameters)),
+        )
+
+
+class _Stored(BackendArray):
+    """An array of a store as xarray reads it, where it is asked for."""
+
+    def __init__(self, samples: SampleStore, name: str) -> None:
+        self._samples = samples
+        self._name = name
+        self._array = samples._group[name]
+        self.shape = self._array.shape
+        self.dtype = self._array.dtype
+
+    def variable(self) -> xr.Variable:
+        """The array with the names of its dimensions, still to be read."""
+        lazy = indexing.CopyOnWriteArray(indexing.LazilyIndexedArray(self))
+        return xr.Variable(self._array.metadata.dimension_names, lazy)
+
+    def __getitem__(self, key: indexing.ExplicitIndexer) -> np.ndarray:
+        return indexing.explicit_indexing_adapter(
+            key, self.shape, indexing.IndexingSupport.OUTER, self._read
+        )
+
+    def _read(self, key: tuple[int | slice | np.ndarray, ...]) -> np.ndarray:
+        """What is asked for, of each axis.
+
+        Raises:
+            StoreError: where it is missing or damaged.
+        """
+        tiles = np.unique(np.arange(self.shape[0])[key[0]] // self._samples.tile).tolist()
+        try:
+            self._refuse_unless_whole(tiles, thorough=False)
+            return self._array.oindex[key]
+        except StoreError:
+            raise
+        except Exception as error:  # zarr has none of its own for a chunk that it cannot decode
+            self._refuse_unless_whole(tiles, thorough=True, cause=error)
+        # Another process has written more seeds to a tile while this one read it.
+        return self._array.oindex[key]
+
+    def _refuse_unless_whole(
+        self, tiles: list[int], *, thorough: bool, cause: Exception | None = None
+    ) -> None:
+        whole = partial(self._samples.is_whole, self._name, thorough=thorough)
+        damaged = [tile for tile in tiles if not whole(tile)]
+        if damaged:
+            raise StoreError(
+                f"{self._samples.place}: {self._name} of {self._samples.named(damaged)} is missing "
+                "or damaged; sample again with the same arguments (`fedmi.sample`, or the "
+                "notebook 01_sample): only what is damaged is computed"
+            ) from cause
+
+
+def shard_is_whole(file: Path, chunks: int, *, thorough: bool) -> bool:
+    """Whether a shard (zarr's codec `sharding_indexed`) is there with all of its chunks.
+
+    Its chunks stand one after the other, and then its index, the first byte and the length of each;
+    every chunk and the index end with their CRC-32C.
+
+    Args:
+        file: the shard.
+        chunks: how many it has.
+        thorough: whether the chunks are held against their checksums, too, and not only the index.
+    """
+    size = 16 * chunks + 4
+    try:
+        with file.open("rb") as shard:
+            end = shard.seek(0, os.SEEK_END) - size
+            shard.seek(max(end, 0))
+            index = np.frombuffer(shard.read(), np.uint8)
+            shard.seek(0)
+            data = np.frombuffer(shard.read(max(end, 0)) if thorough else b"", np.uint8)
+    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
+        return False
+    if len(index) != size or not _is_sealed(index):
+        return False
+    spans = index[:-4].view("<u8").reshape(-1, 2).tolist()  # huge numbers for one not written
+    if any(first + length > end for first, length in spans):
+        return False
+    return not thorough or all(_is_sealed(data[first : first + n]) for first, n in spans)
+
+
+def _is_sealed(data: np.ndarray) -> bool:
+    """Whether bytes end with their own checksum, as zarr's codec `crc32c` has it."""
+    return data.size >= 4 and google_crc32c.value(data[:-4]) == int(data[-4:].copy().view("<u4")[0])
+
+
+def per_seed(parameters: Mapping[str, Any]) -> tuple[str, ...]:
+    """The arrays whose first axis counts the seeds."""
+    federated = parameters.get("rounds", 1) > 1  # before, all seeds download what `init` makes
+    return ("theta", "metric", "clipped", *(["download"] if federated else []))
+
+
+def fingerprint(parameters: Mapping[str, Any]) -> str:
+    """A short hash of what the samples depend on."""
+    text = json.dumps(parameters, sort_keys=True)
+    return hashlib.sha256(text.encode()).hexdigest()[:16]
+
+
+def create(
+    path: Path | None, parameters: Mapping[str, Any], *, steps: int, size: int
+) -> SampleStore:
+    """A new store without seeds, or the one that another process has made at the same time.
+
+    It is laid out beside its place and then renamed, so that no half-made store is ever found
+    there.
+
+    Args:
+        path: the folder, which must not exist; None for a store in memory.
+        parameters: what the samples depend on, in JSON's types; `tile`, `clients` and
+            `checkpoints` among them are sizes of the arrays.
+        steps: SGD steps an epoch.
+        size: parameters a client.
+
+    Raises:
+        OSError: if the folder cannot be made.
+    """
+    if path is None:
+        return SampleStore(_lay_out(zarr.storage.MemoryStore(), parameters, steps, size), None)
+    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}.draft")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        for abandoned in path.parent.glob(f".{path.name}.*.draft"):
+            if time.time() - abandoned.stat().st_mtime > DRAFT_SECONDS:
+                shutil.rmtree(abandoned, ignore_errors=True)
+        _lay_out(zarr.storage.LocalStore(draft), parameters, steps, size)
+        with suppress(FileExistsError):
+            _rename(draft, path)
+    except OSError as error:
+        raise OSError(
+            error.errno,
+            f"store: {path} cannot be made ({error.strerror or error}); name a folder that can be "
+            "written, on a disk with room",
+        ) from error
+    return open_existing(path)
+
+
+def _rename(draft: Path, path: Path) -> None:
+    """Puts a draft in its place.
+
+    Raises:
+        FileExistsError: if another store has come there; the draft is gone.
+    """
+    try:
+        os.rename(draft, path)
+    except OSError:
+        shutil.rmtree(draft, ignore_errors=True)
+        if path.exists():
+            raise FileExistsError(path) from None
+        raise
+
+
+def _lay_out(
+    store: zarr.abc.store.Store, parameters: Mapping[str, Any], steps: int, size: int
+) -> zarr.Group:
+    group = zarr.create_group(store)
+    tile, clients = parameters["tile"], parameters["clients"]
+    kept = len(parameters["checkpoints"])
+    compressors = (zarr.codecs.ZstdCodec(), zarr.codecs.Crc32cCodec())
+
+    def of_seeds(name, dtype, fill, dimensions, chunk, shard):
+        """An array of which a shard holds a tile."""
+        group.create_array(
+            name,
+            dtype=dtype,
+            fill_value=fill,
+            dimension_names=("seed", *dimensions),
+            shape=(0, *shard),
+            chunks=(tile, *chunk),
+            shards=(tile, *shard),
+            compressors=compressors,
+        )
+
+    # Estimates read one client at one checkpoint over all seeds: that is what a chunk holds of a
+    # tile.
+    of_seeds(
+        "theta", "float32", np.nan, ("client", "iteration", "parameter"),
+        (1, 1, size), (clients, kept, size),
+    )  # fmt: skip
+    of_seeds("metric", "float32", np.nan, ("client", "step"), (clients, steps), (clients, steps))
+    of_seeds("clipped", "int32", 0, ("client",), (clients,), (clients,))
+    if "download" in per_seed(parameters):
+        of_seeds("download", "float32", np.nan, ("parameter",), (size,), (size,))
+    group.create_array(
+        "completed", dtype="int32", fill_value=0, dimension_names=("tile",), shape=(0,),
+        chunks=(1,), compressors=compressors,
+    )  # fmt: skip
+    for name, values in _coordinates(parameters, steps).items():
+        group.create_array(name, data=values, dimension_names=(name,), compressors=compressors)
+    record = dict(parameters=dict(parameters), steps=steps, size=size)
+    group.attrs[ATTRIBUTE] = record | dict(schema=SCHEMA, hash=fingerprint(record))
+    return group
+
+
+def _coordinates(parameters: Mapping[str, Any], steps: int) -> dict[str, np.ndarray]:
+    return dict(
+        client=np.arange(parameters["clients"]),
+        iteration=np.array(parameters["checkpoints"], np.int64),
+        step=np.arange(1, steps + 1),
+    )
+
+
+def open_existing(path: Path) -> SampleStore:
+    """The store in a folder.
+
+    Raises:
+        FileNotFoundError: if there is no such folder.
+        StoreError: if the folder is no store of samples, one of another schema, or one that cannot
+            be read for damage.
+    """
+    if not path.exists():
+        raise FileNotFoundError(f"there is no store at {path}")
+    try:
+        group = zarr.open_group(path, mode="r+")
+        record = dict(group.attrs[ATTRIBUTE])
+        schema = record.pop("schema")
+    except (
+        FileNotFoundError, FileExistsError, NotADirectoryError, AttributeError, LookupError,
+        RecursionError, TypeError, ValueError,
+    ) as error:  # fmt: skip
+        raise StoreError(
+            f"{path} is not a store of fedmi's samples, or its zarr.json is damaged ({error}); "
+            "name another folder, or remove it"
+        ) from error
+    if schema != SCHEMA:
+        raise StoreError(
+            f"the store {path} is of schema {schema}, this fedmi writes schema {SCHEMA}: name "
+            "another folder, or remove it and sample again"
+        )
+    _check_layout(group, record, path)
+    samples = SampleStore(group, path)
+    # A run killed while it made room may have left one array larger than another.
+    samples.grow(max(group[name].shape[0] for name in per_seed(samples.parameters)))
+    # fedmi reads no coordinates, but what reads the store as plain zarr does.
+    for name, values in _coordinates(record["parameters"], record["steps"]).items():
+        with suppress(ValueError):
+            if np.array_equal(group[name], values):
+                continue
+        group[name][:] = values
+    return samples
+
+
+def _check_layout(group: zarr.Group, record: dict[str, Any], path: Path) -> None:
+    """Refuses a store whose zarr.json files are not those that it was made with.
+
+    Raises:
+        StoreError: naming the first such file.
+    """
+
+    def damaged(file: str, error: object) -> StoreError:
+        return StoreError(
+            f"the store {path} is damaged: {file} is not what it was made with ({error}); put the "
+            "file back from a copy, or remove the store and sample again"
+        )
+
+    def layout(array: zarr.Array) -> dict[str, Any]:
+        """All that does not change as the store grows."""
+        described = array.metadata.to_dict()
+        return described | dict(shape=described["shape"][1:])
+
+    if record.pop("hash", None) != fingerprint(record):
+        raise damaged("zarr.json", "its attributes have another checksum")
+    sizes = record["parameters"], record["steps"], record["size"]
+    expected = _lay_out(zarr.storage.MemoryStore(), *sizes)
+    for name, array in expected.arrays():
+        try:
+            found = layout(group[name])
+        except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
+            raise damaged(f"{name}/zarr.json", error) from error
+        if found != layout(array):
+            raise damaged(f"{name}/zarr.json", "another layout")
+
+
+def check_parameters(store: SampleStore, parameters: Mapping[str, Any]) -> None:
+    """Refuses a store whose samples are not those that the parameters ask for.
+
+    Raises:
+        StoreError: naming every parameter that differs, with both values.
+    """
+    old, new = _flatten(store.parameters), _flatten(parameters)
+    differences = [
+        f"  {name}: {old.get(name, 'absent')} in the store, {new.get(name, 'absent')} asked for"
+        for name in sorted(old.keys() | new.keys())
+        if old.get(name, "absent") != new.get(name, "absent")
+    ]
+    if differences:
+        raise StoreError(
+            f"the store {store.path} holds samples of other parameters:\n"
+            + "\n".join(differences)
+            + "\nname another folder, or remove this one to sample it anew"
+        )
+
+
+def warn_of_versions(store: SampleStore, versions: Mapping[str, str]) -> None:
+    """Warns if a store is extended under other versions of the packages than it was made with."""
+    if not store.history:
+        return
+    made_with = store.history[-1]["versions"]
+    changed = [
+        f"{name} {made_with.get(name, 'absent')} -> {versions.get(name, 'absent')}"
+        for name in sorted(made_with.keys() | versions.keys())
+        if made_with.get(name) != versions.get(name)
+    ]
+    if changed:
+        warnings.warn(
+            f"the store {store.path} is extended under other versions than it was made with: "
+            f"{', '.join(changed)}; its history records both",
+            stacklevel=3,
+        )
+
+
+def _flatten(value: Any, name: str = "") -> dict[str, Any]:
+    if not isinstance(value, Mapping):
+        return {name: value}
+    return {
+        inner: leaf
+        for key, part in value.items()
+        for inner, leaf in _flatten(part, f"{name}.{key}" if name else str(key)).items()
+    }

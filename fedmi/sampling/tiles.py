@@ -1,0 +1,141 @@
+"""Functions of seeds, computed tile by tile on all devices of a process.
+
+A tile is what is computed for a store at once, and a shard of it. It is made of blocks, which the
+devices share out between them: a block is what one device computes side by side, and its size
+depends on neither the number of seeds nor that of the devices. So no bit of a seed does.
+
+Every device runs a program of its own. One program partitioned over a mesh (`jax.shard_map`) would
+be compiled once; but XLA rounds otherwise in partitioned programs than in those for one device, and
+training on `signal` makes another sample of that.
+"""
+
+from collections import deque
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from functools import partial
+from math import gcd
+from typing import Any
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from jax import Array
+
+from fedmi import devices
+from fedmi.tasks.task import Assets
+
+OfSeeds = Callable[[Array, Array, Assets], Any]
+"""(root key, seeds (n,), assets) -> a pytree of arrays (n, ...)."""
+
+TILE = 256
+LARGEST_TILE = 4096
+TILE_BYTES = 2**28  # of the parameters that a tile on a CPU leaves
+NETWORKS_IN_CACHE = 128
+PARAMETERS_IN_CACHE = 2**17
+
+
+def block_size(tile: int, clients: int, parameters: int) -> int:
+    """How many of a tile's seeds are trained side by side.
+
+    On a CPU about a hundred small networks at a time stay in its caches, and of large ones as many
+    as have `PARAMETERS_IN_CACHE` together; a GPU wants the whole tile.
+    """
+    if jax.default_backend() != "cpu":
+        return tile
+    networks = min(NETWORKS_IN_CACHE, PARAMETERS_IN_CACHE // parameters)
+    most = max(networks // clients, 1)
+    return max(size for size in range(1, min(most, tile) + 1) if tile % size == 0)
+
+
+def fitting_tile(
+    of_seeds: OfSeeds,
+    root: Array,
+    assets: Assets,
+    *,
+    block: Callable[[int], int],
+    memory: int | None,
+    seed_bytes: int,
+) -> int:
+    """How many seeds a tile may have, by default.
+
+    On a CPU `TILE`, or fewer where their parameters would take more than `TILE_BYTES`; on a GPU
+    what half of its memory holds.
+
+    Args:
+        of_seeds, root, assets: as for `compute_tiles`.
+        block: tile -> seeds a block.
+        memory: of the device in bytes; None for a CPU.
+        seed_bytes: what the kept parameters of a seed take.
+
+    Returns:
+        A power of two, at most `LARGEST_TILE`.
+    """
+    if memory is None:
+        return min(devices.power_of_two(TILE_BYTES // seed_bytes), TILE)
+    blocks = jnp.zeros((TILE // block(TILE), block(TILE)), jnp.int32)
+    needs = _over_blocks.lower(of_seeds, root, blocks, assets).compile().memory_analysis()
+    a_seed = (needs.temp_size_in_bytes + needs.output_size_in_bytes) / TILE
+    return min(devices.power_of_two(int(memory / 2 / a_seed)), LARGEST_TILE)
+
+
+def compute_tiles(
+    of_seeds: OfSeeds,
+    root: Array,
+    assets: Assets,
+    *,
+    tile: int,
+    block: int,
+    pending: Sequence[int],
+) -> Iterator[tuple[int, Any]]:
+    """Maps a function over tiles of seeds; the next ones are computed while one is used.
+
+    Args:
+        of_seeds: the function.
+        root, assets: its other arguments.
+        tile: seeds.
+        block: seeds, of which a tile has a whole number (`block_size`).
+        pending: the tiles, by index.
+
+    Yields:
+        A tile's index, and a pytree of NumPy arrays (tile, ...), in order.
+    """
+    local = jax.local_devices()
+    together = tiles_at_once(len(local), tile // block)
+    constants = [jax.device_put((root, assets), device) for device in local]
+
+    def part(device: int, blocks: np.ndarray) -> Any:
+        root_there, assets_there = constants[device]
+        blocks_there = jax.device_put(blocks, local[device])
+        return jax.device_get(_over_blocks(of_seeds, root_there, blocks_there, assets_there))
+
+    def arrays_of(tiles: Sequence[int], parts: Sequence[Future]) -> Iterator[tuple[int, Any]]:
+        found = jax.tree.map(
+            lambda *a: np.concatenate(a).reshape(together, tile, *a[0].shape[2:]),
+            *(running.result() for running in parts),
+        )
+        for place, index in enumerate(tiles):
+            yield index, jax.tree.map(lambda a, place=place: a[place], found)
+
+    with ThreadPoolExecutor(len(local)) as pool:
+        running: deque[tuple[Sequence[int], Sequence[Future]]] = deque()
+        for start in range(0, len(pending), together):
+            tiles = pending[start : start + together]
+            filled = [*tiles, *([tiles[-1]] * (together - len(tiles)))]  # no device gets less
+            seeds = np.add.outer(np.multiply(filled, tile), np.arange(tile)).astype(np.int32)
+            shares = np.split(seeds.reshape(-1, block), len(local))
+            running.append((tiles, [pool.submit(part, *share) for share in enumerate(shares)]))
+            if len(running) > 1:
+                yield from arrays_of(*running.popleft())
+        if running:
+            yield from arrays_of(*running.popleft())
+
+
+def tiles_at_once(devices: int, blocks: int) -> int:
+    """The fewest tiles, of so many blocks each, whose blocks the devices share out evenly."""
+    return devices // gcd(devices, blocks)
+
+
+@partial(jax.jit, static_argnums=0)
+def _over_blocks(of_seeds: OfSeeds, root: Array, blocks: Array, assets: Assets) -> Any:
+    """Maps a function of a block's seeds over blocks (n, seeds), one after the other."""
+    return jax.lax.map(lambda seeds: of_seeds(root, seeds, assets), blocks)

@@ -1,0 +1,627 @@
+"""How much of an upload distributed source coding could save.
+
+The paper's conclusion hopes that dependent clients need not send all of their parameters. Two
+numbers decide: the bits that a client takes if its parameters are sent at an error that leaves the
+loss as it is (`fedmi.study.rate_distortion`), and the bits less that it takes where the server
+holds the other clients' parameters already.
+
+**The harmless error.** Every client's parameters are given an error as reverse water-filling makes
+it in the principal directions of their law, and the erroneous uploads are averaged. The error is
+harmless while the global objective, the mean over clients of the loss on their own training data,
+rises by no more than a small share of what the mean of the clients had gained over the download.
+Normal noise is taken with both signs, so that only what it costs on average is left, and the same
+draws serve all water levels. Laws are fitted on seeds other than those that are evaluated.
+
+**Two channels** make errors of the same size:
+
+- "noise": normal noise of that size is added. It says what an error costs that has nothing to do
+  with what is sent: half of the loss's curvature times the error, less for being averaged. No code
+  of R(D) bits makes such errors; it is the size that counts here.
+- "decoder": what the best code of R(D) bits makes of the parameters. It leaves weak directions out
+  and pulls the others towards the law's mean over seeds. Where the clients had moved along weak
+  directions to suit their own data, that costs more than noise does. Where all seeds start from one
+  download, the law's mean is a network trained by thousands of clients, and may be better than the
+  mean of three: a decoder that holds it can then do without any upload, for reasons that have
+  nothing to do with coding. So its costs need not grow with the error.
+
+What is idealised: encoder and decoder know the law, blocks of many seeds are coded together, and
+the other clients' parameters are held without error. The law is that of the parameters; where the
+download differs from seed to seed, the server knows it, and updates would take fewer bits.
+"""
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from itertools import permutations
+from math import isfinite, isnan, nan
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import xarray as xr
+from jax import Array
+from jax.flatten_util import ravel_pytree
+
+from fedmi.mi.null import repairing
+from fedmi.progress import track
+from fedmi.sampling.replay import SEEDS_AT_ONCE, blocks
+from fedmi.sampling.sgd import over_seeds_and_clients
+from fedmi.scopes import root_key
+from fedmi.study import rate_distortion
+from fedmi.study.rate_distortion import Law, SideInformation
+from fedmi.tasks.task import Assets, Keys, Task
+
+LEVELS = 3.0 ** -np.arange(11, -1, -1)  # water levels, of the largest variance
+REPAIRINGS = 4
+BOOTSTRAPS = 100
+TOLERANCES = (0.01, 0.001, 0.0001)
+CHANNELS = ("noise", "decoder")
+FLOAT_BITS = 32  # what a parameter takes as it is
+
+COLUMNS = [
+    "task", "coupling", "iteration", "channel", "tolerance", "gain", "gain_se", "mean_cost",
+    "mean_cost_se", "distortion", "distortion_share", "bits", "bits_se", "separate_bits",
+    "bits_one", "bits_others", "saved_one", "saved_one_se", "saved_others", "saved_others_se",
+    "saved_coded", "saved_coded_se", "mi_one", "mi_one_se", "mi_others", "mi_others_se",
+    "parameters", "clients", "fitted", "evaluated",
+]  # fmt: skip
+COST_COLUMNS = [
+    "task", "coupling", "iteration", "channel", "level", "distortion_share", "cost", "cost_se",
+]  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Sources:
+    """The clients of a checkpoint as sources to be coded.
+
+    Attributes:
+        laws: of each client.
+        one: what the next client tells about each; None where there are too few seeds.
+        others: what all other clients together tell about each; None likewise.
+        mi: "one" or "others" -> the Gaussian MI in bits with its error, the mean over clients; what
+            there are too few seeds for is left out.
+        crosses: of each and the next client (`rate_distortion.cross_correlations`).
+        n: seeds that they are fitted on.
+    """
+
+    laws: list[Law]
+    one: list[SideInformation] | None
+    others: list[SideInformation] | None
+    mi: Mapping[str, np.ndarray]
+    crosses: list[np.ndarray]
+    n: int
+
+    @property
+    def levels(self) -> np.ndarray:
+        """The water levels that are tried, ascending to where nothing is sent."""
+        return LEVELS * max(law.variances.max() for law in self.laws)
+
+
+def sources(samples: xr.Dataset, iteration: int) -> Sources:
+    """Fits the laws of a checkpoint, alone and given other clients.
+
+    Args:
+        samples: finite samples (`fedmi.finite`), others than those that are evaluated.
+        iteration: the checkpoint.
+
+    Raises:
+        ValueError: if a client does not vary beyond rounding.
+    """
+    at = samples.theta.sel(iteration=iteration)
+    clients = [at.sel(client=q).values for q in samples.client.values]
+    count, n = len(clients), samples.sizes["seed"]
+    if n < 2 * REPAIRINGS:
+        raise ValueError(
+            f"samples: {n} seeds are too few to fit a law; take more, or evaluate fewer"
+        )
+    key = root_key(samples.attrs["root_seed"])
+    pairing = repairing(n, REPAIRINGS, jax.random.fold_in(key, iteration))
+    fits = [rate_distortion.fit(x, f"client {q}") for q, x in enumerate(clients)]
+    laws = [fit.law for fit in fits]
+    crosses = {
+        (a, b): rate_distortion.cross_correlations(fits[a], fits[b], pairing)
+        for a, b in permutations(range(count), 2)
+    }
+    following = [crosses[q, (q + 1) % count] for q in range(count)]
+    sides, mi = {}, {}
+    for name, of in (
+        ("one", following),
+        ("others", [_of_all_others(crosses, q, count) for q in range(count)]),
+    ):
+        sides[name] = [
+            rate_distortion.side_information(law.variances, cross, n)
+            for law, cross in zip(laws, of, strict=True)
+        ]
+        if None in sides[name]:
+            sides[name] = None
+        else:
+            mi[name] = np.mean([rate_distortion.mutual_information(c, n) for c in of], axis=0)
+    return Sources(laws, sides["one"], sides["others"], mi, following, n)
+
+
+def _of_all_others(crosses: Mapping[tuple[int, int], np.ndarray], q: int, count: int) -> np.ndarray:
+    """(1 + m, r_q, rank) correlations of client q with all others taken as one."""
+    rest = [k for k in range(count) if k != q]
+    within = np.block(
+        [
+            [np.eye(crosses[a, q].shape[1]) if a == b else crosses[a, b][0] for b in rest]
+            for a in rest
+        ]
+    )
+    return rate_distortion.jointly([crosses[q, k] for k in rest], within)
+
+
+@dataclass(frozen=True)
+class Cost:
+    """What errors in the uploads cost at one checkpoint.
+
+    Attributes:
+        gain: (S,) by how much the mean of the clients lowers the global objective of a seed.
+        rise: channel -> (S, K), by how much errors raise it again, at each water level.
+        mean_rise: (S,) by how much it rises if the law's mean takes the place of the uploads.
+        levels: (K,) water levels, ascending.
+    """
+
+    gain: np.ndarray
+    rise: Mapping[str, np.ndarray]
+    mean_rise: np.ndarray
+    levels: np.ndarray
+
+
+def objective(task: Task, samples: xr.Dataset) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """The global objective F: the mean over clients of the loss on their own training data.
+
+    The data are drawn anew from the samples' own keys; dropout is off. All clients have as many
+    examples, so that all weigh alike.
+
+    Args:
+        task: the task that the samples are of.
+        samples: whose keys, coupling and clients are meant.
+
+    Returns:
+        A function (seeds of shape (n,), weights of shape (n, K, t)) -> (n, 1 + K), the objective
+        of the download and of the weights. It is compiled for one n and K.
+
+    Raises:
+        ValueError: if the samples are of another task, of a later round than the first, or of
+            clients with unequal data.
+    """
+    if samples.attrs["task"] != task.name:
+        raise ValueError(f"task: {task.name!r}, but the samples are of {samples.attrs['task']!r}")
+    if samples.attrs.get("rounds", 1) > 1 or "client_examples" in samples.attrs:
+        raise ValueError("samples: of a later round, or of clients with unequal data; give others")
+    coupling, clients = samples.attrs["scopes"], samples.sizes["client"]
+    root, assets = root_key(samples.attrs["root_seed"]), task.assets()
+
+    def one(keys: Keys, weights: Array, assets: Assets) -> Array:
+        download, unravel = ravel_pytree(task.init(keys))
+        data = task.data(keys, assets)
+
+        def loss(theta):
+            return task.loss(unravel(theta), data, None)[0]
+
+        return jax.lax.map(loss, jnp.concatenate([download[None], weights]))
+
+    @jax.jit
+    def evaluate(seeds: Array, weights: Array, assets: Assets) -> Array:
+        everywhere = jnp.broadcast_to(weights[:, None], (len(weights), clients, *weights.shape[1:]))
+        mapped = over_seeds_and_clients(partial(one, assets=assets), root, coupling, clients)
+        return mapped(seeds, everywhere).mean(axis=1)
+
+    return lambda seeds, weights: np.asarray(evaluate(seeds, weights, assets), dtype=np.float64)
+
+
+def costs(
+    task: Task, samples: xr.Dataset, fitted: Mapping[int, Sources], *, seed: int = 0
+) -> dict[int, Cost]:
+    """What errors in the uploads cost, at every checkpoint that has been fitted.
+
+    Args:
+        task: the task that the samples are of.
+        samples: finite samples, others than those that the laws were fitted on.
+        fitted: checkpoint -> its sources.
+        seed: of the noise.
+
+    Raises:
+        ValueError: no seeds, or samples of another task.
+    """
+    if not samples.sizes["seed"]:
+        raise ValueError("samples: no seed is left to evaluate; take more seeds")
+    evaluate, rng = objective(task, samples), np.random.default_rng(seed)
+    found = []
+    total = -(-samples.sizes["seed"] // SEEDS_AT_ONCE)
+    parts = blocks(samples, SEEDS_AT_ONCE)
+    for block, filled in track(parts, total=total, what="evaluating", unit="block"):
+        weights = np.concatenate(
+            [
+                candidates(block.theta.sel(iteration=iteration).values[filled], of, rng)
+                for iteration, of in fitted.items()
+            ],
+            axis=1,
+        )
+        values = evaluate(block.seed.values[filled], weights.astype(np.float32))
+        found.append(values[: block.sizes["seed"]])
+    values = np.concatenate(found)
+    each = np.split(values[:, 1:], len(fitted), axis=1)
+    return {
+        iteration: _cost(values[:, 0], of_checkpoint, of.levels)
+        for (iteration, of), of_checkpoint in zip(fitted.items(), each, strict=True)
+    }
+
+
+def _cost(download: np.ndarray, values: np.ndarray, levels: np.ndarray) -> Cost:
+    """The costs of a checkpoint from the objective at its `candidates`."""
+    exact, at_mean = values[:, 0], values[:, 1]
+    signs = values[:, 2:].reshape(len(values), len(CHANNELS), len(levels), 2)
+    rise = signs.mean(axis=-1) - exact[:, None, None]
+    return Cost(
+        gain=download - exact,
+        rise={channel: rise[:, i] for i, channel in enumerate(CHANNELS)},
+        mean_rise=at_mean - exact,
+        levels=levels,
+    )
+
+
+def candidates(theta: np.ndarray, of: Sources, rng: np.random.Generator) -> np.ndarray:
+    """The averaged uploads whose objective is asked for.
+
+    Args:
+        theta: (n, Q, t) the clients' parameters.
+        of: their laws.
+        rng: for one standard normal draw a seed, client and direction, common to all levels.
+
+    Returns:
+        (n, 2 + 4 K, t): the mean of the clients, the mean of their laws, and then for each channel
+        and each of K levels two averages of what arrives, with noise of either sign.
+    """
+    levels, count = of.levels, len(of.laws)
+    mean = theta.mean(axis=1, dtype=np.float64)
+    shape = (len(theta), len(levels), theta.shape[-1])
+    centre, spread = np.zeros((2, len(CHANNELS), *shape))
+    centre[0] = mean[:, None]
+    for q, law in enumerate(of.laws):
+        normal = rng.standard_normal((len(theta), 1, len(law.variances)))
+        spread[0] += normal * np.sqrt(np.minimum(law.variances, levels[:, None])) @ law.axes.T
+        # The backward channel of the optimal code (Cover and Thomas, Figure 10.7).
+        kept = np.maximum(1 - levels[:, None] / law.variances, 0)
+        scores = (theta[:, q] - law.mean) @ law.axes
+        centre[1] += law.mean + (kept * scores[:, None]) @ law.axes.T
+        noise = np.sqrt(np.minimum(law.variances, levels[:, None]) * kept)
+        spread[1] += normal * noise @ law.axes.T
+    centre[1] /= count
+    spread /= count
+    both = np.stack([centre + spread, centre - spread], axis=3)  # channel, n, K, sign, t
+    laws_mean = np.mean([law.mean for law in of.laws], axis=0)
+    return np.concatenate(
+        [
+            mean[:, None],
+            np.broadcast_to(laws_mean, mean.shape)[:, None],
+            *both.reshape(len(CHANNELS), len(theta), -1, theta.shape[-1]),
+        ],
+        axis=1,
+    )
+
+
+def harmless_level(
+    rise: np.ndarray, gain: np.ndarray, levels: np.ndarray, tolerance: float = 0.01
+) -> float:
+    """The largest water level whose error is harmless.
+
+    Args:
+        rise: (S, K) of the objective, at each level.
+        gain: (S,) of the mean of the clients over the download.
+        levels: (K,) ascending.
+        tolerance: the share of the gain that errors may cost.
+
+    Returns:
+        The first level at which the mean rise reaches `tolerance` of the mean gain, interpolated
+        between the levels that were tried; the last of them if none does. nan if the first already
+        costs too much, or if training gained nothing, so that there is nothing to spare.
+
+    Raises:
+        ValueError: a tolerance that is not between 0 and 1.
+    """
+    if not 0 < tolerance < 1:
+        raise ValueError(f"tolerance: {tolerance!r} is not between 0 and 1")
+    allowed, cost = tolerance * gain.mean(), rise.mean(axis=0)
+    too_much = cost > allowed
+    if not allowed > 0 or too_much[0]:
+        return nan
+    if not too_much.any():
+        return float(levels[-1])
+    k = too_much.argmax()
+    return float(np.interp(allowed, cost[[k - 1, k]], levels[[k - 1, k]]))
+
+
+def rows(
+    samples: xr.Dataset, iteration: int, of: Sources, cost: Cost,
+    *, tolerances: Sequence[float] = TOLERANCES,
+) -> list[dict]:  # fmt: skip
+    """The rows of `compression.csv` of a checkpoint: one a channel and tolerance.
+
+    All bits are bits per parameter, means over the clients. `distortion` is the total mean squared
+    error of one client's parameters, `distortion_share` its share of their variance;
+    `separate_bits` what coordinates take that are coded each by itself; `bits_one` and
+    `bits_others` what a client takes where the server holds the next client, or all others;
+    `saved_*` the share less than `bits`, `saved_coded` that where the server holds the next client
+    only as that was sent, at the same water level; `mi_*` the Gaussian MI net of re-paired seeds.
+    `mean_cost` is what it costs, as a share of the gain, to put the law's mean in place of all
+    uploads. What cannot be told (too few seeds, no gain yet, nothing to send) is nan.
+
+    Standard errors are over seeds; they hold both that of the harmless error (bootstrap over the
+    evaluated seeds) and that of what side information saves.
+
+    Args:
+        samples: whose attributes name the study.
+        iteration: the checkpoint.
+        of: its sources.
+        cost: its costs.
+        tolerances: the shares of the gain that errors may cost.
+    """
+    gain, gain_se = _mean_and_error(cost.gain)
+    study = _study(samples, iteration) | dict(
+        gain=gain,
+        gain_se=gain_se,
+        **_ratio("mean_cost", cost.mean_rise, cost.gain),
+        parameters=samples.sizes["parameter"],
+        clients=len(of.laws),
+        fitted=of.n,
+        evaluated=len(cost.gain),
+    )
+    found = []
+    for channel in CHANNELS:
+        for tolerance in tolerances:
+            level = _level(cost, channel, tolerance)
+            again = _resampled_levels(cost, channel, tolerance) if level > 0 else np.empty(0)
+            asked = dict(channel=channel, tolerance=tolerance)
+            found.append(study | asked | _coded(of, level, again, study["parameters"]))
+    return found
+
+
+def cost_rows(samples: xr.Dataset, iteration: int, of: Sources, cost: Cost) -> list[dict]:
+    """The rows of `compression-costs.csv`: what each water level costs, as a share of the gain."""
+    total = sum(law.variances.sum() for law in of.laws)
+    shares = sum(rate_distortion.distortion(law.variances, cost.levels) for law in of.laws) / total
+    return [
+        _study(samples, iteration)
+        | dict(channel=channel, level=level, distortion_share=share)
+        | _ratio("cost", rise[:, k], cost.gain)
+        for channel, rise in cost.rise.items()
+        for k, (level, share) in enumerate(zip(cost.levels, shares, strict=True))
+    ]
+
+
+def _study(samples: xr.Dataset, iteration: int) -> dict:
+    return dict(task=samples.attrs["task"], coupling=samples.attrs["coupling"], iteration=iteration)
+
+
+def _mean_and_error(values: np.ndarray) -> tuple[float, float]:
+    return float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))
+
+
+def _ratio(name: str, part: np.ndarray, whole: np.ndarray) -> dict[str, float]:
+    """A ratio of means over seeds and its standard error (delta method)."""
+    if not whole.mean() > 0:
+        return {name: nan, f"{name}_se": nan}
+    ratio = part.mean() / whole.mean()
+    _, error = _mean_and_error(part - ratio * whole)
+    return {name: float(ratio), f"{name}_se": float(error / whole.mean())}
+
+
+def _level(cost: Cost, channel: str, tolerance: float) -> float:
+    """The harmless level; nan too where the gain cannot be told from none."""
+    gain, error = _mean_and_error(cost.gain)
+    if gain <= 1.96 * error:
+        return nan
+    return harmless_level(cost.rise[channel], cost.gain, cost.levels, tolerance)
+
+
+def _resampled_levels(cost: Cost, channel: str, tolerance: float) -> np.ndarray:
+    """(BOOTSTRAPS,) the harmless level over resampled seeds, which is nan for none of them."""
+    rng, n = np.random.default_rng(0), len(cost.gain)
+    levels = np.array(
+        [
+            harmless_level(cost.rise[channel][drawn], cost.gain[drawn], cost.levels, tolerance)
+            for drawn in rng.integers(n, size=(BOOTSTRAPS, n))
+        ]
+    )
+    return np.where(np.isnan(levels), cost.levels[0], levels)
+
+
+def _coded(of: Sources, level: float, again: np.ndarray, t: int) -> dict[str, float]:
+    """Errors, bits a parameter and savings of a checkpoint at a water level.
+
+    Args:
+        of: the sources.
+        level: the water level; nan where there is none, and then only the MI is given.
+        again: the level over resampled seeds, for the errors.
+        t: number of parameters.
+    """
+    sides = {name: side for name, side in (("one", of.one), ("others", of.others)) if side}
+    result = {}
+    for name, (mi, error) in of.mi.items():
+        result |= {f"mi_{name}": mi / t, f"mi_{name}_se": error / t}
+    if not level > 0:
+        return result
+    errors = _errors(of.laws, level)
+    bits, bits_again = _bits(of.laws, level), [_bits(of.laws, other) for other in again]
+    separate = [
+        rate_distortion.rate(law.coordinate_variances, error)
+        for law, error in zip(of.laws, errors, strict=True)
+    ]
+    result |= dict(
+        distortion=np.mean(errors),
+        distortion_share=sum(errors) / sum(law.variances.sum() for law in of.laws),
+        bits=bits / t,
+        bits_se=np.std(bits_again, ddof=1) / t,
+        separate_bits=np.mean(separate) / t,
+    )
+    for name, side in sides.items():
+        saved, error = _saved(of.laws, side, level) if bits else (0.0, 0.0)
+        result[f"bits_{name}"] = (bits - saved) / t
+        if bits:
+            shares = [
+                _saved(of.laws, side, other)[0] / bits_there
+                for other, bits_there in zip(again, bits_again, strict=True)
+                if bits_there
+            ]
+            both = np.hypot(np.std(shares, ddof=1), error / bits)
+            result |= {f"saved_{name}": saved / bits, f"saved_{name}_se": both}
+    if bits and "one" in sides:
+        saved, error = _saved(of.laws, _given_as_sent(of, level), level)
+        result |= dict(saved_coded=saved / bits, saved_coded_se=error / bits)
+    return result
+
+
+def _given_as_sent(of: Sources, level: float) -> list[SideInformation]:
+    """What the next client tells about each after it was itself sent at a water level."""
+    following = [*of.laws[1:], of.laws[0]]
+    return [
+        rate_distortion.side_information(
+            law.variances, crosses, of.n, np.maximum(1 - level / after.variances, 0)
+        )
+        for law, crosses, after in zip(of.laws, of.crosses, following, strict=True)
+    ]
+
+
+def _errors(laws: Sequence[Law], level: float) -> list[float]:
+    """The total mean squared error of each client at a water level."""
+    return [float(rate_distortion.distortion(law.variances, level)) for law in laws]
+
+
+def _bits(laws: Sequence[Law], level: float) -> float:
+    """R(D) at a water level, the mean over clients."""
+    return float(
+        np.mean([0.5 * np.log2(np.maximum(law.variances / level, 1)).sum() for law in laws])
+    )
+
+
+def _saved(laws: Sequence[Law], side: Sequence[SideInformation], level: float) -> np.ndarray:
+    """(2,) the bits saved at a water level and their error, as if all clients erred alike."""
+    pairs = zip(side, _errors(laws, level), strict=True)
+    return np.mean([s.saving(error) for s, error in pairs], axis=0)
+
+
+def words(table: pd.DataFrame) -> str:
+    """The table in plain words, as Markdown, every number out of it.
+
+    Args:
+        table: rows of `rows`, of one study.
+    """
+    table = table.sort_values(["tolerance", "iteration"], ascending=[False, True])
+    noise = table[table.channel == "noise"]
+    t, clients = noise.parameters.iloc[0], noise.clients.iloc[0]
+    lines = [
+        "How many bits a parameter takes if its error may cost a given share of what training has "
+        "gained, and how many of them the server saves where it holds other clients' parameters "
+        f"already (the next client's, all {clients - 1} others', or the next client's as that was "
+        f"itself sent). Laws of {noise.fitted.iloc[0]} seeds, costs over "
+        f"{noise.evaluated.iloc[0]} others; ± is the 95 % error.",
+    ]
+    for channel, how in (
+        ("noise", "The error is added as noise"),
+        ("decoder", "The error is that of the best code, whose decoder knows the law"),
+    ):
+        lines += [
+            "",
+            f"{how}:",
+            "",
+            "| iteration | cost allowed | bits a parameter | error, share of the variance "
+            "| bits, each parameter by itself | saved, given one | given all others "
+            "| given one as sent | MI with one, bits a parameter |",
+            "|---|---|---|---|---|---|---|---|---|",
+            *(_line(row) for row in table[table.channel == channel].itertuples()),
+        ]
+    return "\n".join([*lines, "", *_sentences(table, t), *_left_out(noise)]) + "\n"
+
+
+def _line(row: tuple) -> str:
+    separate = "–" if isnan(row.separate_bits) else f"{row.separate_bits:.3f}"
+    return (
+        f"| {row.iteration} | {_percent(row.tolerance, 2)} | {_with_error(row.bits, row.bits_se)} "
+        f"| {_percent(row.distortion_share, 2)} | {separate} "
+        f"| {_percent(row.saved_one, 2, row.saved_one_se)} "
+        f"| {_percent(row.saved_others, 2, row.saved_others_se)} "
+        f"| {_percent(row.saved_coded, 2, row.saved_coded_se)} "
+        f"| {_with_error(row.mi_one, row.mi_one_se, 4)} |"
+    )
+
+
+def _sentences(table: pd.DataFrame, t: int) -> list[str]:
+    """What the last checkpoint says, and what it costs to send nothing."""
+    noise = table[table.channel == "noise"]
+    last = table[table.iteration == table.iteration.max()]
+    told = []
+    for tolerance, rows in last.groupby("tolerance", sort=False):
+        rows = rows.set_index("channel")
+        added, best = rows.loc["noise"], rows.loc["decoder"]
+        if not (added.bits > 0 and isfinite(added.saved_one)):
+            continue
+        saved = added.bits * added.saved_one
+        saved_bits = round(saved * t, 1) + 0.0  # no minus before a zero
+        told.append(
+            f"- At iteration {added.iteration}, noise that costs {_percent(tolerance, 2)} of the "
+            f"gain is that of {added.bits * t:.0f} bits for all {t} parameters, which take "
+            f"{FLOAT_BITS * t} as floats of {FLOAT_BITS} bits"
+            + (
+                ""
+                if isnan(best.bits)
+                else f" (the best code's error at that cost: {best.bits * t:.0f})"
+            )
+            + ". One other client at the server saves "
+            f"{_percent(added.saved_one, error=added.saved_one_se)} of them, "
+            f"{saved_bits:.1f} bits; of the floats, that is {_percent(saved / FLOAT_BITS, 3)}."
+        )
+    mi = last.mi_one.iloc[0]
+    if isfinite(mi):
+        told.append(
+            "- The smaller the error, the closer the saving comes to the mutual information, "
+            f"{mi * t:.1f} bits for all parameters, while the bits themselves grow without bound: "
+            "as a share, it goes to zero."
+        )
+    costs = noise.drop_duplicates("iteration").dropna(subset=["mean_cost"])
+    if len(costs):
+        listed = "; ".join(
+            f"{row.iteration}: {_percent(row.mean_cost, 2, row.mean_cost_se)}"
+            for row in costs.itertuples()
+        )
+        told.append(
+            "- Sending nothing, with the law's mean over seeds in place of the average, costs, as "
+            f"a share of the gain, by iteration: {listed} (below zero: it is better than the "
+            "average of these clients). This is what a decoder gains that has seen all the other "
+            "seeds, not what coding gains."
+        )
+    return told
+
+
+def _left_out(noise: pd.DataFrame) -> list[str]:
+    """Why some places of the table are empty."""
+
+    def at(which: pd.Series) -> str:
+        return ", ".join(map(str, noise.iteration[which].unique()))
+
+    empty, early = noise.bits.isna(), noise.gain <= 1.96 * noise.gain_se
+    lost = ~empty & (noise.bits > 0) & noise.saved_others.isna()
+    reasons = {
+        "training had not gained anything that errors could cost": empty & early,
+        "the smallest error that was tried costs more than is allowed at some tolerance": empty
+        & ~early,
+        "nothing need be sent at some tolerance: noise as large as the clients' own spread is "
+        "harmless": noise.bits == 0,
+        "too few seeds for so many parameters, to tell what all others (or one other) save": lost,
+    }
+    return [f"- At iteration {at(which)}: {why}." for why, which in reasons.items() if which.any()]
+
+
+def _with_error(value: float, error: float, digits: int = 3) -> str:
+    if not isfinite(value):
+        return "–" if isnan(value) else "infinite"
+    return f"{value + 0.0:.{digits}f} ± {1.96 * error:.{digits}f}"
+
+
+def _percent(share: float, digits: int = 1, error: float | None = None) -> str:
+    if isnan(share):
+        return "–"
+    width = "" if error is None else f" ± {196 * error:.{digits}f}"
+    return f"{round(100 * share, digits) + 0.0:.{digits}f}{width} %"  # no minus before a zero

@@ -1,0 +1,476 @@
+"""Larger networks and more clients than the paper's: what remains of its questions there.
+
+A network may have more parameters than there are seeds, so that no covariance of it can be
+estimated. Mutual information is then read layer by layer, and of each layer in a few directions
+that were fitted on other seeds. A function of x and a function of y never share more information
+than x and y do (data processing), so that each reading stands for a lower bound of the layer's.
+
+Samples are read from the store a block of seeds at a time, so that memory is that of a block; what
+grows with the seeds are a few directions of each. (All directions of a layer are read only where
+there are more seeds than twice its parameters, so that it is small.)
+"""
+
+import zlib
+from collections.abc import Iterator, Mapping
+from dataclasses import replace
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+import pandas as pd
+import xarray as xr
+from jax import Array
+from sklearn.decomposition import IncrementalPCA
+
+from fedmi import distance, mi, scopes
+from fedmi.mi.gaussian import whiten
+from fedmi.mi.variants.reduction import halves, random_directions
+from fedmi.progress import track
+from fedmi.sampling.replay import blocks
+from fedmi.sampling.sgd import train_on
+from fedmi.stats import bonferroni_limit
+from fedmi.study import trends
+from fedmi.study.aggregators import MEASURES, judged_on
+from fedmi.tasks.layers import WHOLE, layers
+from fedmi.tasks.task import Assets, Task
+
+ALL, RANDOM, CANONICAL = "all", "random", "canonical"
+"""The directions of a layer in which mutual information is read."""
+
+ALONE, POOLED = "client alone", "pooled data, same steps"
+COUNTS = (1, 2, 3, 5, 10, 30, 100)
+"""Of how many clients the mean is taken, as far as there are so many."""
+
+SEEDS_AT_ONCE = 512  # half of a block must be as many as the components, `params.MOST_AMONG`
+JUDGED_AT_ONCE = 32
+
+_WHERE = ["case", "task", "parameters", "clients", "iteration"]
+MI_COLUMNS = [
+    *_WHERE, "layer", "size", "kind", "directions", "estimator", "net_bits", "net_se", "bits",
+    "perm_bits", "perm_sd", "p_value", "low", "high", "ceiling_bits", "n",
+]  # fmt: skip
+DISTANCE_COLUMNS = [
+    *_WHERE, "layer", "size", "metric", "distance", "distance_se", "unmatched", "closer",
+    "closer_se",
+]  # fmt: skip
+AVERAGING_COLUMNS = [
+    *_WHERE, "model", "averaged", "seeds", "non_finite",
+    *(f"{m}{what}" for m in MEASURES for what in ("", "_se", "_less_alone", "_less_alone_se")),
+]  # fmt: skip
+
+
+def parts(task: Task) -> dict[str, slice]:
+    """The layers of a task, and behind them all its parameters together."""
+    return layers(task) | {WHOLE: slice(0, task.parameter_count)}
+
+
+def mi_rows(
+    task: Task,
+    samples: xr.Dataset,
+    iteration: int,
+    *,
+    directions: int,
+    among: int,
+    permutations: int,
+) -> list[dict]:
+    """Mutual information of clients 0 and 1 at one checkpoint, layer by layer.
+
+    Of each layer it is read in all directions (by the Gaussian formula, where there are seeds
+    enough), in random ones, the same of both clients, and in the most correlated pairs among its
+    principal components (SVCCA: Raghu et al. 2017). Components and pairs are fitted on one half of
+    the seeds; what is random or canonical is read on the other.
+
+    Args:
+        task: of which the samples are.
+        samples: finite samples (`fedmi.finite`).
+        iteration: the checkpoint.
+        directions: how many random ones, and how many canonical pairs, if a layer has so many.
+        among: of how many principal components the canonical pairs are.
+        permutations: re-pairings of seeds behind the null.
+
+    Returns:
+        Rows with `MI_COLUMNS` but "case".
+
+    Raises:
+        ValueError: if the samples are not what an estimator can take.
+    """
+    n = samples.sizes["seed"]
+    key = scopes.root_key(samples.attrs["root_seed"])
+    fitted_on, kept = halves(n, key)
+    of_layers = parts(task)
+    sides = [
+        _scores(
+            samples.theta.sel(client=client, iteration=iteration), of_layers, fitted_on, key,
+            directions=directions, among=among,
+        )
+        for client in (0, 1)
+    ]  # fmt: skip
+    rows = []
+    for name, place in of_layers.items():
+        size = place.stop - place.start
+        (random_x, principal_x), (random_y, principal_y) = (side[name] for side in sides)
+        found = {RANDOM: ((random_x[kept], random_y[kept]), ("gaussian", "ksg"))}
+        ranks = [whiten(a[fitted_on], name).rank for a in (principal_x, principal_y)]
+        pairs = mi.reduce(principal_x, principal_y, components=min(directions, *ranks), key=key)
+        found[CANONICAL] = ((pairs.x, pairs.y), ("gaussian", "ksg"))
+        if n >= 2 * size + 2:
+            own = samples.theta.sel(iteration=iteration).isel(parameter=place)
+            found[ALL] = ([own.sel(client=q).values for q in (0, 1)], ("gaussian",))
+        for kind, ((x, y), estimators) in found.items():
+            for estimator in estimators:
+                pair = mi.pairwise(
+                    [x.astype(np.float32), y.astype(np.float32)],
+                    estimator=estimator,
+                    permutations=permutations,
+                    key=jax.random.fold_in(key, zlib.crc32(estimator.encode())),
+                )[0]
+                row = dict(layer=name, size=size, kind=kind, directions=x.shape[1]) | pair.row()
+                rows.append(_where(samples, iteration) | row | dict(net_se=_error(row)))
+    return rows
+
+
+def _scores(
+    theta: xr.DataArray,
+    of_layers: Mapping[str, slice],
+    fitted_on: np.ndarray,
+    key: Array,
+    *,
+    directions: int,
+    among: int,
+) -> dict[str, tuple[np.ndarray, np.ndarray]]:
+    """Of each layer of one client the random directions (N, d) and the principal components (N, c).
+
+    Args:
+        theta: (N, t), not yet read.
+        of_layers: the slices of theta.
+        fitted_on: the seeds that the components are fitted on.
+        key: of the random directions.
+        directions, among: d and c, if a layer has so many.
+    """
+    sizes = {name: place.stop - place.start for name, place in of_layers.items()}
+    maps = {
+        name: random_directions(
+            size, min(directions, size), jax.random.fold_in(key, zlib.crc32(name.encode()))
+        )
+        for name, size in sizes.items()
+    }
+    principal = {name: IncrementalPCA(min(among, size)) for name, size in sizes.items()}
+    fits = np.zeros(len(theta), bool)
+    fits[fitted_on] = True
+    for rows, block in _read(theta):
+        for name, place in of_layers.items():
+            principal[name].partial_fit(block[fits[rows], place])
+    found = {
+        name: tuple(
+            np.empty((len(theta), most), np.float32) for most in (a.shape[1], p.n_components)
+        )
+        for (name, a), p in zip(maps.items(), principal.values(), strict=True)
+    }
+    for rows, block in _read(theta):
+        for name, place in of_layers.items():
+            own = block[:, place]
+            # Less the mean, so that rounding follows the samples' spread.
+            found[name][0][rows] = (own - principal[name].mean_) @ maps[name]
+            found[name][1][rows] = principal[name].transform(own)
+    return found
+
+
+def _read(theta: xr.DataArray) -> Iterator[tuple[slice, np.ndarray]]:
+    """The parameters (n, t) of all seeds, in blocks of nearly equal size that are one slice each.
+
+    (Seeds here and there would cost the store many times the memory and time of a slice.)
+    """
+    count = -(-len(theta) // SEEDS_AT_ONCE)
+    ends = [len(theta) * i // count for i in range(count + 1)]
+    for rows in map(slice, ends, ends[1:]):
+        yield rows, theta.isel(seed=rows).values
+
+
+def _error(row: Mapping[str, float]) -> float:
+    """Standard error of `net_bits`: of the estimate, and of the mean over its re-pairings."""
+    sampling = (row["high"] - row["low"]) / (2 * 1.96)
+    sampling = sampling if np.isfinite(sampling) else row["perm_sd"]
+    return float(np.hypot(sampling, row["perm_sd"] / np.sqrt(row["permutations"])))
+
+
+def distance_rows(task: Task, samples: xr.Dataset, iteration: int) -> list[dict]:
+    """Distances (Eqs 7-9) between clients 0 and 1 at one checkpoint, layer by layer.
+
+    `unmatched` is the distance of client 0 from client 1 of another seed; `closer` is the share of
+    it by which clients of one seed are nearer to each other.
+
+    Args:
+        task, samples, iteration: as for `mi_rows`.
+
+    Returns:
+        Rows with `DISTANCE_COLUMNS` but "case".
+    """
+    of_layers = parts(task)
+    theta = samples.theta.sel(iteration=iteration)
+    found = {(name, metric): [] for name in of_layers for metric in distance.METRICS}
+    sides = (_read(theta.sel(client=q)) for q in (0, 1))
+    for (_, x), (_, y) in zip(*sides, strict=True):
+        others = np.roll(y, 1, axis=0)  # of the block's seeds, each with the one before
+        for (name, metric), values in found.items():
+            place = of_layers[name]
+            own = [distance.of_seeds(x[:, place], b[:, place], metric=metric) for b in (y, others)]
+            values.append(np.stack(own))
+    rows = []
+    for (name, metric), values in found.items():
+        apart, unmatched = np.concatenate(values, axis=1)
+        ratio = apart.mean() / unmatched.mean()
+        place = of_layers[name]
+        rows.append(
+            _where(samples, iteration)
+            | dict(layer=name, size=place.stop - place.start, metric=metric)
+            | dict(distance=apart.mean(), distance_se=_of_mean(apart), unmatched=unmatched.mean())
+            | dict(closer=1 - ratio)
+            | dict(closer_se=_of_mean(apart - ratio * unmatched) / unmatched.mean())
+        )
+    return rows
+
+
+def _of_mean(values: np.ndarray) -> float:
+    """The standard error of a mean."""
+    return float(values.std(ddof=1) / np.sqrt(len(values)))
+
+
+def averaging_rows(task: Task, samples: xr.Dataset, *, seeds: int) -> list[dict]:
+    """What the mean of the first 1, 2, 3, ... clients yields at every checkpoint.
+
+    Every model is judged as `fedmi.study.aggregators` judges: by F, the mean loss on the training
+    data of all Q clients, and on their held-out data. Both are drawn anew from the samples' keys.
+    Beside the means stands what training on the clients' data together reaches in as many steps.
+
+    Args:
+        task: of which the samples are, with held-out data.
+        samples: finite samples.
+        seeds: how many of them, from the first on, are judged.
+
+    Returns:
+        Rows with `AVERAGING_COLUMNS` but "case"; differences from client 0 are paired by seed.
+
+    Raises:
+        ValueError: if fewer than two of the seeds have finite losses.
+    """
+    clients = samples.sizes["client"]
+    counts = np.array(sorted({*(q for q in COUNTS if q < clients), clients}))
+    kept = samples.iteration.values.tolist()
+    seen = task.examples * min(task.epochs, clients)
+    together = replace(task, examples=seen, epochs=-(-task.steps * task.batch_size // seen))
+    coupling = samples.attrs["scopes"]
+    root = scopes.root_key(samples.attrs["root_seed"])
+
+    def of_seed(seed: Array, thetas: Array, assets: Assets) -> Array:
+        """(models, K, 3) of a seed's clients (Q, K, t)."""
+
+        def keys_of(client: Array | int) -> Mapping[str, Array]:
+            return scopes.client_keys(root, coupling, seed=seed, client=client)
+
+        def draw(client: Array) -> tuple:
+            return task.data(keys_of(client), assets), task.held_out(keys_of(client), assets)
+
+        data, held_out = jax.vmap(draw)(jnp.arange(clients))
+        # As many steps see as many examples; whose they are is left to chance.
+        order = keys_of(clients)[task.stream("order")]
+        chosen = jax.random.permutation(order, clients * task.examples)[: together.examples]
+        pool = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[chosen], data)
+        pooled = train_on(together, keys_of(clients), pool, checkpoints=kept)[0]
+        means = jnp.cumsum(thetas, axis=0)[counts - 1] / counts[:, None, None]
+        models = jnp.concatenate([means, pooled[None]])
+        values = jax.lax.map(
+            lambda w: judged_on(task, data, held_out, w), models.reshape(-1, models.shape[-1])
+        )
+        return values.reshape(*models.shape[:2], -1)
+
+    @jax.jit
+    def of_block(seeds: Array, thetas: Array, assets: Assets) -> Array:
+        return jax.lax.map(lambda a: of_seed(*a, assets), (seeds, thetas))
+
+    samples = samples.isel(seed=slice(seeds))
+    assets = task.assets()
+    total = -(-samples.sizes["seed"] // JUDGED_AT_ONCE)
+    values = [
+        np.asarray(of_block(block.seed.values[filled], block.theta.values[filled], assets))[
+            : block.sizes["seed"]
+        ]
+        for block, filled in track(
+            blocks(samples, JUDGED_AT_ONCE), total=total, what="judging", unit="block"
+        )
+    ]
+    return _judged_rows(samples, counts, np.concatenate(values).astype(np.float64))
+
+
+def _judged_rows(samples: xr.Dataset, counts: np.ndarray, values: np.ndarray) -> list[dict]:
+    """Means over seeds, and over their differences from client 0.
+
+    Args:
+        counts: of how many clients each model but the last is the mean.
+        values: (seeds, models, K, 3).
+    """
+    good = np.isfinite(values).all(axis=(1, 2, 3))
+    if good.sum() < 2:
+        raise ValueError(
+            f"samples: {good.sum()} of {good.size} seeds have finite losses; lower the task's "
+            "learning rate or clip its gradients"
+        )
+    values = values[good]
+    rows = []
+    for k, iteration in enumerate(samples.iteration.values.tolist()):
+        for m in range(values.shape[1]):
+            averaged = int(counts[m]) if m < len(counts) else 0
+            model = {0: POOLED, 1: ALONE}.get(averaged, f"mean of {averaged}")
+            row = _where(samples, iteration) | dict(model=model, averaged=averaged)
+            row |= dict(seeds=len(values), non_finite=int((~good).sum()))
+            for i, measure in enumerate(MEASURES):
+                own, alone = values[:, m, k, i], values[:, 0, k, i]
+                row |= {
+                    measure: own.mean(),
+                    f"{measure}_se": _of_mean(own),
+                    f"{measure}_less_alone": (own - alone).mean(),
+                    f"{measure}_less_alone_se": _of_mean(own - alone),
+                }
+            rows.append(row)
+    return rows
+
+
+def _where(samples: xr.Dataset, iteration: int) -> dict:
+    return dict(
+        task=samples.attrs["task"],
+        parameters=samples.sizes["parameter"],
+        clients=samples.sizes["client"],
+        iteration=iteration,
+    )
+
+
+def words(readings: pd.DataFrame, distances: pd.DataFrame, averaging: pd.DataFrame) -> str:
+    """What becomes of it all, as Markdown, every number out of the tables.
+
+    Args:
+        readings: rows with `MI_COLUMNS`.
+        distances: rows with `DISTANCE_COLUMNS`.
+        averaging: rows with `AVERAGING_COLUMNS`.
+    """
+    lines = [
+        "Clients 0 and 1 at the last iteration of each case: net bits by the Gaussian formula, in "
+        "parentheses by KSG. Directions are fitted on one half of the seeds and read on the other, "
+        "so that each reading stands for a lower bound of the layer's mutual information (data "
+        "processing). After ± stands the 95 % error. Closer: by what share clients of one seed are "
+        "closer (Euclidean) than clients of other seeds.",
+        "",
+        "| case | layer | parameters | all directions | random ones | canonical ones | closer |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    apart = distances[distances.metric == "euclidean"]
+    for case, of in last(readings).groupby("case", sort=False):
+        closer = last(apart[apart.case == case]).set_index("layer")
+        for layer, rows in of.groupby("layer", sort=False):
+            cells = [_reading(rows[rows.kind == kind]) for kind in (ALL, RANDOM, CANONICAL)]
+            share, error = 100 * closer.closer[layer], 196 * closer.closer_se[layer]
+            cells.append(f"{share:.1f} ± {error:.1f} %")
+            lines.append(f"| `{case}` | {layer} | {rows['size'].iloc[0]:,} | {' | '.join(cells)} |")
+    limit = bonferroni_limit(len(readings[["case", "layer"]].drop_duplicates()))
+    lines += [
+        "",
+        f"A trend counts beyond {limit:.1f} standard errors (Bonferroni, 5 % for all layers of all "
+        "cases together).",
+        "",
+    ]
+    for case, of in readings.groupby("case", sort=False):
+        about = of.iloc[0]
+        lines.append(
+            f"- `{case}` ({about.task}, {about.parameters:,} parameters, {about.clients} clients): "
+            f"{_trend(of, limit)} {_loss(of)}"
+        )
+    lines += [
+        "",
+        "Means of the first clients at the last iteration: F (mean training loss over all clients "
+        "of the case) and held-out loss, less those of client 0, paired by seed "
+        f"({averaging.seeds.min()} or more).",
+        "",
+        "| case | model | F | held-out loss |",
+        "|---|---|---|---|",
+    ]
+    averaging = last(averaging)
+    for row in averaging[averaging.model != ALONE].itertuples():
+        cells = [
+            _signed(row.objective_less_alone, row.objective_less_alone_se),
+            _signed(row.held_out_loss_less_alone, row.held_out_loss_less_alone_se),
+        ]
+        lines.append(f"| `{row.case}` | {row.model} | {' | '.join(cells)} |")
+    lines.append("")
+    lines += [f"- `{case}`: {_gain(of)}" for case, of in averaging.groupby("case", sort=False)]
+    return "\n".join(lines) + "\n"
+
+
+def last(table: pd.DataFrame) -> pd.DataFrame:
+    """The rows of each case's last iteration."""
+    return table[table.iteration == table.groupby("case").iteration.transform("max")]
+
+
+def _signed(value: float, error: float) -> str:
+    return f"{value:+.4f} ± {1.96 * error:.4f}"
+
+
+def _reading(rows: pd.DataFrame) -> str:
+    """One kind of directions of a layer in a cell."""
+    at = rows.set_index("estimator")
+    if at.empty:
+        return "too few seeds"
+    bits = f"{at.net_bits['gaussian']:.2f} ± {1.96 * at.net_se['gaussian']:.2f}"
+    return bits + (f" ({at.net_bits['ksg']:.2f})" if "ksg" in at.index else "")
+
+
+def _trend(of: pd.DataFrame, limit: float) -> str:
+    """Whether the readings in canonical directions rise between a case's ends."""
+    of = of[(of.kind == CANONICAL) & (of.estimator == "gaussian")]
+    first, last = of.iteration.min(), of.iteration.max()
+    if first == last:
+        return "One iteration tells no trend."
+    signs = {"rises": [], "falls": [], "is open": []}
+    for layer, rows in of.groupby("layer", sort=False):
+        at = rows.set_index("iteration")
+        change, error = at.net_bits[last] - at.net_bits[first], np.hypot(*at.net_se[[first, last]])
+        signs[trends.COURSE[trends.sign(change, error, limit)]].append(layer)
+    told = "; ".join(f"{said} in {', '.join(names)}" for said, names in signs.items() if names)
+    return f"From iteration {first} to {last} the reading in canonical directions {told}."
+
+
+def _loss(of: pd.DataFrame) -> str:
+    """What share of the readings random directions see, at the last iteration."""
+    of = last(of[of.estimator == "gaussian"]).set_index(["kind", "layer"])
+    random, told = of.net_bits[RANDOM], []
+    for kind, said in ((CANONICAL, "canonical ones"), (ALL, "all directions")):
+        read = of.loc[[kind]] if kind in of.index else of.iloc[:0]
+        read = read[read.net_bits > 1.96 * read.net_se].droplevel("kind").net_bits
+        shares = ", ".join(
+            f"{100 * random[name] / read[name]:.0f} % ({name})" for name in read.index
+        )
+        if shares:
+            told.append(f"{shares} of {said}")
+    if not told:
+        return "No layer reads anything beyond chance."
+    return f"Random directions read {'; and '.join(told)}."
+
+
+def _gain(of: pd.DataFrame) -> str:
+    """What all clients gain, and what share of it two of them bring, in a sentence or two."""
+    means = of[of.averaged > 0].set_index("averaged")
+    pooled = of[of.model == POOLED].iloc[0]
+    clients = means.index.max()
+    all_of_them, two = means.loc[clients], means.loc[2]
+    told = (
+        f"the mean of all {clients} clients changes F by "
+        f"{_signed(all_of_them.objective_less_alone, all_of_them.objective_less_alone_se)}, "
+        "training on all data together in as many steps by "
+        f"{_signed(pooled.objective_less_alone, pooled.objective_less_alone_se)}."
+    )
+    if abs(all_of_them.objective_less_alone) <= 1.96 * all_of_them.objective_less_alone_se:
+        return told + " The former may be chance."
+    if clients > 2:
+        told += (
+            " The mean of two brings "
+            f"{100 * two.objective_less_alone / all_of_them.objective_less_alone:.0f} % of the "
+            f"former, where a quadratic F would make it {50 / (1 - 1 / clients):.0f} %."
+        )
+    return told

@@ -1,0 +1,301 @@
+"""The tidy tables that figures are drawn from: one row an estimate, a distance or a mean."""
+
+import io
+import json
+import zlib
+from collections.abc import Callable, Iterable, Iterator
+from itertools import combinations
+from pathlib import Path
+from typing import Any
+
+import jax
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from fedmi import distance, mi
+from fedmi.mi.trust.report import COLUMNS as REPORT_COLUMNS
+from fedmi.mi.trust.report import Report
+from fedmi.scopes import root_key
+from fedmi.stats import family_p_values
+from fedmi.study.results import MissingResults
+from fedmi.tasks.task import Task
+
+MI_COLUMNS = [
+    "task", "coupling", "pair", "iteration", "estimator", "net_bits", "bits", "raw_bits",
+    "finite_bits", "shared_directions", "null_bits", "null_sd", "perm_bits", "perm_sd",
+    "permutations", "z", "p_value", "p_wilks", "low", "high", "ceiling_bits", "n", "excluded",
+    "rank_x", "rank_y", "metric", "k", "p_family",
+]  # fmt: skip
+NULL_COLUMNS = ["task", "coupling", "pair", "iteration", "estimator", "k", "repairing", "bits"]
+TRUST_COLUMNS = ["task", "coupling", "pair", "iteration", *REPORT_COLUMNS]
+DISTANCE_COLUMNS = [
+    "task", "coupling", "pair", "iteration", "metric", "distance", "unmatched", "distance_se",
+]  # fmt: skip
+LEARNING_COLUMNS = ["task", "coupling", "client", "iteration", "metric", "mean", "low", "high"]
+
+REPAIRINGS = 4  # behind an unmatched distance, a mean over so many times N seeds
+HELD_OUT = "held-out "  # before a metric's name: taken on data that the client has not trained on
+
+
+def mi_rows(
+    samples: xr.Dataset, iteration: int, *, estimator: str, permutations: int, **options
+) -> list[dict]:
+    """The rows of `mi.csv` for every pair of clients at one checkpoint.
+
+    Args:
+        samples: finite samples (`fedmi.finite`), which are read one checkpoint at a time.
+        iteration: the checkpoint.
+        estimator: "gaussian" or "ksg".
+        permutations: re-pairings of seeds behind the null.
+        **options: of the estimator.
+
+    Returns:
+        The columns of `MI_COLUMNS` but the last (see `with_family_p`), and beside them
+        `rounding_bits`, by how much the precision of the computation moves the estimate, and
+        `permuted`, the estimate over re-paired seeds (`fedmi.mi.result.PairEstimate`).
+
+    Raises:
+        ValueError: if the samples are not what the estimator can take.
+    """
+    # Seeds are re-paired alike at every checkpoint: what is read there can then be compared, and
+    # taken together (`with_family_p`).
+    key = root_key(samples.attrs["root_seed"])
+    pairs = mi.pairwise(
+        [
+            samples.theta.sel(client=client, iteration=iteration).values
+            for client in samples.client.values
+        ],
+        estimator=estimator,
+        permutations=permutations,
+        key=jax.random.fold_in(key, zlib.crc32(estimator.encode())),
+        **options,
+    )
+    return [
+        dict(_study(samples), iteration=iteration, excluded=samples.attrs["excluded"])
+        | pair.row()
+        | dict(rounding_bits=pair.rounding_bits, permuted=pair.permuted)
+        for pair in pairs
+    ]
+
+
+def with_family_p(rows: list[dict]) -> list[dict]:
+    """The rows of `mi.csv` with the column `p_family`.
+
+    It is the p-value adjusted for all pairs and checkpoints of an estimator (of a k): see
+    `fedmi.stats`. 0.05 there means that the whole family had a chance of 5 % of reading as much
+    anywhere.
+
+    Args:
+        rows: all rows of a study, as `mi_rows` makes them.
+    """
+    families: dict[tuple, list[dict]] = {}
+    for row in rows:
+        families.setdefault((row["estimator"], str(row["k"])), []).append(row)
+    adjusted = []
+    for family in families.values():
+        bits, permuted = (np.array([row[name] for row in family]) for name in ("bits", "permuted"))
+        values = family_p_values(bits, permuted)
+        adjusted += [row | dict(p_family=p) for row, p in zip(family, values, strict=True)]
+    return adjusted
+
+
+def null_rows(rows: list[dict]) -> list[dict]:
+    """The rows of `null.csv`: what each estimate of `mi_rows` reads for every re-pairing."""
+    return [
+        {name: row[name] for name in NULL_COLUMNS[:6]} | dict(repairing=s, bits=bits)
+        for row in rows
+        for s, bits in enumerate(row["permuted"], start=1)
+    ]
+
+
+def trust_rows(samples: xr.Dataset, iteration: int, found: Report) -> list[dict]:
+    """The rows of `trust.csv`: what the estimates of clients 0 and 1 at a checkpoint are worth."""
+    where = dict(_study(samples), pair="0-1", iteration=iteration)
+    return [where | row for row in found.table.to_dict("records")]
+
+
+def first_k(mi: pd.DataFrame) -> pd.DataFrame:
+    """The table mi.csv without the rows of any but the first k, where KSG was asked for several."""
+    ks = mi.k[mi.estimator == "ksg"]
+    return mi.drop(ks.index[ks != ks.iloc[0]]) if len(ks) else mi
+
+
+def distance_rows(samples: xr.Dataset, iteration: int) -> list[dict]:
+    """The rows of `distances.csv` for every pair of clients at one checkpoint.
+
+    `unmatched` is the same distance between clients of different seeds: what two clients are apart
+    that have nothing in common but the law they are drawn from. `distance_se` is the standard error
+    of the mean over seeds.
+    """
+    key = jax.random.fold_in(root_key(samples.attrs["root_seed"]), iteration)
+    theta = samples.theta.sel(iteration=iteration).values
+    rows = []
+    for metric in distance.METRICS:
+        for a, b in combinations(range(samples.sizes["client"]), 2):
+            x, y = theta[:, a], theta[:, b]
+            apart, error = distance.mean_and_error(x, y, metric=metric)
+            unmatched = distance.unmatched(x, y, metric=metric, m=REPAIRINGS, key=key)
+            rows.append(
+                dict(
+                    _study(samples),
+                    pair=f"{a}-{b}",
+                    iteration=iteration,
+                    metric=metric,
+                    distance=apart,
+                    unmatched=unmatched,
+                    distance_se=error,
+                )
+            )
+    return rows
+
+
+def learning_rows(
+    samples: xr.Dataset, metric: str, held_out: xr.DataArray | None = None
+) -> list[dict]:
+    """The rows of `learning.csv`: the metric's mean over seeds with its 95 % interval.
+
+    Args:
+        samples: finite samples. The metric of step s is taken on a minibatch before the step that
+            uses it, so that it belongs to iteration s - 1.
+        metric: what the metric is called.
+        held_out: the metric on held-out data (`fedmi.held_out_metric`), if there is any.
+    """
+    during = samples.metric.rename(step="iteration")
+    during = during.assign_coords(iteration=during.iteration - 1)
+    rows = list(_means(during, samples, metric))
+    if held_out is not None:
+        rows += _means(held_out, samples, HELD_OUT + metric)
+    return rows
+
+
+def compare_with_baseline(task: Task, learning: pd.DataFrame) -> str:
+    """Says in a sentence whether the trained networks beat the best constant prediction.
+
+    Args:
+        task: the task, with its baseline.
+        learning: the table learning.csv, with rows on held-out data.
+    """
+    fresh = learning[learning.metric == HELD_OUT + task.metric]
+    last = fresh[fresh.iteration == fresh.iteration.max()]
+    mean = last["mean"].mean()
+    # The clients of a seed may share their data; the mean of their half-widths bounds that of
+    # their mean whatever they share.
+    error = (last.high - last.low).mean() / 2
+    reading = (
+        f"On fresh examples at iteration {last.iteration.iloc[0]} the mean {task.metric} is "
+        f"{mean:.3f} ± {error:.3f} (95 %)"
+    )
+    if task.baseline is None:
+        return f"{reading}; the best constant prediction is not known."
+    gain = (mean - task.baseline) * (1 if task.larger_is_better else -1)
+    if abs(gain) <= error:
+        verdict = "the network cannot be told from it"
+    else:
+        verdict = "the network beats it" if gain > 0 else "the network does NOT beat it"
+    return f"{reading}; the best constant prediction has {task.baseline:.3f}: {verdict}."
+
+
+def _means(values: xr.DataArray, samples: xr.Dataset, metric: str) -> Iterator[dict]:
+    mean = values.mean("seed", dtype=np.float64)
+    half = 1.96 * values.std("seed", ddof=1, dtype=np.float64) / np.sqrt(values.sizes["seed"])
+    for client in samples.client.values:
+        for iteration in values.iteration.values:
+            centre = float(mean.sel(iteration=iteration)[client])
+            width = float(half.sel(iteration=iteration)[client])
+            yield dict(
+                _study(samples),
+                client=client,
+                iteration=iteration,
+                metric=metric,
+                mean=centre,
+                low=centre - width,
+                high=centre + width,
+            )
+
+
+def _study(samples: xr.Dataset) -> dict[str, str]:
+    return dict(task=samples.attrs["task"], coupling=samples.attrs["coupling"])
+
+
+def write(rows: Iterable[dict], columns: list[str], path: Path) -> pd.DataFrame:
+    """Writes a table whole or not at all; returns it.
+
+    Raises:
+        OSError: if the file cannot be written.
+    """
+    table = pd.DataFrame(list(rows), columns=columns)
+    write_whole(path, lambda draft: table.to_csv(draft, index=False))
+    return table
+
+
+def write_whole(path: Path, write_to: Callable[[Path], object]) -> None:
+    """Lets a file be written beside its place, and then renames it, so that it is never torn."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.draft")
+    write_to(draft)
+    draft.replace(path)
+
+
+def read_csv(path: Path) -> pd.DataFrame:
+    """A table as it was written: a coupling is called null, which is no missing value.
+
+    Raises:
+        fedmi.study.results.MissingResults: if it is not there.
+        ValueError: if it is empty or cut short.
+    """
+    if not path.exists():
+        raise MissingResults(f"there is no {path}: run first the notebook that makes it")
+    text = path.read_text()
+    if not text.endswith("\n") or "\0" in text:
+        raise ValueError(_torn(path))
+    try:
+        return pd.read_csv(io.StringIO(text), keep_default_na=False, na_values=[""])
+    except ValueError as error:
+        raise ValueError(_torn(path)) from error
+
+
+def read_json(path: Path, kind: type) -> Any:
+    """What a JSON file holds, a list or a mapping.
+
+    Raises:
+        ValueError: if it is empty, cut short or of another kind.
+    """
+    try:
+        found = json.loads(path.read_text())
+    except ValueError as error:
+        raise ValueError(_torn(path)) from error
+    if not isinstance(found, kind):
+        raise ValueError(_torn(path))
+    return found
+
+
+def _torn(path: Path) -> str:
+    return f"{path} is empty, cut short or damaged; remove it and run again what makes it"
+
+
+def read(folder: Path, params: str) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
+    """The tables mi, learning and distances of a study.
+
+    Args:
+        folder: the study's folder.
+        params: the study's params file, for the message.
+
+    Raises:
+        fedmi.study.results.MissingResults: if one is missing; the message says what makes it.
+    """
+    found = []
+    for name, notebook in (
+        ("mi", "02_estimate_mi"),
+        ("learning", "01_sample"),
+        ("distances", "03_measure_distances"),
+    ):
+        path = folder / f"{name}.csv"
+        if not path.exists():
+            raise MissingResults(
+                f'there is no {path}: run the notebook {notebook} with params = "{params}" first, '
+                f"or `make study SCALE={Path(params).parent.name}` for all studies "
+                "(`make couplings` for those of all couplings)"
+            )
+        found.append(read_csv(path))
+    return found[0], found[1], found[2]

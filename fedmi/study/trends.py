@@ -1,0 +1,364 @@
+"""The couplings of a task side by side: which of them show the paper's trends, and why.
+
+Three things are asked of each: is the reading of MI above zero, does it rise, and does the distance
+rise? And, as clients that share their data but not its order have few examples in common at first
+and all of them at the end, whether that overlap explains a rise.
+"""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+import xarray as xr
+
+from fedmi.mi.null import repairing
+from fedmi.mi.trust.calibrate import surrogates
+from fedmi.scopes import COUPLINGS, root_key
+from fedmi.stats import bonferroni_limit
+from fedmi.study import tables
+from fedmi.study.results import MissingResults
+
+DEFAULT, ORDERED = "shared-source", "shared-source-order"
+OTHERS = tuple(name for name in COUPLINGS if name not in ("null", DEFAULT))
+"""The couplings that only the comparison is about."""
+
+TRUTHS = {
+    "null": "0",
+    "independent": "0",
+    "shared-source": "finite",
+    "shared-source-order": "finite",
+    "shared-init": "infinite",
+    "shared-order": "rises",
+}
+"""What is known of the true MI; under `shared-order` it is the entropy of the draws used so far."""
+
+REPAIRINGS = 5  # behind the choice of directions that stand out from noise
+COLUMNS = [
+    "task", "coupling", "iteration", "net_bits", "net_se", "infinite", "shared_directions",
+    "p_family", "predicted_bits", "predicted_se", "distance", "distance_se", "unmatched",
+]  # fmt: skip
+TREND_COLUMNS = [
+    "task", "coupling", "truth", "first_bits", "first_se", "last_bits", "last_se", "rise_bits",
+    "rise_se", "infinite", "shared_first", "shared_last", "smallest_p_family", "distance_rise",
+    "distance_rise_se", "distance_peak", "closer_first", "closer_last", "closer_se", "above_zero",
+    "rises", "distance_rises",
+]  # fmt: skip
+
+
+def study_of(study: str, coupling: str) -> str:
+    """What the study of another coupling is called, beside one of the default coupling."""
+    return study if coupling == DEFAULT else f"{study}-{coupling}"
+
+
+def read(run: Path, study: str) -> dict[str, tuple[pd.DataFrame, pd.DataFrame]]:
+    """The tables mi and distances of every coupling.
+
+    Args:
+        run: results/<scale>.
+        study: the study of the default coupling.
+
+    Raises:
+        fedmi.study.results.MissingResults: if one is missing; the message says what makes it.
+        ValueError: if one lacks the Gaussian reading or a column, or the studies are not alike.
+    """
+    found = {}
+    for coupling in COUPLINGS:
+        folder = run / study_of(study, coupling)
+        both = []
+        for name, needed in (("mi", "p_family"), ("distances", "distance_se")):
+            path = folder / f"{name}.csv"
+            if not path.exists():
+                raise MissingResults(
+                    f"there is no {path}: `make couplings SCALE={run.name}` runs the studies of "
+                    "all couplings"
+                )
+            both.append(tables.read_csv(path))
+            if needed not in both[-1]:
+                raise ValueError(
+                    f"{path} has no column {needed}: an older fedmi wrote it; remove it and run "
+                    f"`make couplings SCALE={run.name}`"
+                )
+        if not (both[0].estimator == "gaussian").any():
+            raise ValueError(f"{folder} has no Gaussian reading; add `gaussian` to its estimators")
+        found[coupling] = tuple(both)
+    kept = {name: sorted(mi.iteration.unique()) for name, (mi, _) in found.items()}
+    if any(iterations != kept[DEFAULT] for iterations in kept.values()):
+        raise ValueError(f"the studies of {study} have different checkpoints: {kept}")
+    if len(kept[DEFAULT]) < 2:
+        raise ValueError(f"the studies of {study} have one checkpoint; a trend needs two")
+    return found
+
+
+def coupling_rows(
+    mi: pd.DataFrame,
+    distances: pd.DataFrame,
+    predicted: Mapping[int, tuple[float, float]] | None = None,
+) -> list[dict]:
+    """One row a checkpoint: means over pairs of the Gaussian reading and the Euclidean distance.
+
+    `net_bits` is the part on the directions that are not shared where the whole reads infinity.
+    Standard errors are means over pairs too, as if the pairs, which share clients, erred alike.
+
+    Args:
+        mi, distances: the tables mi.csv and distances.csv of one study.
+        predicted: checkpoint -> `predicted_bits` and their standard error.
+    """
+    mi = mi[mi.estimator == "gaussian"].copy()
+    mi["infinite"] = np.isinf(mi.bits)
+    mi["net_bits"] = mi.finite_bits - mi.perm_bits
+    sampling = (mi.high - mi.low) / (2 * 1.96)
+    mi["net_se"] = np.hypot(
+        sampling.where(np.isfinite(sampling), mi.perm_sd), mi.perm_sd / np.sqrt(mi.permutations)
+    )
+    names = ["net_bits", "net_se", "shared_directions"]
+    by_iteration = mi.groupby("iteration")
+    rows = by_iteration[names].mean()
+    rows["infinite"] = by_iteration.infinite.any()
+    rows["p_family"] = by_iteration.p_family.min()
+    euclidean = distances[distances.metric == "euclidean"].groupby("iteration")
+    rows = rows.join(euclidean[["distance", "distance_se", "unmatched"]].mean())
+    for i, name in enumerate(("predicted_bits", "predicted_se")):
+        values = {iteration: both[i] for iteration, both in (predicted or {}).items()}
+        rows[name] = pd.Series(values, dtype=float).reindex(rows.index)
+    study = dict(task=mi.task.iloc[0], coupling=mi.coupling.iloc[0])
+    return [study | row for row in rows.reset_index().to_dict("records")]
+
+
+def order_matters(source: list[dict], ordered: list[dict]) -> bool:
+    """Whether sharing the order of the data too changes the reading at any checkpoint.
+
+    It does not where examples are alike given what is shared, as a signal's are: then everything
+    that is shared acts from the first minibatch on, and overlap is no question.
+
+    Args:
+        source, ordered: rows of `coupling_rows` of `shared-source` and `shared-source-order`.
+    """
+    return any(
+        abs(a["net_bits"] - b["net_bits"]) > 3 * np.hypot(a["net_se"], b["net_se"])
+        for a, b in zip(source, ordered, strict=True)
+    )
+
+
+def predicted_bits(ordered: xr.Dataset, rows: list[dict]) -> dict[int, tuple[float, float]]:
+    """What sharing the data but not their order should read if only overlap so far counted.
+
+    After a share f of an epoch, clients in the same order have all examples seen so far in common,
+    clients in orders of their own the share f of them. If parameters add up what the examples seen
+    contribute, and that is normal, the canonical correlations r of the former are f r for the
+    latter. Those r that stand out from noise are debiased, as for the concentrated surrogates of
+    `fedmi.mi.trust.calibrate`; what else the clients in the same order read is weak and spread out,
+    and counts f^2 times.
+
+    Args:
+        ordered: finite samples of clients that share data and order; clients 0 and 1 are used.
+        rows: rows of `coupling_rows` of the same study.
+
+    Returns:
+        checkpoint -> bits and their standard error, f^2 times that of the reading.
+    """
+    steps = ordered.sizes["step"]
+    key = root_key(0)
+    predicted = {}
+    for row in rows:
+        at = ordered.theta.sel(iteration=row["iteration"])
+        x, y = (at.sel(client=q).values for q in (0, 1))
+        made = surrogates(x, y, repairing(len(x), REPAIRINGS, key))
+        squares = made.squares["concentrated"] if made.found else np.zeros(1)
+        rest = row["net_bits"] + 0.5 * np.log2(1 - squares).sum()
+        share = (row["iteration"] / steps) ** 2
+        bits = -0.5 * np.log2(1 - share * squares).sum() + share * max(rest, 0.0)
+        predicted[int(row["iteration"])] = float(bits), share * row["net_se"]
+    return predicted
+
+
+def trends(table: pd.DataFrame) -> pd.DataFrame:
+    """First against last checkpoint: a row a coupling, with what the paper claims of it.
+
+    The errors of both checkpoints are taken for independent. A claim is "yes" or "no" where zero
+    lies beyond chance at 5 % for all couplings together (Bonferroni), else "open"; `above_zero`
+    asks for `p_family` of at most 0.05 instead, and a reading that is infinite at some checkpoint
+    cannot be said to rise.
+    `distance_peak` is the checkpoint of the largest distance; `closer` is by what share clients of
+    one seed are closer than others.
+
+    Args:
+        table: rows of `coupling_rows`.
+    """
+    rows = []
+    limit = bonferroni_limit(table.coupling.nunique())
+    for coupling, of in table.groupby("coupling", sort=False):
+        of = of.sort_values("iteration")
+        first, last = of.iloc[0], of.iloc[-1]
+        rise, rise_se = last.net_bits - first.net_bits, np.hypot(first.net_se, last.net_se)
+        apart = last.distance - first.distance
+        apart_se = np.hypot(first.distance_se, last.distance_se)
+        infinite = bool(of.infinite.any())
+        closer_se = max(
+            closer_error(end.distance_se, end.unmatched) if end.unmatched > 0 else 0.0
+            for end in (first, last)
+        )
+        rows.append(
+            dict(
+                task=first.task,
+                coupling=coupling,
+                truth=TRUTHS.get(coupling, "unknown"),
+                first_bits=first.net_bits,
+                first_se=first.net_se,
+                last_bits=last.net_bits,
+                last_se=last.net_se,
+                rise_bits=rise,
+                rise_se=rise_se,
+                infinite=infinite,
+                shared_first=first.shared_directions,
+                shared_last=last.shared_directions,
+                smallest_p_family=of.p_family.min(),
+                distance_rise=apart,
+                distance_rise_se=apart_se,
+                distance_peak=of.iteration[of.distance.idxmax()],
+                closer_first=1 - first.distance / first.unmatched,
+                closer_last=1 - last.distance / last.unmatched,
+                closer_se=closer_se,
+                above_zero="yes" if infinite or of.p_family.min() <= 0.05 else "open",
+                rises="infinite" if infinite else sign(rise, rise_se, limit),
+                distance_rises=sign(apart, apart_se, limit),
+            )
+        )
+    return pd.DataFrame(rows, columns=TREND_COLUMNS)
+
+
+def closer_error(distance_se, unmatched):
+    """The standard error of 1 - distance / unmatched, the latter a mean over four times as many.
+
+    Args:
+        distance_se: the standard error of the distance.
+        unmatched: the distance of clients of different seeds.
+    """
+    return np.sqrt(1 + 1 / tables.REPAIRINGS) * distance_se / unmatched
+
+
+COURSE = {"yes": "rises", "no": "falls", "open": "is open"}
+"""What a `sign` says of a reading, in words."""
+
+
+def sign(change: float, error: float, limit: float = 1.96) -> str:
+    """Whether a change is above zero: "yes", "no" if it is below, "open" if it may be chance.
+
+    Args:
+        change: the change.
+        error: its standard error.
+        limit: how many of these are beyond chance.
+    """
+    if abs(change) <= limit * error:
+        return "open"
+    return "yes" if change > 0 else "no"
+
+
+def words(table: pd.DataFrame) -> str:
+    """The comparison in plain words, as Markdown, every number out of the table.
+
+    Args:
+        table: rows of `coupling_rows`, of one task and all couplings.
+    """
+    trend = trends(table).set_index("coupling")
+    first, last = table.iteration.min(), table.iteration.max()
+    lines = [
+        f"Gaussian reading in bits and Euclidean distance at iterations {first} and {last}, means "
+        "over the pairs of clients; ± is the 95 % error, as if all pairs erred alike. A trend "
+        f"counts beyond {bonferroni_limit(len(trend)):.1f} standard errors (Bonferroni, 5 % for "
+        "all couplings together). p: the chance of reading as much anywhere without any "
+        "dependence, which m re-pairings can tell down to 1 / (m + 1).",
+        "",
+        "| coupling | the true MI | above zero | net MI, first | net MI, last | reading rises "
+        "| distance, last less first | closer than other seeds, first and last |",
+        "|---|---|---|---|---|---|---|---|",
+    ]
+    for coupling, row in trend.iterrows():
+        rise = "" if row.infinite else f" ({row.rise_bits:+.2f} ± {1.96 * row.rise_se:.2f})"
+        lines.append(
+            f"| `{coupling}` | {row.truth} | {row.above_zero} (p {row.smallest_p_family:.2f}) "
+            f"| {_shared(row.shared_first)}{row.first_bits:.2f} ± {1.96 * row.first_se:.2f} "
+            f"| {_shared(row.shared_last)}{row.last_bits:.2f} ± {1.96 * row.last_se:.2f} "
+            f"| {row.rises}{rise} "
+            f"| {row.distance_rise:+.3f} ± {1.96 * row.distance_rise_se:.3f}"
+            f"{'' if row.distance_peak == last else f', largest at {row.distance_peak}'} "
+            f"| {_percent(row.closer_first)}, {_percent(row.closer_last)} "
+            f"(± {196 * row.closer_se:.1f}) |"
+        )
+    lines += ["", *_sentences(trend, last), "", _overlap(table)]
+    return "\n".join(lines) + "\n"
+
+
+def _shared(directions: float) -> str:
+    return f"infinite on {directions:.3g} directions, on the others " if directions else ""
+
+
+def _percent(share: float) -> str:
+    return f"{round(100 * share, 1) + 0.0:.1f} %"  # no minus before a zero
+
+
+def _sentences(trend: pd.DataFrame, last: int) -> list[str]:
+    def listed(good: pd.Series) -> str:
+        return ", ".join(f"`{name}`" for name in trend.index[good]) or "no coupling"
+
+    infinite = trend.infinite.astype(bool)
+    above, up, down = (trend.above_zero == "yes"), trend.rises == "yes", trend.rises == "no"
+    apart = trend.distance_rises == "yes"
+    turned = trend.distance_peak < last
+    limit, error = bonferroni_limit(len(trend)), np.sqrt(2) * trend.closer_se
+    gap = trend.closer_first - trend.closer_last
+    seen = above & up & apart
+    return [
+        f"- Above zero: {listed(above)}"
+        + (f" (the reading is infinite for {listed(infinite)})." if infinite.any() else "."),
+        f"- The reading rises: {listed(above & up)}; falls: {listed(above & down)}. Cannot be "
+        f"told: {listed(above & ~up & ~down)}.",
+        f"- The Euclidean distance is larger at the end than at first: {listed(apart)}; largest "
+        f"before the end: {listed(turned)}.",
+        "- Above zero and rising while the Euclidean distance is larger at the end, as the paper "
+        f"has it: {listed(seen)}. Of these, clients that do not get closer in comparison with "
+        f"clients of other seeds: {listed(seen & (gap > limit * error))}. Cannot be told: "
+        f"{listed(seen & (gap.abs() <= limit * error))}.",
+    ]
+
+
+def _overlap(table: pd.DataFrame) -> str:
+    """Whether the overlap of the data seen so far explains what `shared-source` reads."""
+    rows = table[table.coupling == DEFAULT].sort_values("iteration")
+    if rows.predicted_bits.isna().any():
+        return (
+            "Overlap of the shared data seen so far: `shared-source` and `shared-source-order` "
+            "read the same at every checkpoint, within three standard errors. What is shared acts "
+            "from the first minibatch on, whatever the order, so that growing overlap explains "
+            "nothing here."
+        )
+    error = np.hypot(rows.net_se, rows.predicted_se)
+    agree = ((rows.net_bits - rows.predicted_bits).abs() <= 1.96 * error).sum()
+    told = "; ".join(
+        f"{row.iteration}: {row.predicted_bits:.2f} ± {1.96 * row.predicted_se:.2f} predicted, "
+        f"{row.net_bits:.2f} ± {1.96 * row.net_se:.2f} read"
+        for row in rows.itertuples()
+    )
+    first, last = rows.iloc[0], rows.iloc[-1]
+    read, made = last.net_bits - first.net_bits, last.predicted_bits - first.predicted_bits
+    read_se = np.hypot(first.net_se, last.net_se)
+    both_se = np.hypot(read_se, np.hypot(first.predicted_se, last.predicted_se))
+    if abs(read) <= 1.96 * read_se:
+        verdict = "there is no rise to explain"
+    elif read * made <= 0:
+        verdict = "overlap does not explain it"
+    elif abs(read - made) <= 1.96 * both_se:
+        verdict = "overlap explains all of it"
+    elif read > made:
+        verdict = f"overlap explains {made:.1f} bits of it, and something else the rest"
+    else:
+        verdict = (
+            "overlap is more than enough to explain it, and something works against it: clients "
+            "that see the same examples in different orders end at different points"
+        )
+    return (
+        "Overlap of the shared data seen so far, iteration by iteration (the reading of "
+        f"`shared-source-order` with its correlations times the share of the epoch): {told}. "
+        f"They agree within 95 % errors at {agree} of {len(rows)} checkpoints. From first to last "
+        f"{read:+.2f} ± {1.96 * read_se:.2f} bits are read and {made:+.2f} predicted: {verdict}."
+    )

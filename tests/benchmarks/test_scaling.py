@@ -1,0 +1,151 @@
+"""The map of cost: its design, its arithmetic, and the published page against its table."""
+
+from math import prod
+from types import SimpleNamespace
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from benchmarks import scaling, scaling_words, stages
+from fedmi.study import tables
+
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
+PUBLISHED = scaling.FIGURES / "scaling.csv"
+TINY = dict(n=48, t=20, q=2, k=1, m=3, devices=1)
+
+
+FLOPS, BANDWIDTH = 2e11, 2e10
+STAGES = [stage for stage in scaling.DESIGNS if stage not in scaling_words.RATES]
+
+
+@pytest.fixture(scope="module")
+def known_table():
+    """What `measure` would give if time went as N t Q² K, (1 + m) and 1 / devices."""
+    rows = [
+        dict(size, stage=stage)
+        for stage, design in scaling.DESIGNS.items()
+        for devices in scaling.DEVICES
+        for size in design.sizes(devices)
+    ]
+    table = pd.DataFrame(rows).assign(
+        compile_seconds=2.0, repeats=3, machine="a machine", memory=24e9, commit="c" * 40,
+        taken="2026-01-02T03:04:05+00:00",
+    )  # fmt: skip
+    numbers = table.n * table.t * table.q * 4.0
+    times = {
+        "float32 product": 2.0 * table.n**2 * table.t / FLOPS,
+        "copying": 8.0 * table.n * table.t / BANDWIDTH,
+    }
+    seconds = np.select(
+        [table.stage == name for name in times], list(times.values()),
+        1e-7 * table.n * table.t * table.q**2 * table.k * (1 + table.m) / table.devices,
+    )  # fmt: skip
+    return table.assign(
+        seconds=seconds,
+        peak_mib=300 + 5 * numbers / 2**20,
+        stored_bytes=np.where(table.stage == "writing", 0.9 * numbers * table.k, np.nan),
+    )[scaling.COLUMNS]
+
+
+@pytest.mark.parametrize("stage", STAGES)
+def test_the_design_varies_every_factor_alone_and_has_something_larger(stage):
+    design = scaling.DESIGNS[stage]
+    sizes = [size for devices in scaling.DEVICES for size in design.sizes(devices)]
+    assert len({tuple(size.values()) for size in sizes}) == len(sizes)
+    *others, largest = design.sizes(devices=2)
+    work = [prod(size[name] for name in ("n", "t", "q", "k")) for size in others]
+    assert prod(largest[name] for name in ("n", "t", "q", "k")) > max(work)
+    assert design.sizes(devices=1)[0] == others[0] | dict(devices=1)
+    # With whole tiles on every device, time is proportional to N.
+    assert all(size["n"] % (stages.TILE * size["devices"]) == 0 for size in sizes)
+
+
+def test_a_stage_measured_anew_takes_the_place_of_its_old_rows(known_table):
+    old = known_table.assign(repeats=3)
+    new = known_table[known_table.stage == "reading"].iloc[:4].assign(repeats=9)
+    found = scaling.with_others(new, old)
+    assert list(found.stage.unique()) == list(scaling.DESIGNS)
+    pd.testing.assert_frame_equal(found[found.stage == "reading"], new)
+    others = found[found.stage != "reading"]
+    pd.testing.assert_frame_equal(others, old[old.stage != "reading"])
+
+
+def test_every_stage_is_measured():
+    assert set(scaling.DESIGNS) == set(stages.STAGES)
+
+
+def test_the_page_holds_ratios_of_what_was_measured(known_table):
+    text = scaling_words.page(known_table)
+    (row,) = [line for line in text.splitlines() if line.startswith("| KSG MI | 4,096, 400, 3")]
+    assert "2,048 to 8,192: 4.00 times" in row  # of N
+    assert "100 to 850: 8.50 times" in row
+    assert "2 to 5: 6.25 times" in row
+    assert "0 to 20: 21.0 times" in row
+    assert "1 to 2: 0.500 times" in row
+    assert "multiplied float32 matrices at 200 GFLOP/s and copied 20 GB/s" in text
+    assert "| KSG MI | 12,288, 1,200, 3, 1, 5, 2 |" in text  # the largest
+    assert "| 61,706 | 123,413 | 122 GB | 89 GB |" in text
+    assert len(text.splitlines()) < 90
+
+
+def test_nothing_is_said_of_sizes_that_were_not_measured(known_table):
+    """Of two sizes there is a ratio, and no exponent, prediction or machine that was not there."""
+    page = scaling_words.page(known_table)
+    for word in ("predicted", "extrapolated", "exponent", "H100", "hour", "day"):
+        assert word not in page, word
+    single = known_table[(known_table.stage != "reading") | ~known_table.duplicated("stage")]
+    (row, _) = [r for r in scaling_words.page(single).splitlines() if r.startswith("| reading |")]
+    assert "times" not in row
+
+
+@pytest.fixture(scope="module")
+def cheap():
+    """Every stage at a tiny size, the images of digits apart."""
+    names = [name for name in stages.STAGES if name != "sampling, digits"]
+    return {name: stages.measured(name, TINY, least_seconds=0) for name in names}
+
+
+def test_every_stage_runs(cheap):
+    for name, row in cheap.items():
+        assert row["stage"] == name and row["seconds"] > 0 and row["repeats"] == 1
+        assert {*TINY.items()} < {*row.items()}
+
+
+def test_a_store_holds_what_is_written(cheap):
+    numbers = TINY["n"] * TINY["q"] * TINY["k"] * TINY["t"] * 4
+    # Random digits do not compress; a tile is written whole, and metadata come on top.
+    assert 0.8 * numbers < cheap["writing"]["stored_bytes"] < 2 * numbers + 30_000
+    assert cheap["reading"]["stored_bytes"] is None
+
+
+def test_the_linear_layer_has_the_parameters_asked_for():
+    assert stages.linear_layer(850).parameter_count == 850
+    with pytest.raises(ValueError, match="t: 25 is not a multiple of 10"):
+        stages.linear_layer(25)
+
+
+def test_digits_has_parameters_of_its_own():
+    with pytest.raises(ValueError, match="t: 20; the digits task has 850 parameters"):
+        next(stages.sampling_digits(SimpleNamespace(**TINY)))
+
+
+def test_a_process_measures_until_it_fails(tmp_path):
+    sizes = [TINY, TINY | dict(n=96), TINY | dict(n=-1)]
+    rows = scaling.measured("distances", sizes, 1, str(tmp_path), seconds=0)
+    for n in (48, 96):
+        row = next(rows)
+        assert row["n"] == n and row["seconds"] > 0 and row["memory"] > 0 and row["machine"]
+    with pytest.raises(RuntimeError, match="(?s)distances failed.*negative dimensions"):
+        next(rows)
+
+
+def test_more_cores_than_there_are_are_refused():
+    with pytest.raises(ValueError, match="cores: 100000 are needed"), scaling.pinned(100_000):
+        pass
+
+
+def test_the_published_page_is_that_of_the_table():
+    page = scaling_words.page(tables.read_csv(PUBLISHED))
+    assert PUBLISHED.with_suffix(".md").read_text() == page

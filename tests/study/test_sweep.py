@@ -1,0 +1,113 @@
+import numpy as np
+import pandas as pd
+import pytest
+
+import fedmi
+from fedmi.sampling import store
+from fedmi.stats import bonferroni_limit
+from fedmi.study import params, sweep, tables
+from tests import tiny
+
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
+RATES, SIZES = [0.125, 0.25], [4, 8]
+PLAN = params.Sweep(
+    task="tests.tiny:make",
+    couplings=["shared-source"],
+    learning_rates=RATES,
+    batch_sizes=SIZES,
+    seeds=1500,
+)
+ARGUMENTS = dict(clients=3, coupling="shared-source", root_seed=0)
+
+
+@pytest.fixture(scope="module")
+def points():
+    return PLAN.points()
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory):
+    return tmp_path_factory.mktemp("sweep")
+
+
+@pytest.fixture(scope="module")
+def sampled(points, folder):
+    return sweep.sample_grid(points, seeds=1500, folder=folder, **ARGUMENTS)
+
+
+def test_a_grid_has_every_rate_at_every_size(points):
+    assert list(points) == [f"rate-{rate:g}-batch-{size}" for rate in RATES for size in SIZES]
+    task = points["rate-0.125-batch-8"]
+    assert (task.learning_rate, task.batch_size, task.steps) == (0.125, 8, 2)
+    assert task.options == {"learning_rate": 0.125, "batch_size": 8, "examples": 16}
+
+
+def test_a_point_has_the_samples_that_it_would_have_alone(points, sampled):
+    name = "rate-0.25-batch-8"
+    alone = fedmi.sample(points[name], seeds=300, checkpoints=[1, 2], root_seed=0)
+    assert alone.attrs["hash"] == sampled[name].attrs["hash"]
+    for variable in ("theta", "metric", "clipped"):
+        np.testing.assert_array_equal(
+            alone[variable].values, sampled[name][variable].isel(seed=slice(300)).values
+        )
+
+
+def test_what_is_stored_is_not_sampled_again(points, sampled, folder, monkeypatch, capsys):
+    before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    monkeypatch.setattr(sweep, "fill", lambda *_: pytest.fail("sampled again"))
+    again = sweep.sample_grid(points, seeds=1500, folder=folder, **ARGUMENTS)
+    for name, samples in sampled.items():
+        assert again[name].identical(samples)
+    assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
+
+
+def test_a_larger_grid_spares_what_is_there_even_with_fewer_seeds(points, sampled, folder):
+    stores = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
+    more = PLAN.model_copy(update=dict(learning_rates=[0.125, 0.5], batch_sizes=[8])).points()
+    found = sweep.sample_grid(more, seeds=300, folder=folder, **ARGUMENTS)
+    assert found["rate-0.5-batch-8"].sizes["seed"] == 300
+    assert {path: path.stat().st_mtime_ns for path in stores} == stores
+    assert store.open_existing(folder / "rate-0.125-batch-8.zarr").seeds() == 1500
+
+
+def test_a_point_that_cannot_be_estimated_has_a_reason(points, sampled):
+    few = fedmi.finite(sampled["rate-0.25-batch-8"]).isel(seed=slice(22))
+    row = sweep.trend_row(few, permutations=20)
+    assert np.isnan(row["rise_bits"]) and "22 samples" in row["why_not"]
+    good = sweep.trend_row(fedmi.finite(sampled["rate-0.25-batch-8"]), permutations=20)
+    text = sweep.words(pd.DataFrame([row, good]))
+    assert "| `shared-source` | 2 | 1 | 0 | 1 |" in text
+
+
+def test_the_rise_is_the_known_one(points, sampled):
+    for name, task in points.items():
+        row = sweep.trend_row(fedmi.finite(sampled[name]), permutations=20)
+        assert set(row) == set(sweep.COLUMNS)
+        truth = tiny.mi_bits(task, task.steps) - tiny.mi_bits(task, 1)
+        assert abs(row["rise_bits"] - truth) < 3 * row["rise_se"]
+        assert row["why_not"] == "" and not row["infinite"]
+        assert (row["learning_rate"], row["batch_size"]) == (task.learning_rate, task.batch_size)
+        assert (row["n"], row["steps"]) == (1500, task.steps)
+
+
+def test_the_words_count_what_is_beyond_chance_at_any_point():
+    rows = [
+        dict.fromkeys(sweep.COLUMNS, 0.0)
+        | dict(coupling=coupling, learning_rate=rate, batch_size=10, n=2000, infinite=False)
+        | dict(rise_bits=rise, rise_se=1.0)
+        for coupling, rises in {"null": (0.5, -2.2), "shared-source": (9.0, -8.0)}.items()
+        for rate, rise in zip(RATES, rises, strict=True)
+    ]
+    assert bonferroni_limit(1) == pytest.approx(1.96, abs=1e-3)
+    assert bonferroni_limit(4) == pytest.approx(2.498, abs=1e-3)
+    text = sweep.words(pd.DataFrame(rows))
+    assert "| `null` | 2 | 0 | 0 | 2 | -2.20 ± 1.96 (rate 0.25, batch 10) |" in text
+    assert "| `shared-source` | 2 | 1 | 1 | 0 |" in text
+
+
+def test_a_missing_coupling_is_named(tmp_path):
+    with pytest.raises(FileNotFoundError, match="`make sweep SCALE=quick`"):
+        sweep.read(tmp_path / "quick" / "sweep" / "digits", "null", "digits.yaml")
+    tables.write([dict(coupling="null", n=1)], ["coupling", "n"], tmp_path / "null.csv")
+    assert sweep.read(tmp_path, "null", "digits.yaml").coupling.tolist() == ["null"]

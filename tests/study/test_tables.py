@@ -1,0 +1,152 @@
+import dataclasses
+
+import numpy as np
+import pandas as pd
+import pytest
+
+import fedmi
+from fedmi.study import tables
+from tests import tiny
+
+pytestmark = pytest.mark.usefixtures("quickly_compiled")
+
+
+@pytest.fixture(scope="module")
+def samples():
+    return fedmi.finite(fedmi.sample(tiny.task, seeds=2000, checkpoints=[1, 2, 4], tile=64))
+
+
+def test_mi_rows_find_the_known_mutual_information(samples):
+    for iteration in (1, 4):
+        rows = pd.DataFrame(
+            tables.mi_rows(samples, iteration, estimator="gaussian", permutations=20)
+        )
+        assert {*rows.columns, "p_family"} == {*tables.MI_COLUMNS, "rounding_bits", "permuted"}
+        assert rows.pair.tolist() == ["0-1", "0-2", "1-2"]
+        truth = tiny.mi_bits(tiny.task, iteration)
+        assert (rows.low < truth).all() and (truth < rows.high).all()
+        np.testing.assert_allclose(rows.net_bits, rows.bits - rows.perm_bits)
+        assert (rows.z > 10).all()
+        assert (rows.excluded == 0).all() and (rows.n == 2000).all()
+
+
+def test_a_row_does_not_depend_on_what_else_is_estimated(samples):
+    options = dict(estimator="ksg", permutations=4, k=3, metric="euclidean")
+    alone = pd.DataFrame(tables.mi_rows(samples, 4, **options))
+    tables.mi_rows(samples, 1, **options)
+    again = pd.DataFrame(tables.mi_rows(samples, 4, **options))
+    pd.testing.assert_frame_equal(alone, again)
+
+
+def test_a_study_s_p_values_allow_for_all_its_estimates(samples):
+    rows = [
+        row
+        for iteration in (1, 4)
+        for row in tables.mi_rows(samples, iteration, estimator="gaussian", permutations=20)
+    ]
+    found = pd.DataFrame(tables.with_family_p(rows))
+    assert set(found.columns) >= set(tables.MI_COLUMNS)
+    assert (found.p_family == 1 / 21).all()  # every pair is dependent
+    null = pd.DataFrame(tables.null_rows(rows))
+    assert list(null.columns) == tables.NULL_COLUMNS
+    means = null.groupby(["pair", "iteration"]).bits.mean()
+    np.testing.assert_allclose(
+        means, found.set_index(["pair", "iteration"]).perm_bits.sort_index(), rtol=1e-12
+    )
+
+
+def test_distance_rows_are_the_paper_s_and_closer_than_unmatched(samples):
+    rows = pd.DataFrame(tables.distance_rows(samples, 4))
+    assert list(rows.columns) == tables.DISTANCE_COLUMNS
+    assert len(rows) == 9
+    x, y = samples.theta.values[:, 0, -1], samples.theta.values[:, 2, -1]
+    found = rows[rows.pair == "0-2"].set_index("metric").distance
+    np.testing.assert_allclose(found["euclidean"], np.linalg.norm(x - y, axis=1).mean(), rtol=1e-6)
+    np.testing.assert_allclose(found["manhattan"], np.abs(x - y).sum(1).mean(), rtol=1e-6)
+    np.testing.assert_allclose(found["chebyshev"], np.abs(x - y).max(1).mean(), rtol=1e-6)
+    # Independent copies are apart by sqrt(1 / (1 - rho)) times as much, for normal differences.
+    rho = tiny.correlation(tiny.task, 4)
+    ratio = rows.unmatched / rows.distance
+    np.testing.assert_allclose(ratio, (1 - rho) ** -0.5, rtol=0.03)
+
+
+def test_learning_rows_are_means_with_their_interval(samples):
+    held_out = fedmi.held_out_metric(tiny.task, samples, seeds=64)
+    rows = pd.DataFrame(tables.learning_rows(samples, "distance", held_out))
+    assert list(rows.columns) == tables.LEARNING_COLUMNS
+    training = rows[(rows.metric == "distance") & (rows.client == 1)]
+    assert training.iteration.tolist() == [0, 1, 2, 3]
+    values = samples.metric.values[:, 1].astype(float)
+    np.testing.assert_allclose(training["mean"], values.mean(0))
+    half = 1.96 * values.std(0, ddof=1) / np.sqrt(2000)
+    np.testing.assert_allclose(training.high - training["mean"], half)
+    np.testing.assert_allclose(training["mean"] - training.low, half)
+    fresh = rows[(rows.metric == "held-out distance") & (rows.client == 1)]
+    assert fresh.iteration.tolist() == [0, 1, 2, 4]
+    np.testing.assert_allclose(fresh["mean"], held_out.values[:, 1].astype(float).mean(0))
+
+
+def test_a_table_is_written_whole_or_not_at_all(tmp_path):
+    path = tmp_path / "table.csv"
+    path.write_text("the old one")
+
+    def fail(draft):
+        draft.write_text("half")
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        tables.write_whole(path, fail)
+    assert path.read_text() == "the old one"
+    written = tables.write([dict(a=1.5, b="x")], ["a", "b"], path)
+    pd.testing.assert_frame_equal(pd.read_csv(path), written)
+    assert [p.name for p in tmp_path.iterdir()] == ["table.csv", ".table.csv.draft"] or len(
+        list(tmp_path.iterdir())
+    ) == 1
+
+
+@pytest.mark.parametrize("cut", ["", "a,b\n1,2\n3", "a,b\n1,2\n3,4", "a,b\n1,\0\0\n", "\n"])
+def test_a_torn_table_is_no_shorter_table(tmp_path, cut):
+    path = tmp_path / "table.csv"
+    path.write_text(cut)
+    with pytest.raises(ValueError, match="table.csv is empty, cut short or damaged; remove it"):
+        tables.read_csv(path)
+
+
+@pytest.mark.parametrize("cut", ["", '{"seeds": 2', "[1, 2]", "\0\0"])
+def test_torn_json_is_named(tmp_path, cut):
+    path = tmp_path / "manifest.json"
+    path.write_text(cut)
+    with pytest.raises(ValueError, match="manifest.json is empty, cut short or damaged"):
+        tables.read_json(path, dict)
+    path.write_text('{"seeds": 2}')
+    assert tables.read_json(path, dict) == {"seeds": 2}
+
+
+def test_a_missing_table_says_what_makes_it(tmp_path):
+    with pytest.raises(FileNotFoundError, match="02_estimate_mi .*make study SCALE=quick"):
+        tables.read(tmp_path, "params/quick/signal.yaml")
+
+
+@pytest.mark.parametrize(
+    ("baseline", "larger", "verdict"),
+    [
+        (3.0, False, "the network beats it"),
+        (1.0, False, "the network does NOT beat it"),
+        (1.0, True, "the network beats it"),
+        (2.05, False, "the network cannot be told from it"),
+        (None, False, "the best constant prediction is not known"),
+    ],
+)
+def test_the_verdict_follows_the_data(baseline, larger, verdict):
+    task = dataclasses.replace(tiny.task, baseline=baseline, larger_is_better=larger)
+    learning = pd.DataFrame(
+        dict(metric=metric, iteration=iteration, mean=mean, low=mean - 0.1, high=mean + 0.1)
+        for metric, means in (("held-out distance", (9.0, 2.0)), ("distance", (9.0, 5.0)))
+        for iteration, mean in enumerate(means)
+        for _ in range(3)
+    )
+    sentence = tables.compare_with_baseline(task, learning)
+    assert sentence.startswith(
+        "On fresh examples at iteration 1 the mean distance is 2.000 ± 0.100"
+    )
+    assert verdict in sentence
