@@ -10,6 +10,7 @@ import jax
 import numpy as np
 from numpy.typing import ArrayLike
 
+from fedmi import stats
 from fedmi.mi.null import default_key, repairing
 from fedmi.mi.samples import as_pair
 
@@ -70,9 +71,7 @@ def mean_and_error(x: ArrayLike, y: ArrayLike, *, metric: str = "euclidean") -> 
     Raises:
         ValueError: an unknown metric, unequal shapes, or arrays that are not samples.
     """
-    distances = of_seeds(x, y, metric=metric)
-    n = len(distances)
-    return float(distances.mean()), float(distances.std(ddof=1) / np.sqrt(n)) if n > 1 else np.nan
+    return stats.mean_and_error(of_seeds(x, y, metric=metric))
 
 
 METRICS = {"euclidean": euclidean, "manhattan": manhattan, "chebyshev": chebyshev}

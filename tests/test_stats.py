@@ -1,6 +1,7 @@
 import numpy as np
 import pytest
 
+from fedmi import stats
 from fedmi.stats import family_p_values
 
 M = 19
@@ -53,3 +54,39 @@ def test_infinite_readings_and_readings_without_spread():
     assert p[0] == 1 / 20 and p[1] == 1.0
     assert family_p_values(np.array([0.0, 9.0]), np.vstack([np.zeros(M), permuted[:1]]))[1] == 0.05
     assert np.isnan(family_p_values(np.array([1.0]), np.empty((1, 0)))).all()
+
+
+def test_holm_by_hand():
+    # 0.01 * 4, then max(0.04, 0.02 * 3), max(0.06, 0.03 * 2) and max(0.06, 0.5).
+    assert stats.holm([0.03, 0.01, 0.5, 0.02]) == pytest.approx([0.06, 0.04, 0.5, 0.06])
+    assert stats.holm([0.9, 0.8]).tolist() == [1, 1]
+
+
+def test_a_mean_and_its_error():
+    assert stats.mean_and_error([1.0, 2.0, 3.0, 4.0]) == pytest.approx((2.5, np.sqrt(5 / 3 / 4)))
+    mean, error = stats.mean_and_error([7])
+    assert mean == 7 and np.isnan(error)
+
+
+def test_the_error_of_a_mean_is_taken_in_float64():
+    values = np.float32([1e8, 1e8 + 8, 1e8 - 8])
+    assert stats.mean_and_error(values) == pytest.approx((1e8, 8 / np.sqrt(3)), rel=1e-12)
+
+
+def test_a_ratio_s_error_is_how_much_it_scatters():
+    rng = np.random.default_rng(0)
+    whole = rng.normal(2, 0.5, (400, 500))
+    part = 0.3 * whole + rng.normal(0, 0.2, whole.shape)
+    found = np.array([stats.ratio_and_error(*pair) for pair in zip(part, whole, strict=True)])
+    # Of 400 standard deviations, the scatter is sd / sqrt(800): five of those.
+    assert found[:, 0].std(ddof=1) == pytest.approx(found[:, 1].mean(), rel=5 / np.sqrt(800))
+    assert np.isnan(stats.ratio_and_error([1.0, 2.0], [1.0, -1.0])).all()
+
+
+def test_signs():
+    assert stats.sign(2.0, 1.0) == "yes"
+    assert stats.sign(-2.0, 1.0) == "no"
+    assert stats.sign(1.9, 1.0) == stats.sign(2.0, 1.0, limit=3.0) == "open"
+    assert stats.sign(0.0, 0.0) == "open"
+    assert stats.bonferroni_limit(1) == pytest.approx(stats.Z95, abs=1e-3)
+    assert stats.bonferroni_limit(10) == pytest.approx(2.807, abs=1e-3)

@@ -22,6 +22,7 @@ from fedmi.mi import wilks
 from fedmi.mi.null import Repairing
 from fedmi.mi.result import Estimate, PairEstimate, client_pairs
 from fedmi.mi.samples import IDLE, centred, eps
+from fedmi.stats import Z95
 
 EPS = np.finfo(np.float64).eps
 SHARED = 1e-10
@@ -212,7 +213,7 @@ def estimate(x: Whitened, y: Whitened) -> Estimate:
     bits = inf if shared else finite
     variance = wilks.null_variance(n, p, q)
     dependence = (squares.sum() - p * q / (n - 1)) / ((1 - p / (n - 1)) * (1 - q / (n - 1)))
-    half_width = 1.96 * np.sqrt(variance + max(dependence, 0) / (n - 1))
+    half_width = Z95 * np.sqrt(variance + max(dependence, 0) / (n - 1))
     to_bits = 1 / log(2)
     return Estimate(
         bits=float(bits * to_bits),

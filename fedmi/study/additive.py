@@ -15,6 +15,7 @@ from numpy.typing import ArrayLike
 from scipy.special import gammaln
 
 from fedmi.mi.samples import as_samples, check_lengths
+from fedmi.stats import mean_and_error
 
 STEPS = ((0.01, 0.2), (0.04, 0.4), (0.09, 0.6), (0.16, 0.8), (0.25, 1.0))
 """Variances of P and of the noise, a pair an iteration: of a drift and of a random walk."""
@@ -74,9 +75,9 @@ def decompose(x: ArrayLike, y: ArrayLike) -> Decomposition:
         **{name: float(part.sum() / (n - 1)) for name, part in parts.items()},
         separation=float(gap @ gap - own / n),
         squared_distance=float(gap @ gap + apart.mean()),
-        **{f"{name}_se": _error(part) for name, part in parts.items()},
-        separation_se=2 * _error(along),
-        squared_distance_se=_error(apart + 2 * along),
+        **{f"{name}_se": mean_and_error(part)[1] for name, part in parts.items()},
+        separation_se=2 * mean_and_error(along)[1],
+        squared_distance_se=mean_and_error(apart + 2 * along)[1],
     )
 
 
@@ -148,8 +149,3 @@ def centred(arrays: Sequence[np.ndarray]) -> list[np.ndarray]:
 def _bits(d: int, shared: float, noise: float) -> float:
     r = shared / (shared + noise)
     return -d / 2 * log2(1 - r**2)
-
-
-def _error(values: np.ndarray) -> float:
-    """The standard error of a mean over seeds."""
-    return float(values.std(ddof=1) / sqrt(len(values)))

@@ -24,7 +24,7 @@ from fedmi.aggregation.linear import LINEAR, MAPS, LinearAggregator
 from fedmi.progress import track
 from fedmi.sampling.sgd import train_on
 from fedmi.sampling.tiles import TILE, block_size, compute_tiles
-from fedmi.stats import bonferroni_limit
+from fedmi.stats import bonferroni_limit, mean_and_error
 from fedmi.study.params import Aggregation
 from fedmi.tasks.task import Assets, Data, Params, Task
 
@@ -507,8 +507,8 @@ def search(plan: Comparison, fitted: Sequence[Fitted]) -> tuple[list[dict], list
     barriers = []
     for k in range(len(plan.checkpoints)):
         excess = between[np.isfinite(between[:, k]).all(axis=1), k]
-        errors = excess.std(axis=0, ddof=1) / np.sqrt(len(excess))
-        for place, mean, error in zip(SEGMENT, excess.mean(axis=0), errors, strict=True):
+        for place, values in zip(SEGMENT, excess.T, strict=True):
+            mean, error = mean_and_error(values)
             barriers.append(
                 _where(plan, k) | dict(seeds=len(excess), place=place, excess=mean, excess_se=error)
             )
@@ -535,9 +535,6 @@ def _rows(
             "learning rate or clip its gradients"
         )
 
-    def error(v: np.ndarray) -> float:
-        return float(v.std(ddof=1) / np.sqrt(n))
-
     rows = []
     for k in range(len(plan.checkpoints)):
         at = {name: np.asarray(v[good, k], np.float64) for name, v in values.items()}
@@ -555,12 +552,11 @@ def _rows(
                 apart=apart[name][good, k].mean() if name in apart else np.nan,
             )
             for i, measure in enumerate(MEASURES):
-                difference = own[:, i] - at[MEAN][:, i]
+                less = own[:, i] - at[MEAN][:, i]
                 row |= {
-                    measure: own[:, i].mean(),
-                    f"{measure}_se": error(own[:, i]),
-                    f"{measure}_less_mean": difference.mean(),
-                    f"{measure}_less_mean_se": error(difference),
+                    name + end: value
+                    for name, of in ((measure, own[:, i]), (f"{measure}_less_mean", less))
+                    for end, value in zip(("", "_se"), mean_and_error(of), strict=True)
                 }
             rows.append(row)
     return rows

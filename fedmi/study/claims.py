@@ -18,9 +18,9 @@ import pandas as pd
 
 from fedmi.aggregation import MEAN
 from fedmi.scopes import COUPLINGS
-from fedmi.stats import bonferroni_limit
+from fedmi.stats import Z95, bonferroni_limit, sign
 from fedmi.study import aggregators, evidence, plotting, tables
-from fedmi.study.trends import DEFAULT, sign, study_of
+from fedmi.study.trends import DEFAULT, study_of
 
 TASKS = ("signal", "digits")
 NOTHING_SHARED = ("null", "independent")
@@ -143,7 +143,7 @@ def alike(published: Published) -> Finding:
         learning = published.table(f"{plotting.figure_names(study)[0]}-learning")
         learning = learning[~learning.metric.str.startswith(tables.HELD_OUT)]
         at = learning[learning.iteration == learning.iteration.max()]
-        error = (at.high - at.low).to_numpy() / (2 * 1.96)
+        error = (at.high - at.low).to_numpy() / (2 * Z95)
         mean = at["mean"].to_numpy()
         pairs = [
             (abs(mean[a] - mean[b]), np.hypot(error[a], error[b]))

@@ -48,6 +48,7 @@ from fedmi.progress import track
 from fedmi.sampling.replay import SEEDS_AT_ONCE, blocks
 from fedmi.sampling.sgd import over_seeds_and_clients
 from fedmi.scopes import root_key
+from fedmi.stats import Z95, mean_and_error, ratio_and_error
 from fedmi.study import rate_distortion
 from fedmi.study.rate_distortion import Law, SideInformation
 from fedmi.tasks.task import Assets, Keys, Task
@@ -359,7 +360,7 @@ def rows(
         cost: its costs.
         tolerances: the shares of the gain that errors may cost.
     """
-    gain, gain_se = _mean_and_error(cost.gain)
+    gain, gain_se = mean_and_error(cost.gain)
     study = _study(samples, iteration) | dict(
         gain=gain,
         gain_se=gain_se,
@@ -396,23 +397,15 @@ def _study(samples: xr.Dataset, iteration: int) -> dict:
     return dict(task=samples.attrs["task"], coupling=samples.attrs["coupling"], iteration=iteration)
 
 
-def _mean_and_error(values: np.ndarray) -> tuple[float, float]:
-    return float(values.mean()), float(values.std(ddof=1) / np.sqrt(len(values)))
-
-
 def _ratio(name: str, part: np.ndarray, whole: np.ndarray) -> dict[str, float]:
-    """A ratio of means over seeds and its standard error (delta method)."""
-    if not whole.mean() > 0:
-        return {name: nan, f"{name}_se": nan}
-    ratio = part.mean() / whole.mean()
-    _, error = _mean_and_error(part - ratio * whole)
-    return {name: float(ratio), f"{name}_se": float(error / whole.mean())}
+    ratio, error = ratio_and_error(part, whole)
+    return {name: ratio, f"{name}_se": error}
 
 
 def _level(cost: Cost, channel: str, tolerance: float) -> float:
     """The harmless level; nan too where the gain cannot be told from none."""
-    gain, error = _mean_and_error(cost.gain)
-    if gain <= 1.96 * error:
+    gain, error = mean_and_error(cost.gain)
+    if gain <= Z95 * error:
         return nan
     return harmless_level(cost.rise[channel], cost.gain, cost.levels, tolerance)
 

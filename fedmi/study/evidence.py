@@ -13,8 +13,9 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
+from fedmi import stats
+from fedmi.stats import sign
 from fedmi.study import additive, proposition
-from fedmi.study.trends import sign
 
 LEVEL = 0.05
 TEST_COLUMNS = [
@@ -145,7 +146,7 @@ def decomposition_rows(samples: xr.Dataset, iteration: int) -> list[dict]:
 
 def with_verdicts(rows: list[dict]) -> list[dict]:
     """The rows of `test_rows` and `noise_rows`, all of a study, with `p_holm` and `verdict`."""
-    adjusted = proposition.holm([row["p_value"] for row in rows])
+    adjusted = stats.holm([row["p_value"] for row in rows])
     return [
         row | dict(p_holm=p, verdict=_verdict(p, row["by_construction"]))
         for row, p in zip(rows, adjusted, strict=True)

@@ -30,6 +30,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 from scipy import linalg, stats
 
+from fedmi.stats import Z95, mean_and_error
 from fedmi.study.additive import centred, checked
 
 BLOCK = 2048
@@ -222,7 +223,7 @@ class NoiseDependence:
     @property
     def interval(self) -> tuple[float, float]:
         """A 95 % interval of the coefficient of variation, from that of its square."""
-        ends = self.squared_variation + np.array([-1.96, 1.96]) * self.squared_error
+        ends = self.squared_variation + np.array([-Z95, Z95]) * self.squared_error
         low, high = np.sqrt(np.maximum(ends, 0.0))
         return float(low), float(high)
 
@@ -275,26 +276,8 @@ def noise_dependence(clients: Sequence[ArrayLike]) -> NoiseDependence:
             "noises on each other", [(apart[a], apart[b]) for a, b in splits]
         ),
         squared_variation=float(squared),
-        squared_error=float(influence.std(ddof=1) / np.sqrt(len(influence))),
+        squared_error=mean_and_error(influence)[1],
     )
-
-
-def holm(p_values: ArrayLike) -> np.ndarray:
-    """p-values adjusted for so many tests, whatever their dependence (Holm 1979).
-
-    Args:
-        p_values: (J,).
-
-    Returns:
-        (J,) values in the same order: the probability that any test without an effect is at most
-        alpha is at most alpha.
-    """
-    values = np.asarray(p_values, float)
-    order = np.argsort(values)
-    adjusted = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
-    found = np.empty_like(values)
-    found[order] = np.minimum(adjusted, 1.0)
-    return found
 
 
 def _three(clients: Sequence[ArrayLike]) -> list[np.ndarray]:

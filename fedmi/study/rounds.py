@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import xarray as xr
 
-from fedmi.stats import bonferroni_limit
+from fedmi.stats import bonferroni_limit, sign
 from fedmi.study import tables, trends
 
 COLUMNS = [
@@ -121,7 +121,7 @@ def _trend(of: pd.DataFrame, first: int, last: int, limit: float) -> str:
             at = rows.set_index("iteration")
             change = at.net_bits[last] - at.net_bits[first]
             error = np.hypot(at.net_se[last], at.net_se[first])
-            said = trends.COURSE[trends.sign(change, error, limit)]
+            said = trends.COURSE[sign(change, error, limit)]
             signs["is infinite somewhere" if rows.infinite.any() else said].append(str(number))
         told = [f"{sign} in round {', '.join(n)}" for sign, n in signs.items() if n]
         parts.append(f"the reading of the {what} within a round {'; '.join(told)}")

@@ -28,7 +28,7 @@ from fedmi.mi.variants.reduction import halves, random_directions
 from fedmi.progress import track
 from fedmi.sampling.replay import blocks
 from fedmi.sampling.sgd import train_on
-from fedmi.stats import bonferroni_limit
+from fedmi.stats import Z95, bonferroni_limit, mean_and_error, ratio_and_error, sign
 from fedmi.study import trends
 from fedmi.study.aggregators import MEASURES, judged_on
 from fedmi.tasks.layers import WHOLE, layers
@@ -188,7 +188,7 @@ def _read(theta: xr.DataArray) -> Iterator[tuple[slice, np.ndarray]]:
 
 def _error(row: Mapping[str, float]) -> float:
     """Standard error of `net_bits`: of the estimate, and of the mean over its re-pairings."""
-    sampling = (row["high"] - row["low"]) / (2 * 1.96)
+    sampling = (row["high"] - row["low"]) / (2 * Z95)
     sampling = sampling if np.isfinite(sampling) else row["perm_sd"]
     return float(np.hypot(sampling, row["perm_sd"] / np.sqrt(row["permutations"])))
 
@@ -218,21 +218,16 @@ def distance_rows(task: Task, samples: xr.Dataset, iteration: int) -> list[dict]
     rows = []
     for (name, metric), values in found.items():
         apart, unmatched = np.concatenate(values, axis=1)
-        ratio = apart.mean() / unmatched.mean()
+        mean, error = mean_and_error(apart)
+        ratio, ratio_se = ratio_and_error(apart, unmatched)
         place = of_layers[name]
         rows.append(
             _where(samples, iteration)
             | dict(layer=name, size=place.stop - place.start, metric=metric)
-            | dict(distance=apart.mean(), distance_se=_of_mean(apart), unmatched=unmatched.mean())
-            | dict(closer=1 - ratio)
-            | dict(closer_se=_of_mean(apart - ratio * unmatched) / unmatched.mean())
+            | dict(distance=mean, distance_se=error, unmatched=unmatched.mean())
+            | dict(closer=1 - ratio, closer_se=ratio_se)
         )
     return rows
-
-
-def _of_mean(values: np.ndarray) -> float:
-    """The standard error of a mean."""
-    return float(values.std(ddof=1) / np.sqrt(len(values)))
 
 
 def averaging_rows(task: Task, samples: xr.Dataset, *, seeds: int) -> list[dict]:
@@ -325,10 +320,9 @@ def _judged_rows(samples: xr.Dataset, counts: np.ndarray, values: np.ndarray) ->
             for i, measure in enumerate(MEASURES):
                 own, alone = values[:, m, k, i], values[:, 0, k, i]
                 row |= {
-                    measure: own.mean(),
-                    f"{measure}_se": _of_mean(own),
-                    f"{measure}_less_alone": (own - alone).mean(),
-                    f"{measure}_less_alone_se": _of_mean(own - alone),
+                    name + end: value
+                    for name, values_of in ((measure, own), (f"{measure}_less_alone", own - alone))
+                    for end, value in zip(("", "_se"), mean_and_error(values_of), strict=True)
                 }
             rows.append(row)
     return rows
@@ -431,7 +425,7 @@ def _trend(of: pd.DataFrame, limit: float) -> str:
     for layer, rows in of.groupby("layer", sort=False):
         at = rows.set_index("iteration")
         change, error = at.net_bits[last] - at.net_bits[first], np.hypot(*at.net_se[[first, last]])
-        signs[trends.COURSE[trends.sign(change, error, limit)]].append(layer)
+        signs[trends.COURSE[sign(change, error, limit)]].append(layer)
     told = "; ".join(f"{said} in {', '.join(names)}" for said, names in signs.items() if names)
     return f"From iteration {first} to {last} the reading in canonical directions {told}."
 

@@ -17,7 +17,7 @@ from fedmi import distance, mi
 from fedmi.mi.trust.report import COLUMNS as REPORT_COLUMNS
 from fedmi.mi.trust.report import Report
 from fedmi.scopes import root_key
-from fedmi.stats import family_p_values
+from fedmi.stats import Z95, family_p_values
 from fedmi.study.results import MissingResults
 from fedmi.tasks.task import Task
 
@@ -198,7 +198,7 @@ def compare_with_baseline(task: Task, learning: pd.DataFrame) -> str:
 
 def _means(values: xr.DataArray, samples: xr.Dataset, metric: str) -> Iterator[dict]:
     mean = values.mean("seed", dtype=np.float64)
-    half = 1.96 * values.std("seed", ddof=1, dtype=np.float64) / np.sqrt(values.sizes["seed"])
+    half = Z95 * values.std("seed", ddof=1, dtype=np.float64) / np.sqrt(values.sizes["seed"])
     for client in samples.client.values:
         for iteration in values.iteration.values:
             centre = float(mean.sel(iteration=iteration)[client])

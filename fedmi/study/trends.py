@@ -15,7 +15,7 @@ import xarray as xr
 from fedmi.mi.null import repairing
 from fedmi.mi.trust.calibrate import surrogates
 from fedmi.scopes import COUPLINGS, root_key
-from fedmi.stats import bonferroni_limit
+from fedmi.stats import Z95, bonferroni_limit, sign
 from fedmi.study import tables
 from fedmi.study.results import MissingResults
 
@@ -107,7 +107,7 @@ def coupling_rows(
     mi = mi[mi.estimator == "gaussian"].copy()
     mi["infinite"] = np.isinf(mi.bits)
     mi["net_bits"] = mi.finite_bits - mi.perm_bits
-    sampling = (mi.high - mi.low) / (2 * 1.96)
+    sampling = (mi.high - mi.low) / (2 * Z95)
     mi["net_se"] = np.hypot(
         sampling.where(np.isfinite(sampling), mi.perm_sd), mi.perm_sd / np.sqrt(mi.permutations)
     )
@@ -239,19 +239,6 @@ def closer_error(distance_se, unmatched):
 
 COURSE = {"yes": "rises", "no": "falls", "open": "is open"}
 """What a `sign` says of a reading, in words."""
-
-
-def sign(change: float, error: float, limit: float = 1.96) -> str:
-    """Whether a change is above zero: "yes", "no" if it is below, "open" if it may be chance.
-
-    Args:
-        change: the change.
-        error: its standard error.
-        limit: how many of these are beyond chance.
-    """
-    if abs(change) <= limit * error:
-        return "open"
-    return "yes" if change > 0 else "no"
 
 
 def words(table: pd.DataFrame) -> str:

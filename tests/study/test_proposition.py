@@ -156,12 +156,6 @@ def test_noises_that_depend_on_each_other_and_not_on_the_shared_part():
     assert found.on_each_other.statistic > 3 * abs(found.on_shared.statistic)
 
 
-def test_holm_by_hand():
-    # 0.01 * 4, then max(0.04, 0.02 * 3), max(0.06, 0.03 * 2) and max(0.06, 0.5).
-    assert proposition.holm([0.03, 0.01, 0.5, 0.02]) == pytest.approx([0.06, 0.04, 0.5, 0.06])
-    assert proposition.holm([0.9, 0.8]).tolist() == [1, 1]
-
-
 def test_clients_that_are_all_the_same_break_nothing():
     x = np.random.default_rng(11).standard_normal((100, 3))
     assert [t.p_value for t in proposition.third_client([x, x, x], draws=9)] == [1, 1]

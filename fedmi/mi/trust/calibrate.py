@@ -23,6 +23,7 @@ from fedmi.mi.pairwise import ESTIMATORS, one_estimate
 from fedmi.mi.result import PairEstimate
 from fedmi.mi.samples import as_pair, check_varies, repeats
 from fedmi.mi.trust import laws
+from fedmi.stats import Z95
 
 FAMILIES = ("concentrated", "dense")
 QUANTILE = 0.99
@@ -219,7 +220,7 @@ class Calibration:
         # truths at least.
         quantile = stdtrit(4 * (draws - 1), 0.975) * np.sqrt(1 + 1 / draws)
         sd = np.interp(truths, spread.index, spread)
-        error = np.hypot(quantile * sd, 1.96 * self.own[estimator].perm_sd)
+        error = np.hypot(quantile * sd, Z95 * self.own[estimator].perm_sd)
         above = self.own[estimator].net_bits - mean
         return truths[np.abs(above) <= error], bool(above[-1] >= -error[-1])
 
