@@ -1,6 +1,5 @@
 """The project's own files hold together."""
 
-import importlib.metadata
 import json
 import os
 import re
@@ -17,7 +16,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from benchmarks import table
 from fedmi.study import (
     aggregators,
     compression,
@@ -74,10 +72,11 @@ def test_ci_calls_the_readmes_test_command_and_then_the_slow_checks():
     assert commands == ["make test", "exec make check"]
 
 
-def test_make_knows_every_command_of_the_readme():
+def test_make_knows_every_command_of_the_pages():
     printed = subprocess.run(["make", "help"], cwd=ROOT, capture_output=True, text=True, check=True)
     targets = set(re.findall(r"^make (\S+)", printed.stdout, flags=re.MULTILINE))
-    code = re.findall(r"`([^`\n]+)`", README) + re.findall(r"```sh\n(.*?)```", README, re.DOTALL)
+    pages = "\n".join(path.read_text() for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")])
+    code = re.findall(r"`([^`\n]+)`", pages) + re.findall(r"```sh\n(.*?)```", pages, re.DOTALL)
     named = set(re.findall(r"\bmake ([a-z_]+)", "\n".join(code)))
     assert {"study", "test", "lab"} <= named <= targets
 
@@ -189,27 +188,6 @@ def test_the_lab_opens_with_the_right_kernel():
     assert Path(kernel["resource_dir"]).is_relative_to(ROOT / ".venv")
 
 
-def test_jax_has_the_extra_that_the_readme_installs():
-    extra = re.search(r'pip install "jax\[(\w+)\]"', README)[1]
-    assert extra in importlib.metadata.metadata("jax").get_all("Provides-Extra")
-    assert PYPROJECT["project"]["optional-dependencies"]["gpu"] == [f"jax[{extra}]"]
-
-
-@pytest.mark.parametrize("number", range(2))
-def test_the_readmes_python_runs(number, tmp_path):
-    block = re.findall(r"```python\n(.*?)```", README, flags=re.DOTALL)[number]
-    done = subprocess.run(
-        [sys.executable, "-c", block.replace("seeds=1000", f"seeds={(800, 100)[number]}")],
-        cwd=tmp_path,
-        capture_output=True,
-        text=True,
-    )
-    assert done.returncode == 0, done.stderr
-    if number == 0:
-        assert "Estimate(" in done.stdout
-        assert (tmp_path / "my.zarr").is_dir()
-
-
 def test_no_file_carries_a_registry_or_a_path_of_a_machine():
     tracked = subprocess.run(
         ["git", "ls-files"], cwd=ROOT, capture_output=True, text=True, check=True
@@ -257,65 +235,16 @@ def test_the_published_evidence_is_that_of_the_published_tables(study):
         assert (folder / f"compression-{study}.md").read_text() == compression.words(table)
 
 
-@pytest.mark.parametrize("task", ["signal", "digits"])
-def test_the_readme_says_of_averaging_what_the_published_table_says(task):
-    table = tables.read_csv(ROOT / "figures" / f"aggregation-{task}.csv")
-    for sentence in aggregators.sentences(table):
-        assert sentence in README
-
-
 def test_the_published_scale_up_says_what_its_tables_say():
     parts = ("mi", "distances", "averaging")
     measured = [tables.read_csv(ROOT / "figures" / f"scale-up-digits-{part}.csv") for part in parts]
     text = (ROOT / "figures" / "scale-up-digits.md").read_text()
     assert text == scale_up.words(*measured)
-    section = README.split("## Larger networks, more clients")[1].split("## ")[0]
-    quoted = re.findall(r"^  (- `.*)$", section, re.MULTILINE)
-    assert len(quoted) == 3
-    assert all(sentence in text for sentence in quoted)
 
 
-def test_the_readmes_rates_are_those_of_the_published_benchmark():
-    assert table.excerpt(ROOT / "figures" / "performance.csv") in README
-    assert "figures/performance.md" in README
-
-
-def test_the_readme_says_of_two_processes_what_was_measured():
-    measured = tables.read_csv(ROOT / "figures" / "processes.csv").query("processes == 2")
-    whole, compiled = measured.sort_values("seeds", ascending=False).times_one
-    said = f"sampled `signal` {compiled:.2f} times as fast as one process with one, and {whole:.2f}"
-    assert said in README
-
-
-def test_the_readmes_numbers_are_those_of_the_published_run():
+def test_the_published_summary_is_that_of_the_published_tables():
     summary = publish.summary(ROOT / "figures")
     assert (ROOT / "figures" / "summary.md").read_text() == summary
-    assert summary in README
-    assert (ROOT / "figures" / "couplings-digits.md").read_text() in README
-    assert (ROOT / "figures" / "sweep-digits.md").read_text() in README
-    for name in re.findall(r"figures/[\w.-]+", README):
-        assert (ROOT / name).is_file(), name
-
-
-def test_the_readme_draws_the_workflow_s_rules():
-    """Every target, and what leads to it, at the paper's size, where studies have blocks."""
-    targets = "study couplings sweep aggregation rounds proposition compression scale_up estimators"
-    done = subprocess.run(
-        [
-            Path(sys.executable).parent / "snakemake", *targets.split(), "--config", "scale=paper",
-            "--snakefile", ROOT / "workflow" / "Snakefile", "--directory", ROOT, "--cores", "1",
-            "--rulegraph", "mermaid-js",
-        ],
-        capture_output=True,
-        text=True,
-        check=True,
-    )  # fmt: skip
-    names = dict(re.findall(r"(id\d+)\[(\w+)\]", done.stdout))
-    edges = re.findall(r"(id\d+) --> (id\d+)", done.stdout)
-    (drawn,) = re.findall(r"```mermaid\nflowchart TB\n(.*?)```", README, re.DOTALL)
-    assert {tuple(line.split(" --> ")) for line in drawn.replace("    ", "").splitlines()} == {
-        (names[a], names[b]) for a, b in edges
-    }
 
 
 def test_the_workflow_is_linted_formatted_and_short():

@@ -1,0 +1,137 @@
+"""What the README and the pages in docs/ say holds."""
+
+import importlib.metadata
+import re
+import subprocess
+import sys
+import tomllib
+from pathlib import Path
+
+import pytest
+
+from fedmi.stats import Z95
+from fedmi.study import tables
+
+ROOT = Path(__file__).parents[1]
+README = (ROOT / "README.md").read_text()
+PAGES = {path.name: path.read_text() for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")]}
+SNIPPETS = {
+    f"{name}, {i}": code
+    for name, text in PAGES.items()
+    for i, code in enumerate(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
+}
+
+
+def published(name, **where):
+    """The rows of a published table whose columns have these values."""
+    table = tables.read_csv(ROOT / "figures" / f"{name}.csv")
+    for column, value in where.items():
+        table = table[table[column] == value]
+    return table
+
+
+def test_the_readme_is_a_page():
+    lines = README.splitlines()
+    assert len(lines) <= 120
+    first = [i for i, line in enumerate(lines, start=1) if line.startswith("make ")]
+    assert len(first) == 2 and first[-1] <= 40
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_links_lead_somewhere(name):
+    folder = ROOT if name == "README.md" else ROOT / "docs"
+    links = re.findall(r"\]\((?!https?:)([^)#]+)", PAGES[name])
+    assert links or name == "own-task.md"
+    for link in links:
+        assert (folder / link).is_file(), link
+
+
+@pytest.mark.parametrize("snippet", SNIPPETS)
+def test_the_python_runs(snippet, tmp_path):
+    done = subprocess.run(
+        [sys.executable, "-c", SNIPPETS[snippet].replace("seeds=1000", "seeds=800")],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 0, done.stderr
+    if snippet.startswith("README"):
+        assert "Estimate(" in done.stdout and (tmp_path / "my.zarr").is_dir()
+
+
+def test_every_notebook_is_linked_once():
+    linked = re.findall(r"\(notebooks/([\w.]+)\)", README)
+    assert sorted(linked) == sorted(path.name for path in ROOT.glob("notebooks/*.ipynb"))
+
+
+def test_the_extras_that_are_named_exist():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    extras = project["optional-dependencies"]
+    of_jax = importlib.metadata.metadata("jax").get_all("Provides-Extra")
+    for package, extra in re.findall(r'"([\w.]+)\[(\w+)\]"', "".join(PAGES.values())):
+        assert extra in (of_jax if package == "jax" else extras)
+    assert re.findall(r'"jax\[(\w+)\]"', PAGES["clusters.md"]) == [extras["gpu"][0][4:-1]]
+
+
+def test_what_is_read_on_digits():
+    mi = published("figure2-digits-mi", estimator="gaussian")
+    first, last = (mi[mi.iteration == i] for i in (mi.iteration.min(), mi.iteration.max()))
+    for rows in (first, last):
+        net, error = rows.net_bits.mean(), Z95 * rows.perm_sd.mean()
+        assert f"{net:.2f} ± {error:.2f}" in README
+    assert f"reads {(last.raw_bits - last.net_bits).mean():.2f} bits" in README
+
+
+def test_how_much_closer_clients_are():
+    trend = published("couplings-digits-trends", coupling="shared-source").iloc[0]
+    assert f"end {trend.closer_last:.1%} closer".replace("%", " %") in README
+    assert f"at first it was {trend.closer_first:.1%}".replace("%", " %") in README
+
+
+def test_under_what_coupling_the_reading_rises():
+    trends = published("couplings-digits-trends")
+    assert len(trends) == 6 and "Of six ways" in README
+    assert trends.coupling[trends.rises == "yes"].tolist() == ["shared-source"]
+    assert "rises under `shared-source` alone" in README
+
+
+@pytest.mark.parametrize(
+    ("setting", "method", "said"),
+    [
+        ("shared-source", "server step", "lowers the loss by {}"),
+        ("shared-source", "each client alone", "a client alone is {} above the mean"),
+        ("skewed", "Fisher mean", "lowers it by {}"),
+    ],
+)
+def test_what_averaging_yields(setting, method, said):
+    rows = published("aggregation-digits", setting=setting, method=method)
+    row = rows[rows.iteration == rows.iteration.max()].iloc[0]
+    change, error = abs(row.objective_less_mean), Z95 * row.objective_less_mean_se
+    assert said.format(f"{change:.3f} ± {error:.3f}") in " ".join(README.split())
+
+
+def test_how_chaotic_signal_is():
+    apart = published("precision", float32="fedmi's stack", iteration=20)["50%"].item()
+    assert f"end {apart:.0%} apart".replace("%", " %") in " ".join(README.split())
+
+
+def test_the_rules_are_drawn_as_they_are():
+    """Every target, and what leads to it, at the paper's size, where studies have blocks."""
+    targets = "study couplings sweep aggregation rounds proposition compression scale_up estimators"
+    workflow = ["--snakefile", ROOT / "workflow" / "Snakefile", "--directory", ROOT, "--cores", "1"]
+    done = subprocess.run(
+        [
+            Path(sys.executable).parent / "snakemake",
+            *targets.split(),
+            *("--config", "scale=paper", *workflow, "--rulegraph", "mermaid-js"),
+        ],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    names = dict(re.findall(r"(id\d+)\[(\w+)\]", done.stdout))
+    edges = re.findall(r"(id\d+) --> (id\d+)", done.stdout)
+    (drawn,) = re.findall(r"flowchart TB\n(.*?)```", PAGES["clusters.md"], re.DOTALL)
+    assert {tuple(line.split(" --> ")) for line in drawn.replace("    ", "").splitlines()} == {
+        (names[a], names[b]) for a, b in edges
+    }
