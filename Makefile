@@ -31,7 +31,7 @@ LOCK := $(if $(shell command -v flock),flock --nonblock --verbose .venv/study.lo
 quoted = '$(subst ','\'',$(1))'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study couplings sweep aggregation rounds proposition compression scale_up estimators figures redraw claims lab test test-numerical check weights test-slurm bench coverage proposition-size scaling lint clean
+.PHONY: help setup study couplings sweep aggregation rounds proposition compression scale_up estimators figures redraw lab test test-numerical check weights test-slurm bench coverage proposition-size scaling lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z_-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' Makefile
@@ -64,13 +64,10 @@ study couplings sweep aggregation proposition compression rounds scale_up estima
 	@echo Figures: $(call quoted,results/$(SCALE)/figures)
 
 figures: $(READY) ## copy the finished paper-scale run's figures and tables to figures/
-	python -m fedmi.study.publish results/paper figures params
+	python -m fedmi publish results/paper figures
 
-redraw: $(READY) ## draw the figures in figures/ anew from the tables there
-	python -m fedmi.study.redraw figures params/paper
-
-claims: $(READY) ## make figures/claims.md anew from the tables in figures/
-	python -m fedmi.study.claims figures
+redraw: $(READY) ## draw the figures in figures/ and write the pages anew from the tables there
+	python -m fedmi redraw figures
 
 lab: $(READY) ## open JupyterLab on the notebooks
 	jupyter lab --notebook-dir=$(call quoted,$(CURDIR)) $(LABFLAGS) notebooks/01_sample.ipynb

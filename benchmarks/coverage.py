@@ -18,7 +18,7 @@ from scipy import stats
 from benchmarks.pool import spread
 from fedmi import mi
 from fedmi.mi.trust import laws
-from fedmi.study import tables
+from fedmi.study import results
 
 FIGURES = Path(__file__).parents[1] / "figures"
 SUBSAMPLING = dict(parts=(2, 4, 8, 16), repeats=6)
@@ -172,10 +172,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="processes")
     arguments = parser.parse_args()
     table = measure(arguments.sets, arguments.null_sets, arguments.workers)
-    tables.write_whole(
-        FIGURES / "coverage.csv",
-        lambda draft: table.to_csv(draft, index=False, float_format="%.4g"),
-    )
+    results.write_whole(FIGURES / "coverage.csv", table.to_csv(index=False, float_format="%.4g"))
     print(table.to_string(index=False))
 
 

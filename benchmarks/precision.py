@@ -17,7 +17,7 @@ from fedmi import scopes
 from fedmi.models.fast.recurrent import recurrent_stack
 from fedmi.models.recurrent import RecurrentRegressor, dropout_masks
 from fedmi.sampling import sgd
-from fedmi.study import params, tables
+from fedmi.study import params, results
 from fedmi.tasks.task import Task
 
 SEEDS = 256
@@ -91,10 +91,7 @@ def errors(study: params.Study) -> pd.DataFrame:
 def main() -> None:
     """Measures and writes the table."""
     table = errors(params.load("params/quick/signal.yaml"))
-    tables.write_whole(
-        FIGURES / "precision.csv",
-        lambda draft: table.to_csv(draft, index=False, float_format="%.2g"),
-    )
+    results.write_whole(FIGURES / "precision.csv", table.to_csv(index=False, float_format="%.2g"))
     print(f"{SEEDS} seeds, {CLIENTS} clients: relative error of the parameters")
     print(table.to_string(index=False))
 

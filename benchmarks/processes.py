@@ -19,7 +19,7 @@ import pandas as pd
 
 from benchmarks.__main__ import FIGURES
 from fedmi.sampling import store
-from fedmi.study import tables
+from fedmi.study import results
 
 COLUMNS = ["processes", "seeds", "seconds", "times_one"]
 FIRST = 4  # one part of so many is taken off
@@ -81,4 +81,4 @@ if __name__ == "__main__":
     given = parser.parse_args()
     made = table(given.seeds, given.repeats)
     print(made.to_string(index=False))
-    tables.write_whole(FIGURES / "processes.csv", lambda draft: made.to_csv(draft, index=False))
+    results.write_whole(FIGURES / "processes.csv", made.to_csv(index=False))

@@ -16,7 +16,7 @@ import pandas as pd
 from scipy import stats
 
 from benchmarks.pool import spread
-from fedmi.study import proposition, tables
+from fedmi.study import proposition, results
 
 FIGURES = Path(__file__).parents[1] / "figures"
 D, N, LEVEL = 20, 1000, 0.05
@@ -185,10 +185,7 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="processes")
     arguments = parser.parse_args()
     table = measure(**vars(arguments))
-    tables.write_whole(
-        FIGURES / "proposition-size.csv",
-        lambda draft: table.to_csv(draft, index=False, float_format="%.4g"),
-    )
+    results.write_whole(FIGURES / "proposition-size.csv", table.to_csv(index=False, float_format="%.4g"))
     print(table.to_string(index=False))
 
 

@@ -21,7 +21,7 @@ from time import monotonic
 import pandas as pd
 
 from benchmarks import scaling_words
-from fedmi.study import tables
+from fedmi.study import results
 
 FIGURES = Path(__file__).parents[1] / "figures"
 DEVICES = (2, 1)
@@ -226,12 +226,10 @@ def main() -> None:
         stages = [given.only] if given.only else list(DESIGNS)
         table = measure(stages, lambda text: print(text, file=sys.stderr, flush=True))
         if given.only:
-            table = with_others(table, tables.read_csv(path))
-        tables.write_whole(
-            path, lambda draft: table.to_csv(draft, index=False, float_format="%.6g")
-        )
-    page = scaling_words.page(tables.read_csv(path))
-    tables.write_whole(path.with_suffix(".md"), lambda draft: draft.write_text(page))
+            table = with_others(table, results.read_csv(path))
+        results.write_whole(path, table.to_csv(index=False, float_format="%.6g"))
+    page = scaling_words.page(results.read_csv(path))
+    results.write_whole(path.with_suffix(".md"), page)
     print(page)
 
 

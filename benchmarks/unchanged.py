@@ -15,7 +15,7 @@ import pandas as pd
 import fedmi
 from benchmarks.sampling import plain_signal
 from fedmi.models.lenet import LeNet
-from fedmi.study import params, tables
+from fedmi.study import params, results, tables
 from fedmi.study.params import Study
 from fedmi.tasks.augmentation import draw_maps, warp
 from fedmi.tasks.augmented_digits import select
@@ -123,10 +123,7 @@ def main() -> None:
     """Compares both quick studies and writes the table."""
     table = pd.concat([compare(name) for name in STUDIES])
     table = table[["study", *table.columns.drop("study")]]
-    tables.write_whole(
-        FIGURES / "unchanged.csv",
-        lambda draft: table.to_csv(draft, index=False, float_format="%.3g"),
-    )
+    results.write_whole(FIGURES / "unchanged.csv", table.to_csv(index=False, float_format="%.3g"))
     print(table.to_string(index=False))
     net = table[table.what == "net_bits, gaussian"].groupby("study").mean_change_in_perm_sd
     print("Mean signed change of net_bits (Gaussian), in perm_sd:", net.mean().to_dict())

@@ -1,41 +1,39 @@
-"""Parts of a study as jobs: `python -m fedmi sample` and `python -m fedmi estimate`."""
+"""The study's jobs as commands: `python -m fedmi sample | estimate | sweep | publish | redraw`."""
 
 import argparse
-import json
 import sys
+from argparse import Namespace
 from collections.abc import Sequence
 from pathlib import Path
 
 import jax
 
 from fedmi.sampling import sampler
-from fedmi.study import estimates, manifest, tables
-from fedmi.study import params as study_params
+from fedmi.study import params, publish, results, sweep, tables
+from fedmi.study.params import Sweep
 
 LAID_OUT = "laid_out"
 
 
-def sample(arguments: Sequence[str] | None = None) -> None:
-    """Samples a study, one of its blocks, or makes its empty store.
+def main(arguments: Sequence[str] | None = None) -> None:
+    """Runs a command, with what its user can mend as one line.
 
     Args:
         arguments: of the command line, which by default are the process's own.
-
-    Raises:
-        ValueError, OSError: as `fedmi.sample` does.
     """
-    parser = _parser("Samples a study; seeds that its store holds already are not computed again.")
-    part = parser.add_mutually_exclusive_group()
-    part.add_argument("--block", type=int, help="only this one of the study's blocks, from 0")
-    part.add_argument("--lay-out", action="store_true", help="only make the store, and no samples")
-    parser.add_argument(
-        "--distributed", action="store_true", help="as one of several processes that srun started"
-    )
-    given = parser.parse_args(arguments)
+    given = _parser().parse_args(arguments)
+    try:
+        given.run(given)
+    except (ValueError, OSError) as error:
+        sys.exit(f"{type(error).__name__}: {error}")
+
+
+def sample(given: Namespace) -> None:
+    """Samples a study, one of its blocks, or makes its empty store."""
     if given.distributed:
         jax.distributed.initialize()
-    study = study_params.load(given.params)
-    folder = study_params.results_of(given.params, given.results)
+    study = params.load(given.study)
+    folder = params.results_of(given.study, given.results)
     name, block = str(given.block), (given.block, study.blocks)
     if given.lay_out:
         name, block = LAID_OUT, None
@@ -43,46 +41,65 @@ def sample(arguments: Sequence[str] | None = None) -> None:
         block = sampler.WHOLE
     samples = sampler.sample_block(**study.sampling(), store=folder / "samples.zarr", block=block)
     if block != sampler.WHOLE:
-        text = json.dumps(dict(block=block, parameters=samples.parameters), indent=2) + "\n"
-        path = folder / "blocks" / f"{name}.json"
-        tables.write_whole(path, lambda draft: draft.write_text(text))
+        left = dict(block=block, parameters=samples.parameters)
+        results.write_json(folder / "blocks" / f"{name}.json", left)
 
 
-def estimate(arguments: Sequence[str] | None = None) -> None:
-    """Estimates the mutual information at one checkpoint of a sampled study.
-
-    Args:
-        arguments: as for `sample`.
-
-    Raises:
-        ValueError, OSError: as `fedmi.study.estimates.checkpoint_rows` and
-            `fedmi.study.manifest.samples_of` do.
-    """
-    parser = _parser("Estimates the mutual information at one checkpoint of a sampled study.")
-    parser.add_argument("--checkpoint", type=int, required=True, help="one of the study's")
-    given = parser.parse_args(arguments)
-    study = study_params.load(given.params)
-    folder = study_params.results_of(given.params, given.results)
-    samples = manifest.samples_of(folder, given.params)
-    estimates.checkpoint_rows(study, samples, folder, given.checkpoint)
+def estimate(given: Namespace) -> None:
+    """Estimates the mutual information at one checkpoint of a sampled study."""
+    study = params.load(given.study)
+    folder = params.results_of(given.study, given.results)
+    samples = results.samples_of(folder, given.study)
+    tables.checkpoint_rows(study, samples, folder, given.checkpoint)
 
 
-def _parser(description: str) -> argparse.ArgumentParser:
-    parser = argparse.ArgumentParser(description=description)
-    parser.add_argument("params", type=Path, help="the study's params file")
-    parser.add_argument("--results", default="results", help="folder of all results")
+def take_through_grid(given: Namespace) -> None:
+    """Takes one coupling through a sweep's learning rates and batch sizes."""
+    plan = params.load(given.study, Sweep)
+    folder = params.results_of(given.study, given.results)
+    sweep.run(plan, given.coupling, folder)
+
+
+def publish_run(given: Namespace) -> None:
+    """Copies a finished run's figures, tables and manifests to the folder that is published."""
+    print(publish.publish(given.run_folder, given.target, given.params))
+
+
+def redraw(given: Namespace) -> None:
+    """Draws the published figures anew from the published tables, and writes their pages."""
+    print(publish.redraw(given.target))
+
+
+def _parser() -> argparse.ArgumentParser:
+    parser = argparse.ArgumentParser(prog="python -m fedmi", description=__doc__)
+    commands = parser.add_subparsers(required=True, metavar="command")
+
+    def command(name, run, *, of_study=True):
+        added = commands.add_parser(name, help=run.__doc__, description=run.__doc__)
+        added.set_defaults(run=run)
+        if of_study:
+            added.add_argument("study", type=Path, help="the params file")
+            added.add_argument("--results", default="results", help="folder of all results")
+        return added
+
+    sampling = command("sample", sample)
+    part = sampling.add_mutually_exclusive_group()
+    part.add_argument("--block", type=int, help="only this one of the study's blocks, from 0")
+    part.add_argument("--lay-out", action="store_true", help="only make the store, and no samples")
+    sampling.add_argument(
+        "--distributed", action="store_true", help="as one of several processes that srun started"
+    )
+    command("estimate", estimate).add_argument(
+        "--checkpoint", type=int, required=True, help="one of the study's"
+    )
+    command("sweep", take_through_grid).add_argument("coupling", help="one of the sweep's")
+    publishing = command("publish", publish_run, of_study=False)
+    publishing.add_argument("run_folder", type=Path, help="results/<scale>")
+    redrawing = command("redraw", redraw, of_study=False)
+    for each in (publishing, redrawing):
+        each.add_argument("target", type=Path, help="the folder that is published")
+    publishing.add_argument("--params", type=Path, default=Path("params"), help="all params files")
     return parser
-
-
-def main() -> None:
-    """Runs the command that is named first, with what the user can mend as one message."""
-    commands = dict(sample=sample, estimate=estimate)
-    if len(sys.argv) < 2 or sys.argv[1] not in commands:
-        sys.exit(f"python -m fedmi: name one of {', '.join(commands)}")
-    try:
-        commands[sys.argv[1]](sys.argv[2:])
-    except (ValueError, OSError) as error:
-        sys.exit(f"{type(error).__name__}: {error}")
 
 
 if __name__ == "__main__":

@@ -24,7 +24,7 @@ from fedmi.study import (
     rounds,
     scale_up,
     sweep,
-    tables,
+    results,
     trends,
 )
 
@@ -215,7 +215,7 @@ def test_no_file_carries_a_registry_or_a_path_of_a_machine():
     ],
 )
 def test_the_published_words_are_those_of_the_published_tables(name, words):
-    table = tables.read_csv(ROOT / "figures" / f"{name}.csv")
+    table = results.read_csv(ROOT / "figures" / f"{name}.csv")
     assert (ROOT / "figures" / f"{name}.md").read_text() == words(table)
 
 
@@ -226,18 +226,18 @@ STUDIES = ("signal", "digits", "signal-skewed", "digits-skewed")
 def test_the_published_evidence_is_that_of_the_published_tables(study):
     folder = ROOT / "figures"
     beside = [
-        tables.read_csv(folder / f"proposition-{study}{end}.csv")
+        results.read_csv(folder / f"proposition-{study}{end}.csv")
         for end in ("", "-noise", "-decomposition")
     ]
     assert (folder / f"proposition-{study}.md").read_text() == evidence.words(*beside)
     if not study.endswith("skewed"):
-        table = tables.read_csv(folder / f"compression-{study}.csv")
+        table = results.read_csv(folder / f"compression-{study}.csv")
         assert (folder / f"compression-{study}.md").read_text() == compression.words(table)
 
 
 def test_the_published_scale_up_says_what_its_tables_say():
     parts = ("mi", "distances", "averaging")
-    measured = [tables.read_csv(ROOT / "figures" / f"scale-up-digits-{part}.csv") for part in parts]
+    measured = [results.read_csv(ROOT / "figures" / f"scale-up-digits-{part}.csv") for part in parts]
     text = (ROOT / "figures" / "scale-up-digits.md").read_text()
     assert text == scale_up.words(*measured)
 

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fedmi.stats import Z95
-from fedmi.study import tables
+from fedmi.study import results
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -24,7 +24,7 @@ SNIPPETS = {
 
 def published(name, **where):
     """The rows of a published table whose columns have these values."""
-    table = tables.read_csv(ROOT / "figures" / f"{name}.csv")
+    table = results.read_csv(ROOT / "figures" / f"{name}.csv")
     for column, value in where.items():
         table = table[table[column] == value]
     return table

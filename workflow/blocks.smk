@@ -13,7 +13,7 @@ rule lay_out:
     message:
         "{wildcards.study}: lay out the store"
     shell:
-        part("sample", "--lay-out")
+        part("sample", "{wildcards.study:q}", "--lay-out")
 
 
 rule sample_block:
@@ -28,7 +28,7 @@ rule sample_block:
     message:
         "{wildcards.study}: sample block {wildcards.part}"
     shell:
-        part("sample", "--block {wildcards.part}")
+        part("sample", "{wildcards.study:q}", "--block {wildcards.part}")
 
 
 rule estimate_checkpoint:
@@ -43,4 +43,4 @@ rule estimate_checkpoint:
     message:
         "{wildcards.study}: estimate iteration {wildcards.part}"
     shell:
-        part("estimate", "--checkpoint {wildcards.part}")
+        part("estimate", "{wildcards.study:q}", "--checkpoint {wildcards.part}")

@@ -16,20 +16,25 @@ ENVIRONMENT = "../environment.yml"  # what `--software-deployment-method conda` 
 
 
 # Importing fedmi takes seconds and whatever the user's tasks do, so that it has its own process.
-CHECK = "import json, sys, fedmi.study.params as p; print('faults', json.dumps(p.faults(sys.argv[1])))"
+ASK = """
+import json, sys
+from fedmi.study import params, trends
+faults = params.faults(sys.argv[1]) if len(sys.argv) > 1 else {}
+print("told", json.dumps([faults, trends.OTHERS]))
+"""
 
 
-def faults():
-    """What is wrong with the params files of the scale, by file."""
-    done = subprocess.run([sys.executable, "-c", CHECK, PARAMS], capture_output=True, text=True)
+def ask(*scale):
+    """What is wrong with the params files of a scale, by file, and which couplings are compared."""
+    done = subprocess.run([sys.executable, "-c", ASK, *scale], capture_output=True, text=True)
     if done.returncode:
         raise WorkflowError(f"The params files cannot be checked:\n{done.stderr}")
-    told = [line for line in done.stdout.splitlines() if line.startswith("faults ")]
-    return json.loads(told[-1].removeprefix("faults "))
+    told = [line for line in done.stdout.splitlines() if line.startswith("told ")]
+    return json.loads(told[-1].removeprefix("told "))
 
 
 # Whoever plans checks them; a job that another machine runs has been planned.
-FAULTS = faults() if workflow.is_main_process else {}
+FAULTS, COUPLINGS = ask(PARAMS) if workflow.is_main_process else ask()
 LISTED = "\n".join(FAULTS.values())
 KEEP = config.get("keep")
 
@@ -61,7 +66,7 @@ def params_of(name):
 
 # A task with a study of every coupling can have them compared. The studies that stand in that
 # comparison alone, and those of clients unlike each other, are left out of `study`.
-OTHERS = ("-independent", "-shared-source-order", "-shared-init", "-shared-order")
+OTHERS = [f"-{coupling}" for coupling in COUPLINGS]
 SKEWED = "-skewed"
 
 
@@ -91,20 +96,20 @@ def of_study(*files):
 IN_PARAMS = f'"$PWD"/{shlex.quote(PARAMS)}'
 
 
-def part(module, more):
-    """The command of a part of a study that is a job of its own."""
+def part(command, params, more):
+    """What `python -m fedmi` is called with for a job of its own."""
     return (
-        f"python -m fedmi {module} {IN_PARAMS}/{{wildcards.study:q}}.yaml"
-        f' --results "$PWD"/results {more} > {{log:q}} 2>&1'
+        f"python -m fedmi {command} {IN_PARAMS}/{params}.yaml {more}"
+        f' --results "$PWD"/results > {{log:q}} 2>&1'
     )
 
 
-def run(notebook, params="{wildcards.study:q}", more=""):
+def run(notebook, params="{wildcards.study:q}"):
     """The command that runs a notebook on a params file, whose figures are drawn in its cells."""
     return (
         f"env -u MPLBACKEND papermill notebooks/{notebook}.ipynb {{log.notebook:q}} --kernel python3"
         " --no-progress-bar --log-output"
-        f' -r params {IN_PARAMS}/{params}.yaml -r results "$PWD"/results {more}'
+        f' -r study {IN_PARAMS}/{params}.yaml -r results_folder "$PWD"/results'
         " > {log.text:q} 2>&1"
     )
 
@@ -119,9 +124,9 @@ def logs(folder, notebook):
     return dict(notebook=f"{folder}/{notebook}.ipynb", text=f"{folder}/{notebook}.log")
 
 
-def of_all(kind):
-    """What the params files of a kind come to."""
-    return expand(f"{RESULTS}/{kind}/{{task}}/figures.json", task=names(f"{PARAMS}/{kind}"))
+def drawn_of(names, below="", of=RESULTS):
+    """What is written last of all that is drawn of these."""
+    return [f"{of}/{name}/{below}figures.json" for name in names]
 
 
 def several_blocks(study):
@@ -142,7 +147,16 @@ def estimated_parts(wildcards):
     return [f"{STUDY}/mi/{iteration}.json" for iteration in checkpoints]
 
 
+def followed(wildcards):
+    """What is needed of a study, and of all that it is compared with."""
+    if wildcards.follow_up == "couplings":
+        return drawn_of([f"{wildcards.study}{other}" for other in ("", "-null", *OTHERS)])
+    return f"{STUDY}/manifest.json"
+
+
 def swept(wildcards):
     """The tables of all couplings that a sweep names."""
-    couplings = params_of(f"sweep/{wildcards.task}")["couplings"]
-    return expand(f"{RESULTS}/sweep/{{{{task}}}}/{{coupling}}.csv", coupling=couplings)
+    if wildcards.kind != "sweep":
+        return []
+    couplings = params_of(f"sweep/{wildcards.name}")["couplings"]
+    return [f"{RESULTS}/sweep/{wildcards.name}/{coupling}.csv" for coupling in couplings]

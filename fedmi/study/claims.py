@@ -19,7 +19,7 @@ import pandas as pd
 from fedmi.aggregation import MEAN
 from fedmi.scopes import COUPLINGS
 from fedmi.stats import Z95, bonferroni_limit, sign
-from fedmi.study import aggregators, evidence, figures, tables
+from fedmi.study import aggregators, evidence, figures, results, tables
 from fedmi.study.trends import DEFAULT, study_of
 
 TASKS = ("signal", "digits")
@@ -58,7 +58,7 @@ class Published:
                 f"there is no {path}: `make couplings aggregation proposition compression "
                 "SCALE=paper` makes what is missing, and `make figures` publishes it"
             )
-        return tables.read_csv(path)
+        return results.read_csv(path)
 
     @property
     def trends(self) -> pd.DataFrame:

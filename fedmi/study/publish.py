@@ -1,28 +1,165 @@
-"""Copies a finished run's figures, tables and manifests to the folder that is published.
+"""Figures with their tables and pages: entered as they are drawn, published, and drawn anew.
 
-python -m fedmi.study.publish results/paper figures params
+Every notebook that draws leaves `figures.json` in its folder, last of all: what it drew, from which
+tables of that folder, of which samples. Publishing copies what these name and gathers them in
+`manifest.json`; out of that and the published tables everything can be drawn and worded again.
 """
 
-import shutil
-import sys
+import io
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
+from typing import Any
 
-import numpy as np
+import matplotlib.pyplot as plt
+import pandas as pd
+from matplotlib.figure import Figure
 
-from fedmi.scopes import COUPLINGS
-from fedmi.study import figures, tables
-from fedmi.study.claims import claims
-from fedmi.study.trends import OTHERS, study_of
+from fedmi.study import (
+    aggregators,
+    claims,
+    compression,
+    evidence,
+    figures,
+    pages,
+    results,
+    rounds,
+    scale_up,
+    summary,
+    sweep,
+    trends,
+)
+from fedmi.study.figures.style import styled
 
-FOLLOW_UPS = ("proposition", "compression")
-"""What follows a study on its samples, and lists what it has drawn in a file of this name."""
+ENTERED = "figures.json"
+"""In a folder of results: what was drawn from its tables."""
+PUBLISHED = "manifest.json"
+"""In the folder that is published: the same of all that it holds."""
+OTHERS = tuple(f"-{coupling}" for coupling in trends.OTHERS)
+"""How the names of studies end that only the comparison of couplings draws."""
 
 
-def publish(run: Path, target: Path, params: Path) -> list[Path]:
-    """Copies what a finished run drew, with the facts of the run beside it.
+@dataclass(frozen=True)
+class Kind:
+    """How figures of one kind are drawn from their tables, and what their page says.
 
-    Beside the studies, these are what followed them, and the comparisons of couplings and of
-    aggregators, the sweeps, rounds and calibrations of estimators that have been drawn.
+    Attributes:
+        figure: takes the tables, further options by name, and the caption.
+        tables: the endings of the tables' names, in the figure's order.
+        facts: takes the same tables; what the template of the kind's name words.
+    """
+
+    figure: Callable[..., Figure]
+    tables: Sequence[str] = ("",)
+    facts: Callable[..., dict] | None = None
+
+
+KINDS = {
+    "mi": Kind(figures.mutual_information, ("", "-learning")),
+    "distances": Kind(figures.distances),
+    "calibration": Kind(figures.calibration, ("-bands", "")),
+    "couplings": Kind(figures.couplings, facts=trends.facts),
+    "proposition": Kind(
+        figures.proposition,
+        ("", "-noise", "-decomposition", "-example"),
+        lambda tests, noise, decomposition, _: evidence.facts(tests, noise, decomposition),
+    ),
+    "compression": Kind(
+        figures.compression, ("", "-costs"), lambda table, _: compression.facts(table)
+    ),
+    "aggregation": Kind(figures.aggregators, facts=aggregators.facts),
+    "landscape": Kind(figures.landscape, ("", "-barrier")),
+    "rounds": Kind(figures.rounds, facts=rounds.facts),
+    "scale-up": Kind(figures.scale_up, ("-mi", "-distances", "-averaging"), scale_up.facts),
+    "sweep": Kind(figures.sweep, facts=sweep.facts),
+    "estimators": Kind(figures.bench),
+}
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """A figure that a notebook has drawn.
+
+    Attributes:
+        kind: one of `KINDS`.
+        name: of its files, without the ending.
+        figure: the figure.
+        tables: the ending of a table's name -> its file in the notebook's folder of results.
+        caption: what the figure's title says beside what its tables say.
+        page: what is said of it, if anything.
+        options: what the figure was given besides, by name.
+    """
+
+    kind: str
+    name: str
+    figure: Figure
+    tables: dict[str, str]
+    caption: str
+    page: str | None = None
+    options: dict[str, Any] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
+class Entry:
+    """What is written down of a drawing.
+
+    Attributes:
+        kind, name, caption, options: as in `Drawing`.
+        tables: the ending of a table's name -> its path, from the run's folder or the published.
+        files: the pictures, and the page.
+        samples: study -> which samples of it the tables are of (`results.identity`).
+    """
+
+    kind: str
+    name: str
+    caption: str
+    options: dict[str, Any]
+    tables: dict[str, str]
+    files: list[str]
+    samples: dict[str, str]
+
+    def draw(self, folder: Path) -> tuple[Figure, str | None]:
+        """The figure and the page, anew from the tables in a folder."""
+        kind = KINDS[self.kind]
+        tables = [results.read_csv(folder / self.tables[ending]) for ending in kind.tables]
+        figure = kind.figure(*tables, **self.options, caption=self.caption)
+        return figure, pages.render(self.kind, kind.facts(*tables)) if kind.facts else None
+
+
+def save(folder: Path, *drawings: Drawing, run: Path, of: Sequence[str] = ()) -> pd.DataFrame:
+    """Saves what a notebook drew, in the run's folder of figures, and enters it in `figures.json`.
+
+    Args:
+        folder: of the notebook's results, where the tables are.
+        *drawings: the figures.
+        run: the folder of the scale's results.
+        of: the studies whose samples the tables are of.
+
+    Returns:
+        The files: name and size.
+    """
+    samples = {study: results.identity(run / study / results.MANIFEST) for study in of}
+    entries = [
+        Entry(
+            drawing.kind,
+            drawing.name,
+            drawing.caption,
+            drawing.options,
+            {end: str((folder / file).relative_to(run)) for end, file in drawing.tables.items()},
+            _save(run / "figures", drawing.name, drawing.figure, drawing.page),
+            samples,
+        )
+        for drawing in drawings
+    ]
+    _write(folder / ENTERED, entries)
+    paths = [run / "figures" / file for entry in entries for file in entry.files]
+    paths += [run / table for entry in entries for table in entry.tables.values()]
+    sizes = [round(path.stat().st_size / 1024, 1) for path in paths]
+    return pd.DataFrame({"KiB": sizes}, index=[str(path.relative_to(run)) for path in paths])
+
+
+def publish(run: Path, target: Path, params: Path) -> str:
+    """Copies what a finished run drew, with the manifests of its studies beside it.
 
     Args:
         run: results/<scale>, with a folder for each study.
@@ -30,160 +167,96 @@ def publish(run: Path, target: Path, params: Path) -> list[Path]:
         params: the folder of all params files; its <scale> says which studies there must be.
 
     Returns:
-        The copies.
+        What was done, in words.
 
     Raises:
-        FileNotFoundError: if a study that was sampled has not been drawn since, or none was.
+        FileNotFoundError: if a study was sampled after all that was drawn of it, or none was.
     """
-    asked = [run / path.stem for path in sorted((params / run.name).glob("*.yaml"))]
-    studies = [study for study in asked if (study / "manifest.json").exists()]
-    if not studies:
+    asked = sorted(path.stem for path in (params / run.name).glob("*.yaml"))
+    manifests = {study: run / study / results.MANIFEST for study in asked}
+    samples = {s: results.identity(path) for s, path in manifests.items() if path.exists()}
+    if not samples:
         raise FileNotFoundError(f"{run} holds no studies; `make study SCALE={run.name}` makes them")
-    unfinished = [study.name for study in studies if not _is_drawn(study)]
-    if unfinished:
+    drawn = sorted([*run.glob(f"*/{ENTERED}"), *run.glob(f"*/*/{ENTERED}")])
+    entries = [entry for path in drawn for entry in read(path) if set(entry.samples) <= {*asked}]
+    missing = samples.keys() - {path.parent.name for path in drawn}
+    old = {e.name for e in entries if any(samples.get(s) != own for s, own in e.samples.items())}
+    if missing or old:
         raise FileNotFoundError(
-            f"{run} is not finished: no figures of {', '.join(unfinished)}; "
-            f"`make study SCALE={run.name}` goes on with it (`make couplings` with the studies of "
-            "other couplings, `make proposition` with those of unlike clients)"
+            f"{run} is not finished: there are no figures of {', '.join(sorted(missing | old))} "
+            f"from the samples that are there; `make study SCALE={run.name}` goes on with it (as "
+            "`make couplings`, `make proposition` and `make compression` do with theirs)"
         )
     for study in asked:
-        if study not in studies:
-            print(f"{study.name} has not been run yet and is left out")
-    target.mkdir(parents=True, exist_ok=True)
-    copies = []
-    for study in studies:
-        for name in tables.read_json(study / "figures.json", list):
-            if is_of_other(study.name) and not name.endswith(".csv"):
-                continue  # drawn in the comparison of couplings
-            copies.append(shutil.copyfile(run / "figures" / name, target / name))
-        copy = target / f"{study.name}-manifest.json"
-        copies.append(shutil.copyfile(study / "manifest.json", copy))
-    for drawn in run.glob("couplings-*.json"):
-        task = drawn.stem.removeprefix("couplings-")
-        compared = [run / study_of(task, name) / "figures.json" for name in COUPLINGS]
-        if any(p.exists() and p.stat().st_mtime > drawn.stat().st_mtime for p in compared):
-            raise FileNotFoundError(
-                f"{drawn.name} is older than some study; `make couplings SCALE={run.name}` draws "
-                "it again"
-            )
-    follow_ups = [path for name in FOLLOW_UPS for path in run.glob(f"*/{name}.json")]
-    for drawn in sorted([*run.glob("*.json"), *follow_ups, *run.glob("*/*/figures.json")]):
-        for name in tables.read_json(drawn, list):
-            copies.append(shutil.copyfile(run / "figures" / name, target / name))
-    return copies
+        if study not in samples:
+            print(f"{study} has not been run yet and is left out")
+    published = []
+    for entry in entries:
+        tables = {ending: f"{entry.name}{ending}.csv" for ending in entry.tables}
+        beside = entry.samples and all(study.endswith(OTHERS) for study in entry.samples)
+        files = [] if beside else entry.files
+        for ending, name in tables.items():
+            results.write_whole(target / name, (run / entry.tables[ending]).read_bytes())
+        for name in files:
+            results.write_whole(target / name, (run / "figures" / name).read_bytes())
+        published.append(replace(entry, tables=tables, files=files))
+    for study in samples:
+        results.write_whole(target / f"{study}-manifest.json", manifests[study].read_bytes())
+    _write(target / PUBLISHED, published)
+    return f"{len(published)} figures' files copied to {target}; {_write_pages(target)}"
 
 
-def is_of_other(study: str) -> bool:
-    """Whether a study is one of the couplings that only the comparison of couplings draws."""
-    return study.endswith(tuple(f"-{name}" for name in OTHERS))
+def redraw(published: Path) -> str:
+    """Draws everything anew from the published tables, in its place; returns what was done.
 
-
-def _is_drawn(study: Path) -> bool:
-    drawn, sampled = study / "figures.json", study / "manifest.json"
-    return drawn.exists() and drawn.stat().st_mtime >= sampled.stat().st_mtime
-
-
-def summary(published: Path) -> str:
-    """The paper's figures in numbers: a Markdown table of the first and the last checkpoint.
-
-    Below it, what the same estimates read where clients share nothing, if that was run.
-
-    Values are means over client pairs; after ± stands 1.96 `perm_sd`, averaged over pairs, that is
-    the 95 % error of a single pair.
-
-    Args:
-        published: the folder that `publish` wrote to.
+    Nothing is sampled or estimated.
     """
-    lines = [
-        "| task | iteration | plug-in Gaussian | its reading of re-paired seeds | net, Gaussian "
-        "| net, KSG | Euclidean distance | closer than other seeds |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for study in ("signal", "digits"):
-        names = figures.figure_names(study)
-        mi, distances = (tables.read_csv(published / f"{name}.csv") for name in names)
-        mi = tables.first_k(mi)
-        for iteration in (mi.iteration.min(), mi.iteration.max()):
-            rows = mi[mi.iteration == iteration].groupby("estimator").mean(numeric_only=True)
-            gaussian, ksg = rows.loc["gaussian"], rows.loc["ksg"]
-            apart = distances[
-                (distances.iteration == iteration) & (distances.metric == "euclidean")
-            ].mean(numeric_only=True)
-            re_paired = gaussian.raw_bits - gaussian.net_bits
-            lines.append(
-                f"| {study} | {iteration} | {gaussian.raw_bits:.2f} | {re_paired:.2f} "
-                f"| {gaussian.net_bits:.2f} ± {1.96 * gaussian.perm_sd:.2f} "
-                f"| {ksg.net_bits:.2f} ± {1.96 * ksg.perm_sd:.2f} | {apart.distance:.3f} "
-                f"| {100 * (1 - apart.distance / apart.unmatched):.1f} % |"
-            )
-    for study in ("signal", "digits"):
-        path = published / f"{figures.figure_names(study + '-null')[0]}.csv"
-        if path.exists():
-            net = tables.first_k(tables.read_csv(path)).groupby("estimator").net_bits
-            ranges = [
-                f"{low:.2f} to {high:.2f} ({name})"
-                for low, high, name in (
-                    (net.min()["gaussian"], net.max()["gaussian"], "Gaussian"),
-                    (net.min()["ksg"], net.max()["ksg"], "KSG"),
-                )
-            ]
-            lines.append(
-                f"\nNothing shared (`{study}-null`), all pairs and checkpoints: net "
-                f"{' and '.join(ranges)} bits."
-            )
-    return "\n".join(lines + _trust(published)) + "\n"
+    count = 0
+    for entry in read(published / PUBLISHED):
+        if entry.files:
+            figure, page = entry.draw(published)
+            _save(published, entry.name, figure, page)
+            plt.close(figure)
+            count += 1
+    return f"{count} figures drawn anew in {published}; {_write_pages(published)}"
 
 
-def _trust(published: Path) -> list[str]:
-    """What the calibrated readings are worth: a Markdown table, [] where nothing was calibrated."""
-    lines, agree = [], []
-    for study in ("signal", "digits"):
-        path = published / f"{study}-calibration.csv"
-        if not path.exists():
-            continue
-        trust = tables.read_csv(path)
-        bands = tables.read_csv(published / f"{study}-calibration-bands.csv")
-        agree.append(f"`{study}`: {figures.agreement(trust)}.")
-        for row in trust.itertuples():
-            fits = figures.fits(row, bands.true_bits[bands.estimator == row.estimator].max())
-            blind = " (blind)" if row.blind else ""
-            ceiling = "" if np.isnan(row.ceiling_bits) else f"{row.ceiling_bits:.1f}"
-            limit = f"{row.limit_bits:.2f} ± {1.96 * row.limit_sd:.2f}"
-            limit = "" if np.isnan(row.limit_bits) else limit
-            lines.append(
-                f"| {study} | {figures.ESTIMATORS[row.estimator]} | {row.net_bits:.2f} "
-                f"({row.low:.2f} to {row.high:.2f}) | {limit} | {ceiling} | {fits}{blind} |"
-            )
-    if not lines:
-        return []
-    return [
-        "\nClients 0 and 1 at the last iteration, in bits; what fits is told by normal surrogates "
-        "with the samples' own covariances:\n",
-        "| task | estimator | net reading (95 % interval) | limit for ever more seeds "
-        "| ceiling, exact copies aside "
-        "| true values that fit |",
-        "|---|---|---|---|---|---|",
-        *lines,
-        "",
-        " ".join(agree),
-    ]
+def read(path: Path) -> list[Entry]:
+    """What a `figures.json`, or the published manifest, holds."""
+    return [Entry(**entry) for entry in results.read_json(path, list)]
 
 
-def main(run: Path, target: Path, params: Path) -> str:
-    """Publishes a run and its numbers; returns what was done, in words."""
-    copied = publish(run, target, params)
-    made = ["summary.md"]
-    (target / "summary.md").write_text(summary(target))
-    try:
-        (target / "claims.md").write_text(claims(target))
-        made.append("claims.md")
-    except FileNotFoundError as error:
-        print(f"claims.md is not made: {error}")
-    return f"{len(copied)} files copied to {target}, and {' and '.join(made)} made from them"
+def _write(path: Path, entries: Sequence[Entry]) -> None:
+    results.write_json(path, [asdict(entry) for entry in entries])
 
 
-if __name__ == "__main__":
-    try:
-        print(main(*map(Path, sys.argv[1:4])))
-    except FileNotFoundError as error:
-        sys.exit(str(error))
+def _save(folder: Path, name: str, figure: Figure, page: str | None) -> list[str]:
+    """Writes a figure as PNG and SVG, and its page; returns the files' names."""
+    files = dict(_pictures(name, figure))
+    if page is not None:
+        files[f"{name}.md"] = page.encode()
+    for file, content in files.items():
+        results.write_whole(folder / file, content)
+    return list(files)
+
+
+def _pictures(name: str, figure: Figure) -> Iterator[tuple[str, bytes]]:
+    for ending in ("png", "svg"):
+        content = io.BytesIO()
+        # Without a date, the same figure is the same file.
+        metadata = {"Date": None} if ending == "svg" else {}
+        with styled():
+            figure.savefig(content, format=ending, metadata=metadata)
+        yield f"{name}.{ending}", content.getvalue()
+
+
+def _write_pages(published: Path) -> str:
+    """Writes the pages that are of all tables together; returns what was done."""
+    said = []
+    for name, facts in (("summary", summary.facts), ("claims", claims.facts)):
+        try:
+            results.write_whole(published / f"{name}.md", pages.render(name, facts(published)))
+            said.append(f"{name}.md is written")
+        except FileNotFoundError as error:
+            said.append(f"{name}.md is not, for {error}")
+    return ", ".join(said)

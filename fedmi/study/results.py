@@ -1,7 +1,202 @@
-"""The folders of results."""
+"""What a study leaves: whole files, tables, what is kept half-way, and the manifest of samples."""
 
+import io
+import json
+import resource
+import sys
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import xarray as xr
+
+from fedmi.sampling import store
 from fedmi.sampling.checks import Plain
+from fedmi.sampling.sampler import describe, finite
+from fedmi.scopes import resolve
+from fedmi.study import params
+from fedmi.tasks.task import plain
+
+MANIFEST = "manifest.json"
 
 
 class MissingResults(Plain, FileNotFoundError):
     """What a notebook works on has not been made yet; the message says what makes it."""
+
+
+def made_by(notebook: str, study: str) -> str:
+    """How to make what is missing, for the message of `MissingResults`.
+
+    Args:
+        notebook: the notebook that makes it.
+        study: the path of the study's params file.
+    """
+    return (
+        f'run the notebook {notebook} with study = "{study}" first, or '
+        f"`make study SCALE={Path(study).parent.name}` for all studies (`make couplings` for those "
+        "of all couplings, `make proposition` for unlike clients)"
+    )
+
+
+def write_whole(path: Path, content: str | bytes) -> None:
+    """Writes a file beside its place and then renames it, so that it is never torn.
+
+    Raises:
+        OSError: if it cannot be written; what was there before stays.
+    """
+    path.parent.mkdir(parents=True, exist_ok=True)
+    draft = path.with_name(f".{path.name}.draft")
+    draft.write_bytes(content if isinstance(content, bytes) else content.encode("utf-8"))
+    draft.replace(path)
+
+
+def write_json(path: Path, value: Any) -> None:
+    """Writes JSON whole or not at all; NumPy's numbers and arrays are written as plain ones."""
+    text = json.dumps(value, default=plain, indent=1, ensure_ascii=False)
+    write_whole(path, text + "\n")
+
+
+def write(rows: Iterable[Mapping[str, Any]], columns: list[str], path: Path) -> pd.DataFrame:
+    """Writes a table of these columns whole or not at all; returns it."""
+    table = pd.DataFrame(list(rows), columns=columns)
+    write_whole(path, table.to_csv(index=False))
+    return table
+
+
+def read_csv(path: Path, how: str = "run first the notebook that makes it") -> pd.DataFrame:
+    """A table as it was written: a coupling is called null, which is no missing value.
+
+    Args:
+        path: of the table.
+        how: says what makes it (`made_by`).
+
+    Raises:
+        MissingResults: if it is not there.
+        ValueError: if it is empty or cut short.
+    """
+    if not path.exists():
+        raise MissingResults(f"there is no {path}: {how}")
+    text = path.read_text(encoding="utf-8")
+    if not text.endswith("\n") or "\0" in text:
+        raise ValueError(_torn(path))
+    try:
+        return pd.read_csv(io.StringIO(text), keep_default_na=False, na_values=[""])
+    except ValueError as error:
+        raise ValueError(_torn(path)) from error
+
+
+def read_json(path: Path, kind: type) -> Any:
+    """What a JSON file holds, a list or a mapping.
+
+    Raises:
+        ValueError: if it is empty, cut short or of another kind.
+    """
+    try:
+        found = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ValueError(_torn(path)) from error
+    if not isinstance(found, kind):
+        raise ValueError(_torn(path))
+    return found
+
+
+def _torn(path: Path) -> str:
+    return f"{path} is empty, cut short or damaged; remove it and run again what makes it"
+
+
+def kept(path: Path, basis: Any, make: Callable[[], Any]) -> Any:
+    """What a file keeps; it is made where there is none, it is torn, or its basis was another.
+
+    Args:
+        path: a JSON file, say of a part of a table.
+        basis: all that its content depends on, as JSON has it.
+        make: makes the content: rows of a table, or whatever else JSON can hold.
+
+    Returns:
+        The content as JSON gives it back, whether it has just been made or not.
+    """
+    basis = json.loads(json.dumps(basis, default=plain))
+    try:
+        found = read_json(path, dict)
+    except (FileNotFoundError, ValueError):
+        found = {}
+    if found.get("basis") != basis:
+        write_json(path, dict(basis=basis, content=make()))
+        found = read_json(path, dict)
+    return found["content"]
+
+
+def write_manifest(folder: Path, samples: xr.Dataset, *, excluded: int) -> dict[str, Any]:
+    """Writes what a study's samples are and how they were made: last, so that they are complete.
+
+    Args:
+        folder: the study's folder, with the finished samples.zarr in it.
+        samples: all of the study's samples, non-finite seeds included.
+        excluded: how many of the seeds are not finite.
+
+    Returns:
+        What was written.
+    """
+    parameters = dict(samples.attrs)
+    manifest = dict(
+        seeds=samples.sizes["seed"],
+        non_finite_seeds=excluded,
+        clipped_seeds=int((samples.clipped > 0).any("client").sum()),
+        clipped_steps_share=float(samples.clipped.mean() / samples.sizes["step"]),
+        hash=parameters.pop("hash"),
+        parameters=parameters,
+        history=store.open_existing(folder / "samples.zarr").history,
+        peak_memory_gib=round(peak_memory_gib(), 2),
+    )
+    write_json(folder / MANIFEST, manifest)
+    return manifest
+
+
+def peak_memory_gib() -> float:
+    """The most memory that this process has held, in GiB."""
+    unit = 2**30 if sys.platform == "darwin" else 2**20  # macOS counts bytes, Linux KiB
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / unit
+
+
+def identity(manifest: Path) -> str:
+    """Which samples a manifest tells of: how many seeds, of what hash."""
+    found = read_json(manifest, dict)
+    return f"{found['seeds']} seeds of {found['hash']}"
+
+
+def samples_of(folder: Path, study: str) -> xr.Dataset:
+    """The finite samples of a study that has been sampled.
+
+    Args:
+        folder: the study's folder.
+        study: the path of its params file.
+
+    Raises:
+        fedmi.study.params.ParamsError: if the params file cannot be used.
+        MissingResults: if there are no samples; the message says what makes them.
+        ValueError: if the manifest is damaged.
+        fedmi.sampling.store.StoreError: if sampling has not finished, the store is damaged, or the
+            params file has been changed since.
+    """
+    path = folder / MANIFEST
+    if not path.exists():
+        how = made_by("01_sample", study)
+        raise MissingResults(f"there are no finished samples in {folder}: {how}")
+    seeds = read_json(path, dict)["seeds"]
+    samples = store.open_existing(folder / "samples.zarr")
+    # Only what the params file says: the assets (images, weights) need not be had to estimate.
+    plan = params.load(study)
+    task = plan.make_task()
+    asked = describe(
+        task,
+        (),
+        resolve(plan.coupling, task.streams),
+        clients=plan.clients,
+        checkpoints=plan.checkpoints,
+        root_seed=plan.root_seed,
+        tile=plan.tile or samples.tile,
+        **plan.federated(task),
+    )
+    store.check_parameters(samples, asked | dict(assets=samples.parameters["assets"]))
+    return finite(samples.dataset(seeds))

@@ -14,11 +14,12 @@ import pandas as pd
 import xarray as xr
 
 from fedmi import scopes
-from fedmi.sampling.sampler import check_arguments, describe, existing, fill, grid_sampler, matching
+from fedmi.progress import track
+from fedmi.sampling.sampler import check_arguments, describe, existing, fill, finite, grid_sampler, matching
 from fedmi.sampling.tiles import TILE, block_size
 from fedmi.stats import bonferroni_limit
-from fedmi.study import tables
-from fedmi.study.results import MissingResults
+from fedmi.study import results, tables
+from fedmi.study.params import Sweep
 from fedmi.study.trends import coupling_rows, trends
 from fedmi.tasks.task import Task
 
@@ -117,24 +118,55 @@ def trend_row(samples: xr.Dataset, *, permutations: int) -> dict:
     return row | {name: trend[name] for name in trend if name in COLUMNS}
 
 
-def read(folder: Path, coupling: str, params: str) -> pd.DataFrame:
+def run(plan: Sweep, coupling: str, folder: Path) -> pd.DataFrame:
+    """Samples and estimates all points of a coupling, and writes their table.
+
+    Points that the stores hold are not sampled again, and rows that are kept not estimated.
+
+    Args:
+        plan: the sweep.
+        coupling: one of its couplings.
+        folder: of the sweep's results: <coupling>/ for what is kept, <coupling>.csv for the table.
+
+    Raises:
+        ValueError: if the sweep has no such coupling.
+    """
+    if coupling not in plan.couplings:
+        raise ValueError(f"coupling: {coupling!r} is none of the sweep's, {plan.couplings}")
+    points = plan.points()
+    samples = sample_grid(
+        points,
+        seeds=plan.seeds,
+        clients=plan.clients,
+        coupling=coupling,
+        root_seed=plan.root_seed,
+        folder=folder / coupling,
+    )
+    basis = plan.model_dump(exclude={"couplings", "learning_rates", "batch_sizes"})
+    rows = []
+    for name in track(points, total=len(points), what="estimating", unit="point"):
+        make = partial(_row, samples[name], plan.permutations)
+        rows.append(results.kept(folder / coupling / f"{name}.json", basis, make))
+    return results.write(rows, COLUMNS, folder / f"{coupling}.csv")
+
+
+def _row(samples: xr.Dataset, permutations: int) -> dict:
+    return trend_row(finite(samples), permutations=permutations)
+
+
+def read(folder: Path, coupling: str) -> pd.DataFrame:
     """The table of a coupling's points.
 
     Args:
         folder: the sweep's folder.
         coupling: one of its couplings.
-        params: the sweep's params file, for the message.
 
     Raises:
         fedmi.study.results.MissingResults: if it is missing; the message says what makes it.
     """
-    path = folder / f"{coupling}.csv"
-    if not path.exists():
-        raise MissingResults(
-            f'there is no {path}: run the notebook 10_sweep_rates with params = "{params}" and '
-            f'coupling = "{coupling}" first, or `make sweep SCALE={folder.parents[1].name}`'
-        )
-    return tables.read_csv(path)
+    scale = folder.parents[1].name
+    how = f"`make sweep SCALE={scale}` makes it, by `python -m fedmi sweep` for each coupling"
+    return results.read_csv(folder / f"{coupling}.csv", how)
 
 
 def words(table: pd.DataFrame) -> str:

@@ -1,12 +1,9 @@
 """The tidy tables that figures are drawn from: one row an estimate, a distance or a mean."""
 
-import io
-import json
 import zlib
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Iterator
 from itertools import combinations
 from pathlib import Path
-from typing import Any
 
 import jax
 import numpy as np
@@ -18,7 +15,8 @@ from fedmi.mi.trust.report import COLUMNS as REPORT_COLUMNS
 from fedmi.mi.trust.report import Report
 from fedmi.scopes import root_key
 from fedmi.stats import Z95, family_p_values
-from fedmi.study.results import MissingResults
+from fedmi.study import results
+from fedmi.study.params import Study
 from fedmi.tasks.task import Task
 
 MI_COLUMNS = [
@@ -77,6 +75,44 @@ def mi_rows(
         | dict(rounding_bits=pair.rounding_bits, permuted=pair.permuted)
         for pair in pairs
     ]
+
+
+def checkpoint_rows(study: Study, samples: xr.Dataset, folder: Path, iteration: int) -> list[dict]:
+    """The rows of `mi_rows` of all of a study's estimators at a checkpoint, made once and kept.
+
+    A checkpoint's estimates depend on no other's: they can be made in jobs of their own, and a
+    notebook that was interrupted goes on where it stopped.
+
+    Args:
+        study: the study.
+        samples: its finite samples.
+        folder: of its results, which keeps them in mi/<iteration>.json.
+        iteration: the checkpoint.
+
+    Raises:
+        ValueError: if it is none of the study's checkpoints, or the samples are not what an
+            estimator can take.
+    """
+    if iteration not in study.checkpoints:
+        raise ValueError(f"checkpoint: {iteration} is none of the study's, {study.checkpoints}")
+    options = {name: study.options_of(name) for name in study.estimators}
+    basis = dict(
+        samples=samples.attrs["hash"],
+        seeds=samples.sizes["seed"],
+        excluded=samples.attrs["excluded"],
+        permutations=study.permutations,
+        estimators=options,
+    )
+
+    def make() -> list[dict]:
+        again = study.permutations
+        return [
+            row
+            for name, of in options.items()
+            for row in mi_rows(samples, iteration, estimator=name, permutations=again, **of)
+        ]
+
+    return results.kept(folder / "mi" / f"{iteration}.json", basis, make)
 
 
 def with_family_p(rows: list[dict]) -> list[dict]:
@@ -216,86 +252,3 @@ def _means(values: xr.DataArray, samples: xr.Dataset, metric: str) -> Iterator[d
 
 def _study(samples: xr.Dataset) -> dict[str, str]:
     return dict(task=samples.attrs["task"], coupling=samples.attrs["coupling"])
-
-
-def write(rows: Iterable[dict], columns: list[str], path: Path) -> pd.DataFrame:
-    """Writes a table whole or not at all; returns it.
-
-    Raises:
-        OSError: if the file cannot be written.
-    """
-    table = pd.DataFrame(list(rows), columns=columns)
-    write_whole(path, lambda draft: table.to_csv(draft, index=False))
-    return table
-
-
-def write_whole(path: Path, write_to: Callable[[Path], object]) -> None:
-    """Lets a file be written beside its place, and then renames it, so that it is never torn."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    draft = path.with_name(f".{path.name}.draft")
-    write_to(draft)
-    draft.replace(path)
-
-
-def read_csv(path: Path) -> pd.DataFrame:
-    """A table as it was written: a coupling is called null, which is no missing value.
-
-    Raises:
-        fedmi.study.results.MissingResults: if it is not there.
-        ValueError: if it is empty or cut short.
-    """
-    if not path.exists():
-        raise MissingResults(f"there is no {path}: run first the notebook that makes it")
-    text = path.read_text()
-    if not text.endswith("\n") or "\0" in text:
-        raise ValueError(_torn(path))
-    try:
-        return pd.read_csv(io.StringIO(text), keep_default_na=False, na_values=[""])
-    except ValueError as error:
-        raise ValueError(_torn(path)) from error
-
-
-def read_json(path: Path, kind: type) -> Any:
-    """What a JSON file holds, a list or a mapping.
-
-    Raises:
-        ValueError: if it is empty, cut short or of another kind.
-    """
-    try:
-        found = json.loads(path.read_text())
-    except ValueError as error:
-        raise ValueError(_torn(path)) from error
-    if not isinstance(found, kind):
-        raise ValueError(_torn(path))
-    return found
-
-
-def _torn(path: Path) -> str:
-    return f"{path} is empty, cut short or damaged; remove it and run again what makes it"
-
-
-def read(folder: Path, params: str) -> tuple[pd.DataFrame, pd.DataFrame, pd.DataFrame]:
-    """The tables mi, learning and distances of a study.
-
-    Args:
-        folder: the study's folder.
-        params: the study's params file, for the message.
-
-    Raises:
-        fedmi.study.results.MissingResults: if one is missing; the message says what makes it.
-    """
-    found = []
-    for name, notebook in (
-        ("mi", "02_estimate_mi"),
-        ("learning", "01_sample"),
-        ("distances", "03_measure_distances"),
-    ):
-        path = folder / f"{name}.csv"
-        if not path.exists():
-            raise MissingResults(
-                f'there is no {path}: run the notebook {notebook} with params = "{params}" first, '
-                f"or `make study SCALE={Path(params).parent.name}` for all studies "
-                "(`make couplings` for those of all couplings)"
-            )
-        found.append(read_csv(path))
-    return found[0], found[1], found[2]

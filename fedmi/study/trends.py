@@ -16,8 +16,7 @@ from fedmi.mi.null import repairing
 from fedmi.mi.trust.calibrate import surrogates
 from fedmi.scopes import COUPLINGS, root_key
 from fedmi.stats import Z95, bonferroni_limit, sign
-from fedmi.study import tables
-from fedmi.study.results import MissingResults
+from fedmi.study import results, tables
 
 DEFAULT, ORDERED = "shared-source", "shared-source-order"
 OTHERS = tuple(name for name in COUPLINGS if name not in ("null", DEFAULT))
@@ -68,12 +67,8 @@ def read(run: Path, study: str) -> dict[str, tuple[pd.DataFrame, pd.DataFrame]]:
         both = []
         for name, needed in (("mi", "p_family"), ("distances", "distance_se")):
             path = folder / f"{name}.csv"
-            if not path.exists():
-                raise MissingResults(
-                    f"there is no {path}: `make couplings SCALE={run.name}` runs the studies of "
-                    "all couplings"
-                )
-            both.append(tables.read_csv(path))
+            how = f"`make couplings SCALE={run.name}` runs the studies of all couplings"
+            both.append(results.read_csv(path, how))
             if needed not in both[-1]:
                 raise ValueError(
                     f"{path} has no column {needed}: an older fedmi wrote it; remove it and run "

@@ -8,7 +8,7 @@ import pandas as pd
 import pytest
 
 from benchmarks import scaling, scaling_words, stages
-from fedmi.study import tables
+from fedmi.study import results
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
@@ -147,5 +147,5 @@ def test_more_cores_than_there_are_are_refused():
 
 
 def test_the_published_page_is_that_of_the_table():
-    page = scaling_words.page(tables.read_csv(PUBLISHED))
+    page = scaling_words.page(results.read_csv(PUBLISHED))
     assert PUBLISHED.with_suffix(".md").read_text() == page

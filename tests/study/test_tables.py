@@ -97,7 +97,7 @@ def test_a_table_is_written_whole_or_not_at_all(tmp_path):
     with pytest.raises(OSError, match="disk full"):
         tables.write_whole(path, fail)
     assert path.read_text() == "the old one"
-    written = tables.write([dict(a=1.5, b="x")], ["a", "b"], path)
+    written = results.write([dict(a=1.5, b="x")], ["a", "b"], path)
     pd.testing.assert_frame_equal(pd.read_csv(path), written)
     assert [p.name for p in tmp_path.iterdir()] == ["table.csv", ".table.csv.draft"] or len(
         list(tmp_path.iterdir())
@@ -109,7 +109,7 @@ def test_a_torn_table_is_no_shorter_table(tmp_path, cut):
     path = tmp_path / "table.csv"
     path.write_text(cut)
     with pytest.raises(ValueError, match="table.csv is empty, cut short or damaged; remove it"):
-        tables.read_csv(path)
+        results.read_csv(path)
 
 
 @pytest.mark.parametrize("cut", ["", '{"seeds": 2', "[1, 2]", "\0\0"])
@@ -117,9 +117,9 @@ def test_torn_json_is_named(tmp_path, cut):
     path = tmp_path / "manifest.json"
     path.write_text(cut)
     with pytest.raises(ValueError, match="manifest.json is empty, cut short or damaged"):
-        tables.read_json(path, dict)
+        results.read_json(path, dict)
     path.write_text('{"seeds": 2}')
-    assert tables.read_json(path, dict) == {"seeds": 2}
+    assert results.read_json(path, dict) == {"seeds": 2}
 
 
 def test_a_missing_table_says_what_makes_it(tmp_path):

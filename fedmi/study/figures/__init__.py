@@ -17,7 +17,6 @@ from fedmi.study.figures.estimators import bench
 from fedmi.study.figures.mi import mutual_information
 from fedmi.study.figures.proposition import proposition
 from fedmi.study.figures.rounds import rounds
-from fedmi.study.figures.saving import save
 from fedmi.study.figures.scale_up import scale_up
 from fedmi.study.figures.sweep import sweep
 
@@ -39,7 +38,6 @@ __all__ = [
     "mutual_information",
     "proposition",
     "rounds",
-    "save",
     "scale_up",
     "skews",
     "sweep",

@@ -7,7 +7,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
-from fedmi.study.tables import read_json
+from fedmi.study.results import read_json
 
 TITLES = {"signal": "signal variation prediction", "digits": "digit recognition"}
 ESTIMATORS = {
