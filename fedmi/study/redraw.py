@@ -134,13 +134,13 @@ def _kinds(of: Published) -> Iterator[Drawn]:
             drawn = plotting.sweep(table, of.caption(table.n))
             yield Drawn(name, drawn, sweep.words(table))
     for path in of.of_kind("rounds"):
-        seeds = study_params.load_rounds(path).seeds
+        seeds = study_params.load(path, study_params.Rounds).seeds
         for table in of.tables(name := f"rounds-{path.stem}", ""):
             yield Drawn(name, plotting.rounds(table, of.caption(seeds)), rounds.words(table))
     for path in of.of_kind("aggregation"):
         name = f"aggregation-{path.stem}"
         for table in of.tables(name, ""):
-            plan = study_params.load_aggregation(path)
+            plan = study_params.load(path, study_params.Aggregation)
             skews = [f"{SKEWED}: {words}" for words in plotting.skews(plan.skew)]
             drawn = plotting.aggregators(table, of.caption(table.seeds, *skews))
             yield Drawn(name, drawn, aggregators.words(table))
@@ -150,7 +150,7 @@ def _kinds(of: Published) -> Iterator[Drawn]:
     for path in of.of_kind("scale_up"):
         name = f"scale-up-{path.stem}"
         if found := of.tables(name, "-mi", "-distances", "-averaging"):
-            coupling = f"coupling “{study_params.load_scale_up(path).coupling}”"
+            coupling = f"coupling “{study_params.load(path, study_params.ScaleUp).coupling}”"
             drawn = plotting.scale_up(*found, of.caption(found[0].n, coupling))
             yield Drawn(name, drawn, scale_up.words(*found))
     for path in of.of_kind("estimators"):
