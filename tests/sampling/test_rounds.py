@@ -239,14 +239,14 @@ def test_impossible_rounds_are_refused(options, message):
 
 
 def test_a_params_file_with_an_aggregator_that_remembers_is_refused(tmp_path):
-    text = (params.PROJECT / "params/quick/rounds/signal.yaml").read_text()
+    text = params.find("params/quick/rounds/signal.yaml").read_text()
     assert "aggregator: weighted_mean" in text
     path = tmp_path / "x.yaml"
     path.write_text(
         text.replace("aggregator: weighted_mean", "aggregator: tests.sampling.test_rounds:momentum")
     )
     with pytest.raises(params.ParamsError, match="x.yaml: aggregator: .*momentum' remembers"):
-        params.load_rounds(path)
+        params.load(path, params.Rounds)
 
 
 def test_models_keep_their_precision_where_jax_has_more():

@@ -264,9 +264,9 @@ def test_the_best_aggregator_is_beyond_chance_and_no_memory_of_other_seeds():
 
 def test_a_setting_of_a_params_file(tmp_path):
     path = tmp_path / "x.yaml"
-    text = (params.PROJECT / "params/quick/aggregation/digits.yaml").read_text()
+    text = params.find("params/quick/aggregation/digits.yaml").read_text()
     path.write_text(text)
-    plan = params.load_aggregation(path)
+    plan = params.load(path, params.Aggregation)
     made = aggregators.of_setting(plan, "skewed")
     assert made.coupling["skew"] == "client"
     assert made.coupling["selection"] == "shared"
@@ -279,7 +279,7 @@ def test_a_setting_of_a_params_file(tmp_path):
     ):
         path.write_text(text.replace(*change))
         with pytest.raises(params.ParamsError, match=message):
-            params.load_aggregation(path)
+            params.load(path, params.Aggregation)
 
 
 def test_the_table_has_the_columns_that_are_promised(found):

@@ -196,7 +196,7 @@ def changed(**case):
 def test_good_params_are_read_and_fingerprinted_case_by_case(tmp_path):
     path = tmp_path / "larger.yaml"
     path.write_text(yaml.safe_dump(GOOD))
-    plan = params.load_scale_up(path)
+    plan = params.load(path, params.ScaleUp)
     three, ten = plan.cases
     assert plan.study(ten).clients == 10 and plan.study(three).coupling == "shared-source"
     fewer = plan.model_copy(update=dict(cases=[three]))
@@ -210,13 +210,13 @@ def test_good_params_are_read_and_fingerprinted_case_by_case(tmp_path):
     [
         (dict(directions=9), "directions: 9 is above `among`, 8"),
         (dict(among=65), "among: Input should be less than or equal to 64"),
-        (changed(name="three"), "cases: .* each needs a name of its own"),
+        (changed(name="three"), "cases: each needs a name of its own"),
         (changed(name="a/b"), "cases.1.name: String should match pattern"),
         (changed(seeds=33), "cases.1.seeds: 33 are too few .* give at least 34"),
         (dict(judged_seeds=60), "cases.1.seeds: 50 are fewer than the 60 judged"),
         (changed(checkpoints=[5]), "cases.1.checkpoints: 5 is beyond the epoch"),
-        (changed(seedz=50), "cases.1.seedz: no such key; did you mean seeds.*Known keys: name"),
-        (dict(judged=5), "judged: no such key; did you mean judged_seeds.*Known keys: cases"),
+        (changed(seedz=50), "cases.1.seedz: no such key; did you mean seeds.*, name"),
+        (dict(judged=5), "judged: no such key; did you mean judged_seeds.*, cases"),
         (
             changed(task="digits", options=dict(learning_rat=0.1)),
             "cases.1.options.learning_rat: no such key; did you mean learning_rate",
@@ -229,11 +229,11 @@ def test_bad_params_are_refused_with_the_case_that_is_wrong(tmp_path, changes, m
     path = tmp_path / "larger.yaml"
     path.write_text(yaml.safe_dump(GOOD | changes))
     with pytest.raises(params.ParamsError, match=message) as caught:
-        params.load_scale_up(path)
+        params.load(path, params.ScaleUp)
     assert str(caught.value).count(str(path)) == 1
 
 
 @pytest.mark.parametrize("scale", ["quick", "paper"])
 def test_the_projects_own_cases_are_good(scale):
-    plan = params.load_scale_up(f"params/{scale}/scale_up/digits.yaml")
+    plan = params.load(f"params/{scale}/scale_up/digits.yaml", params.ScaleUp)
     assert max(case.clients for case in plan.cases) == (100 if scale == "paper" else 10)
