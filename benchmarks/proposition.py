@@ -185,7 +185,9 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=2, help="processes")
     arguments = parser.parse_args()
     table = measure(**vars(arguments))
-    results.write_whole(FIGURES / "proposition-size.csv", table.to_csv(index=False, float_format="%.4g"))
+    results.write_whole(
+        FIGURES / "proposition-size.csv", table.to_csv(index=False, float_format="%.4g")
+    )
     print(table.to_string(index=False))
 
 

@@ -4,7 +4,7 @@ import io
 import json
 import resource
 import sys
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -52,14 +52,20 @@ def write_whole(path: Path, content: str | bytes) -> None:
 
 
 def write_json(path: Path, value: Any) -> None:
-    """Writes JSON whole or not at all; NumPy's numbers and arrays are written as plain ones."""
-    text = json.dumps(value, default=plain, indent=1, ensure_ascii=False)
+    """Writes JSON whole or not at all: tables as their rows, NumPy's arrays as lists."""
+    text = json.dumps(value, default=_plain, indent=1, ensure_ascii=False)
     write_whole(path, text + "\n")
 
 
-def write(rows: Iterable[Mapping[str, Any]], columns: list[str], path: Path) -> pd.DataFrame:
-    """Writes a table of these columns whole or not at all; returns it."""
-    table = pd.DataFrame(list(rows), columns=columns)
+def _plain(value: Any) -> Any:
+    return value.to_dict("records") if isinstance(value, pd.DataFrame) else plain(value)
+
+
+def write(
+    rows: pd.DataFrame | Sequence[Mapping[str, Any]], path: Path, columns: list[str] | None = None
+) -> pd.DataFrame:
+    """Writes a table, of these columns alone if any are named, whole or not at all; returns it."""
+    table = pd.DataFrame(rows, columns=columns)
     write_whole(path, table.to_csv(index=False))
     return table
 
@@ -111,7 +117,7 @@ def kept(path: Path, basis: Any, make: Callable[[], Any]) -> Any:
     Args:
         path: a JSON file, say of a part of a table.
         basis: all that its content depends on, as JSON has it.
-        make: makes the content: rows of a table, or whatever else JSON can hold.
+        make: makes the content: a table or its rows, or whatever else `write_json` can write.
 
     Returns:
         The content as JSON gives it back, whether it has just been made or not.

@@ -5,12 +5,16 @@ share it. Their parameters then depend on each other through it, whatever else t
 are read, the parameters w_q and the updates w_q - w' that the clients made to what they downloaded.
 """
 
+from pathlib import Path
+
 import numpy as np
 import pandas as pd
 import xarray as xr
 
+from fedmi.sampling.sampler import finite, sample
 from fedmi.stats import bonferroni_limit, sign
 from fedmi.study import tables, trends
+from fedmi.study.params import Sampling
 
 COLUMNS = [
     "task", "coupling", "round", "what", "iteration", "net_bits", "net_se", "infinite",
@@ -29,6 +33,12 @@ def updates(samples: xr.Dataset) -> xr.Dataset:
     if "download" not in samples:
         return samples
     return samples.assign(theta=samples.theta - samples.download)
+
+
+def measure(study: Sampling, store: Path, *, permutations: int) -> list[dict]:
+    """The `rows` of one round, which is sampled first where the store does not hold it."""
+    samples = sample(**study.sampling(), store=store)
+    return rows(finite(samples), permutations=permutations)
 
 
 def rows(samples: xr.Dataset, *, permutations: int) -> list[dict]:

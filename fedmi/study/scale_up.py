@@ -13,6 +13,7 @@ there are more seeds than twice its parameters, so that it is small.)
 import zlib
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from pathlib import Path
 
 import jax
 import jax.numpy as jnp
@@ -27,10 +28,12 @@ from fedmi.mi.gaussian import whiten
 from fedmi.mi.variants.reduction import halves, random_directions
 from fedmi.progress import track
 from fedmi.sampling.replay import blocks
+from fedmi.sampling.sampler import finite, sample
 from fedmi.sampling.sgd import train_on
 from fedmi.stats import Z95, bonferroni_limit, mean_and_error, ratio_and_error, sign
 from fedmi.study import trends
 from fedmi.study.aggregators import MEASURES, judged_on
+from fedmi.study.params import Case, ScaleUp
 from fedmi.tasks.layers import WHOLE, layers
 from fedmi.tasks.task import Assets, Task
 
@@ -62,6 +65,42 @@ AVERAGING_COLUMNS = [
 def parts(task: Task) -> dict[str, slice]:
     """The layers of a task, and behind them all its parameters together."""
     return layers(task) | {WHOLE: slice(0, task.parameter_count)}
+
+
+def measure(plan: ScaleUp, case: Case, store: Path) -> dict[str, pd.DataFrame]:
+    """The tables "mi", "distances" and "averaging" of a case, sampled first where need be.
+
+    Args:
+        plan: the params file.
+        case: one of its cases.
+        store: of the case's samples.
+    """
+    study = plan.study(case)
+    task = study.make_task()
+    samples = finite(sample(**study.sampling() | dict(task=task), store=store))
+    readings, distances = [], []
+    for iteration in track(
+        study.checkpoints, total=len(study.checkpoints), what="measuring", unit="checkpoint"
+    ):
+        readings += mi_rows(
+            task,
+            samples,
+            iteration,
+            directions=plan.directions,
+            among=plan.among,
+            permutations=plan.permutations,
+        )
+        distances += distance_rows(task, samples, iteration)
+    averaging = averaging_rows(task, samples, seeds=plan.judged_seeds)
+    made = {
+        "mi": (readings, MI_COLUMNS),
+        "distances": (distances, DISTANCE_COLUMNS),
+        "averaging": (averaging, AVERAGING_COLUMNS),
+    }
+    return {
+        name: pd.DataFrame([dict(row, case=case.name) for row in rows], columns=columns)
+        for name, (rows, columns) in made.items()
+    }
 
 
 def mi_rows(

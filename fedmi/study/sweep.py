@@ -15,7 +15,15 @@ import xarray as xr
 
 from fedmi import scopes
 from fedmi.progress import track
-from fedmi.sampling.sampler import check_arguments, describe, existing, fill, finite, grid_sampler, matching
+from fedmi.sampling.sampler import (
+    check_arguments,
+    describe,
+    existing,
+    fill,
+    finite,
+    grid_sampler,
+    matching,
+)
 from fedmi.sampling.tiles import TILE, block_size
 from fedmi.stats import bonferroni_limit
 from fedmi.study import results, tables
@@ -142,31 +150,15 @@ def run(plan: Sweep, coupling: str, folder: Path) -> pd.DataFrame:
         root_seed=plan.root_seed,
         folder=folder / coupling,
     )
-    basis = plan.model_dump(exclude={"couplings", "learning_rates", "batch_sizes"})
     rows = []
     for name in track(points, total=len(points), what="estimating", unit="point"):
         make = partial(_row, samples[name], plan.permutations)
-        rows.append(results.kept(folder / coupling / f"{name}.json", basis, make))
-    return results.write(rows, COLUMNS, folder / f"{coupling}.csv")
+        rows.append(results.kept(folder / coupling / f"{name}.json", plan.fingerprint(), make))
+    return results.write(rows, folder / f"{coupling}.csv", COLUMNS)
 
 
 def _row(samples: xr.Dataset, permutations: int) -> dict:
     return trend_row(finite(samples), permutations=permutations)
-
-
-def read(folder: Path, coupling: str) -> pd.DataFrame:
-    """The table of a coupling's points.
-
-    Args:
-        folder: the sweep's folder.
-        coupling: one of its couplings.
-
-    Raises:
-        fedmi.study.results.MissingResults: if it is missing; the message says what makes it.
-    """
-    scale = folder.parents[1].name
-    how = f"`make sweep SCALE={scale}` makes it, by `python -m fedmi sweep` for each coupling"
-    return results.read_csv(folder / f"{coupling}.csv", how)
 
 
 def words(table: pd.DataFrame) -> str:

@@ -342,7 +342,7 @@ def coupled(tmp_path_factory):
             strict=True,
         ):
             named = [row | dict(coupling=coupling) for row in rows]
-            results.write(named, columns, place / f"{name}.csv")
+            results.write(named, place / f"{name}.csv", columns)
     engine.run("09_compare_couplings", project, "good")
     return project
 

@@ -109,5 +109,5 @@ def test_the_words_count_what_is_beyond_chance_at_any_point():
 def test_a_missing_coupling_is_named(tmp_path):
     with pytest.raises(FileNotFoundError, match="`make sweep SCALE=quick`"):
         sweep.read(tmp_path / "quick" / "sweep" / "digits", "null", "digits.yaml")
-    results.write([dict(coupling="null", n=1)], ["coupling", "n"], tmp_path / "null.csv")
+    results.write([dict(coupling="null", n=1)], tmp_path / "null.csv", ["coupling", "n"])
     assert sweep.read(tmp_path, "null", "digits.yaml").coupling.tolist() == ["null"]

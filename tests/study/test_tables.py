@@ -97,7 +97,7 @@ def test_a_table_is_written_whole_or_not_at_all(tmp_path):
     with pytest.raises(OSError, match="disk full"):
         tables.write_whole(path, fail)
     assert path.read_text() == "the old one"
-    written = results.write([dict(a=1.5, b="x")], ["a", "b"], path)
+    written = results.write([dict(a=1.5, b="x")], path, ["a", "b"])
     pd.testing.assert_frame_equal(pd.read_csv(path), written)
     assert [p.name for p in tmp_path.iterdir()] == ["table.csv", ".table.csv.draft"] or len(
         list(tmp_path.iterdir())

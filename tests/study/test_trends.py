@@ -187,7 +187,7 @@ def test_tables_that_cannot_be_compared_are_refused(tmp_path):
     def write(coupling, mi, distances):
         folder = tmp_path / trends.study_of("digits", coupling)
         for name, rows in (("mi", mi), ("distances", distances)):
-            results.write(rows.to_dict("records"), list(rows), folder / f"{name}.csv")
+            results.write(rows, folder / f"{name}.csv")
 
     mi_of, apart = STUDIES["null"]
     for coupling in COUPLINGS:
@@ -209,7 +209,7 @@ def test_missing_studies_are_named(tmp_path):
     for coupling in COUPLINGS:
         folder = tmp_path / trends.study_of("digits", coupling)
         for name, rows in zip(("mi", "distances"), STUDIES["null"], strict=True):
-            results.write(rows.to_dict("records"), list(rows), folder / f"{name}.csv")
+            results.write(rows, folder / f"{name}.csv")
     found = trends.read(tmp_path, "digits")
     assert list(found) == list(COUPLINGS)
     assert found["null"][0].coupling.unique().tolist() == ["null"]
