@@ -7,11 +7,9 @@ import shutil
 import sys
 from pathlib import Path
 
-import numpy as np
-
 from fedmi.scopes import COUPLINGS
-from fedmi.study import plotting, tables
-from fedmi.study.claims import claims
+from fedmi.study import claims, summary, tables
+from fedmi.study.pages import render
 from fedmi.study.trends import OTHERS, study_of
 
 FOLLOW_UPS = ("proposition", "compression")
@@ -83,99 +81,13 @@ def _is_drawn(study: Path) -> bool:
     return drawn.exists() and drawn.stat().st_mtime >= sampled.stat().st_mtime
 
 
-def summary(published: Path) -> str:
-    """The paper's figures in numbers: a Markdown table of the first and the last checkpoint.
-
-    Below it, what the same estimates read where clients share nothing, if that was run.
-
-    Values are means over client pairs; after ± stands 1.96 `perm_sd`, averaged over pairs, that is
-    the 95 % error of a single pair.
-
-    Args:
-        published: the folder that `publish` wrote to.
-    """
-    lines = [
-        "| task | iteration | plug-in Gaussian | its reading of re-paired seeds | net, Gaussian "
-        "| net, KSG | Euclidean distance | closer than other seeds |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for study in ("signal", "digits"):
-        names = plotting.figure_names(study)
-        mi, distances = (tables.read_csv(published / f"{name}.csv") for name in names)
-        mi = tables.first_k(mi)
-        for iteration in (mi.iteration.min(), mi.iteration.max()):
-            rows = mi[mi.iteration == iteration].groupby("estimator").mean(numeric_only=True)
-            gaussian, ksg = rows.loc["gaussian"], rows.loc["ksg"]
-            apart = distances[
-                (distances.iteration == iteration) & (distances.metric == "euclidean")
-            ].mean(numeric_only=True)
-            re_paired = gaussian.raw_bits - gaussian.net_bits
-            lines.append(
-                f"| {study} | {iteration} | {gaussian.raw_bits:.2f} | {re_paired:.2f} "
-                f"| {gaussian.net_bits:.2f} ± {1.96 * gaussian.perm_sd:.2f} "
-                f"| {ksg.net_bits:.2f} ± {1.96 * ksg.perm_sd:.2f} | {apart.distance:.3f} "
-                f"| {100 * (1 - apart.distance / apart.unmatched):.1f} % |"
-            )
-    for study in ("signal", "digits"):
-        path = published / f"{plotting.figure_names(study + '-null')[0]}.csv"
-        if path.exists():
-            net = tables.first_k(tables.read_csv(path)).groupby("estimator").net_bits
-            ranges = [
-                f"{low:.2f} to {high:.2f} ({name})"
-                for low, high, name in (
-                    (net.min()["gaussian"], net.max()["gaussian"], "Gaussian"),
-                    (net.min()["ksg"], net.max()["ksg"], "KSG"),
-                )
-            ]
-            lines.append(
-                f"\nNothing shared (`{study}-null`), all pairs and checkpoints: net "
-                f"{' and '.join(ranges)} bits."
-            )
-    return "\n".join(lines + _trust(published)) + "\n"
-
-
-def _trust(published: Path) -> list[str]:
-    """What the calibrated readings are worth: a Markdown table, [] where nothing was calibrated."""
-    lines, agree = [], []
-    for study in ("signal", "digits"):
-        path = published / f"{study}-calibration.csv"
-        if not path.exists():
-            continue
-        trust = tables.read_csv(path)
-        bands = tables.read_csv(published / f"{study}-calibration-bands.csv")
-        agree.append(f"`{study}`: {plotting.agreement(trust)}.")
-        for row in trust.itertuples():
-            fits = plotting.fits(row, bands.true_bits[bands.estimator == row.estimator].max())
-            blind = " (blind)" if row.blind else ""
-            ceiling = "" if np.isnan(row.ceiling_bits) else f"{row.ceiling_bits:.1f}"
-            limit = f"{row.limit_bits:.2f} ± {1.96 * row.limit_sd:.2f}"
-            limit = "" if np.isnan(row.limit_bits) else limit
-            lines.append(
-                f"| {study} | {plotting.ESTIMATORS[row.estimator]} | {row.net_bits:.2f} "
-                f"({row.low:.2f} to {row.high:.2f}) | {limit} | {ceiling} | {fits}{blind} |"
-            )
-    if not lines:
-        return []
-    return [
-        "\nClients 0 and 1 at the last iteration, in bits; what fits is told by normal surrogates "
-        "with the samples' own covariances:\n",
-        "| task | estimator | net reading (95 % interval) | limit for ever more seeds "
-        "| ceiling, exact copies aside "
-        "| true values that fit |",
-        "|---|---|---|---|---|---|",
-        *lines,
-        "",
-        " ".join(agree),
-    ]
-
-
 def main(run: Path, target: Path, params: Path) -> str:
     """Publishes a run and its numbers; returns what was done, in words."""
     copied = publish(run, target, params)
     made = ["summary.md"]
-    (target / "summary.md").write_text(summary(target))
+    (target / "summary.md").write_text(render("summary", summary.facts(target)))
     try:
-        (target / "claims.md").write_text(claims(target))
+        (target / "claims.md").write_text(render("claims", claims.facts(target)))
         made.append("claims.md")
     except FileNotFoundError as error:
         print(f"claims.md is not made: {error}")

@@ -18,18 +18,20 @@ from numpy.typing import ArrayLike
 
 from fedmi.study import (
     aggregators,
+    claims,
     compression,
     evidence,
     plotting,
     rounds,
     scale_up,
+    summary,
     sweep,
     trends,
 )
 from fedmi.study import params as study_params
-from fedmi.study.claims import claims
+from fedmi.study.pages import render
 from fedmi.study.params import SKEWED
-from fedmi.study.publish import is_of_other, summary
+from fedmi.study.publish import is_of_other
 from fedmi.study.tables import read_csv, read_json, write_whole
 
 
@@ -105,14 +107,16 @@ def drawings(of: Published) -> Iterator[Drawn]:
             yield from _study(of, path, caption)
         name = f"proposition-{study}"
         if found := of.tables(name, "", "-noise", "-decomposition", "-example"):
-            words = evidence.words(*found[:3])
+            words = render("proposition", evidence.facts(*found[:3]))
             yield Drawn(name, plotting.proposition(*found, caption), words)
         name = f"compression-{study}"
         if found := of.tables(name, "", "-costs"):
-            yield Drawn(name, plotting.compression(*found, caption), compression.words(found[0]))
+            words = render("compression", compression.facts(found[0]))
+            yield Drawn(name, plotting.compression(*found, caption), words)
         name = f"couplings-{study}"
         for table in of.tables(name, ""):
-            yield Drawn(name, plotting.couplings(table, caption), trends.words(table))
+            words = render("couplings", trends.facts(table))
+            yield Drawn(name, plotting.couplings(table, caption), words)
     yield from _kinds(of)
 
 
@@ -132,18 +136,19 @@ def _kinds(of: Published) -> Iterator[Drawn]:
     for path in of.of_kind("sweep"):
         for table in of.tables(name := f"sweep-{path.stem}", ""):
             drawn = plotting.sweep(table, of.caption(table.n))
-            yield Drawn(name, drawn, sweep.words(table))
+            yield Drawn(name, drawn, render("sweep", sweep.facts(table)))
     for path in of.of_kind("rounds"):
         seeds = study_params.load_rounds(path).seeds
         for table in of.tables(name := f"rounds-{path.stem}", ""):
-            yield Drawn(name, plotting.rounds(table, of.caption(seeds)), rounds.words(table))
+            words = render("rounds", rounds.facts(table))
+            yield Drawn(name, plotting.rounds(table, of.caption(seeds)), words)
     for path in of.of_kind("aggregation"):
         name = f"aggregation-{path.stem}"
         for table in of.tables(name, ""):
             plan = study_params.load_aggregation(path)
             skews = [f"{SKEWED}: {words}" for words in plotting.skews(plan.skew)]
             drawn = plotting.aggregators(table, of.caption(table.seeds, *skews))
-            yield Drawn(name, drawn, aggregators.words(table))
+            yield Drawn(name, drawn, render("aggregation", aggregators.facts(table)))
             if found := of.tables(f"{name}-landscape", "", "-barrier"):
                 drawn = plotting.landscape(*found, of.caption(found[1].seeds, *skews))
                 yield Drawn(f"{name}-landscape", drawn)
@@ -152,7 +157,7 @@ def _kinds(of: Published) -> Iterator[Drawn]:
         if found := of.tables(name, "-mi", "-distances", "-averaging"):
             coupling = f"coupling “{study_params.load_scale_up(path).coupling}”"
             drawn = plotting.scale_up(*found, of.caption(found[0].n, coupling))
-            yield Drawn(name, drawn, scale_up.words(*found))
+            yield Drawn(name, drawn, render("scale-up", scale_up.facts(*found)))
     for path in of.of_kind("estimators"):
         for table in of.tables(name := f"estimators-{path.stem}", ""):
             yield Drawn(name, plotting.bench(table, of.caption(table.n)))
@@ -170,7 +175,8 @@ def main(folder: Path, params: Path) -> str:
                 folder / f"{drawn.name}.md", lambda draft, words=words: draft.write_text(words)
             )
         count += 1
-    for name, words in (("summary", summary(folder)), ("claims", claims(folder))):
+    for name, of in (("summary", summary), ("claims", claims)):
+        words = render(name, of.facts(folder))
         write_whole(folder / f"{name}.md", lambda draft, words=words: draft.write_text(words))
     return f"{count} figures drawn anew in {folder}"
 
