@@ -16,18 +16,6 @@ from pathlib import Path
 import pytest
 import yaml
 
-from fedmi.study import (
-    aggregators,
-    compression,
-    evidence,
-    publish,
-    rounds,
-    scale_up,
-    sweep,
-    results,
-    trends,
-)
-
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 README = (ROOT / "README.md").read_text()
@@ -200,51 +188,6 @@ def test_no_file_carries_a_registry_or_a_path_of_a_machine():
         text = path.read_text()
         assert "index-url" not in text.replace('"index-url"', ""), name
         assert here not in text, name
-
-
-@pytest.mark.parametrize(
-    ("name", "words"),
-    [
-        ("couplings-signal", trends.words),
-        ("couplings-digits", trends.words),
-        ("sweep-digits", sweep.words),
-        ("aggregation-signal", aggregators.words),
-        ("aggregation-digits", aggregators.words),
-        ("rounds-signal", rounds.words),
-        ("rounds-digits", rounds.words),
-    ],
-)
-def test_the_published_words_are_those_of_the_published_tables(name, words):
-    table = results.read_csv(ROOT / "figures" / f"{name}.csv")
-    assert (ROOT / "figures" / f"{name}.md").read_text() == words(table)
-
-
-STUDIES = ("signal", "digits", "signal-skewed", "digits-skewed")
-
-
-@pytest.mark.parametrize("study", STUDIES)
-def test_the_published_evidence_is_that_of_the_published_tables(study):
-    folder = ROOT / "figures"
-    beside = [
-        results.read_csv(folder / f"proposition-{study}{end}.csv")
-        for end in ("", "-noise", "-decomposition")
-    ]
-    assert (folder / f"proposition-{study}.md").read_text() == evidence.words(*beside)
-    if not study.endswith("skewed"):
-        table = results.read_csv(folder / f"compression-{study}.csv")
-        assert (folder / f"compression-{study}.md").read_text() == compression.words(table)
-
-
-def test_the_published_scale_up_says_what_its_tables_say():
-    parts = ("mi", "distances", "averaging")
-    measured = [results.read_csv(ROOT / "figures" / f"scale-up-digits-{part}.csv") for part in parts]
-    text = (ROOT / "figures" / "scale-up-digits.md").read_text()
-    assert text == scale_up.words(*measured)
-
-
-def test_the_published_summary_is_that_of_the_published_tables():
-    summary = publish.summary(ROOT / "figures")
-    assert (ROOT / "figures" / "summary.md").read_text() == summary
 
 
 def test_the_workflow_is_linted_formatted_and_short():

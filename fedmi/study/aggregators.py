@@ -639,8 +639,8 @@ def best_aggregator(rows: pd.DataFrame, limit: float) -> pd.Series | None:
     return None if of.empty else of.loc[of.objective_less_mean.idxmin()]
 
 
-def words(table: pd.DataFrame) -> str:
-    """The comparison in plain words, as Markdown, every number out of the table.
+def facts(table: pd.DataFrame) -> dict:
+    """What the page "aggregation" says.
 
     A difference counts if it is beyond chance at any of all rows (Bonferroni, 5 %).
 
@@ -648,74 +648,37 @@ def words(table: pd.DataFrame) -> str:
         table: rows with `COLUMNS`, of one task.
     """
     table = table.reset_index(drop=True)
-    last = table.iteration.max()
-    judged_on, oracles = table.seeds.max(), table.seeds.min()
-    lines = [
-        f"Global objective F (mean training loss over the clients), {judged_on} seeds that nothing "
-        f"was fitted on ({oracles} for the oracles); after ± stands the 95 % error over seeds. "
-        f"Below: the share of seeds in which F is below that of the mean. Iteration {last}:",
-        "",
-    ]
-    for setting, of in table.groupby("setting", sort=False):
-        mean = of[(of.iteration == last) & (of.method == MEAN)].iloc[0]
-        lines += [
-            f"**`{setting}`**: F of the mean {mean.objective:.4f}, held-out metric "
-            f"{mean.held_out_metric:.4f}.",
-            "",
-            "| | F less F of the mean | below | held-out loss, less the mean's "
-            "| held-out metric, less the mean's | apart from the mean |",
-            "|---|---|---|---|---|---|",
-        ]
-        at = of[(of.iteration == last) & (of.method != MEAN)]
-        at = at.assign(map=at.method.isin(MAPS))
-        for row in at.sort_values(["reference", "map", "objective_less_mean"]).itertuples():
-            name = f"*{row.method}*" if row.reference else row.method + " †" * row.map
-            apart = "" if np.isnan(row.apart) else f"{100 * row.apart:.1f} %"
-            lines.append(
-                f"| {name} | {_signed(row.objective_less_mean, row.objective_less_mean_se)} "
-                f"| {100 * row.better:.0f} % "
-                f"| {_signed(row.held_out_loss_less_mean, row.held_out_loss_less_mean_se)} "
-                f"| {_signed(row.held_out_metric_less_mean, row.held_out_metric_less_mean_se)} "
-                f"| {apart} |"
-            )
-        lines.append("")
-    lines += [
-        "In italics what is no aggregator: it sees all data, or does not aggregate. † Fitted maps "
-        "that can also remember where other seeds' training led: hold them against the row of "
-        f"{ELSEWHERE}, which looks at no client at all. Apart: the distance from the mean, "
-        "relative to how far the mean has moved.",
-        "",
-        *sentences(table),
-    ]
-    return "\n".join(lines) + "\n"
+    limit, last = bonferroni_limit(len(table)), table.iteration.max()
+    return dict(
+        last=last,
+        judged=table.seeds.max(),
+        oracles=table.seeds.min(),
+        coincides=COINCIDES,
+        elsewhere=ELSEWHERE,
+        settings=[
+            dict(setting=setting, **_of_setting(of, last, limit))
+            for setting, of in table.groupby("setting", sort=False)
+        ],
+    )
 
 
-def sentences(table: pd.DataFrame) -> list[str]:
-    """One item a setting: what averaging gains, and which aggregator gains more."""
-    limit = bonferroni_limit(len(table))
-    return [
-        f"- `{setting}`: {_verdict(of, limit)}"
-        for setting, of in table.groupby("setting", sort=False)
-    ]
-
-
-def _signed(value: float, error: float) -> str:
-    return f"{value:+.4f} ± {1.96 * error:.4f}"
-
-
-def _verdict(of: pd.DataFrame, limit: float) -> str:
-    """One setting in a sentence or two."""
-    parts = []
+def _of_setting(of: pd.DataFrame, last: int, limit: float) -> dict:
+    """At the last iteration all methods; at each a client alone and the best other aggregator."""
+    final = of[of.iteration == last].assign(map=of.method.isin(MAPS))
+    others = final[final.method != MEAN]
+    courses = []
     for iteration, rows in of.groupby("iteration"):
         best = best_aggregator(rows, limit)
-        alone = rows[rows.method == ALONE].iloc[0]
-        apart = _signed(alone.objective_less_mean, alone.objective_less_mean_se)
-        found = "no other aggregator is below it beyond chance"
-        if best is not None:
-            less = _signed(best.objective_less_mean, best.objective_less_mean_se)
-            found = f"the best other aggregator is {best.method} ({less})"
-        parts.append(f"at iteration {iteration} a client alone is {apart} from the mean, {found}")
-    final = of[of.iteration == of.iteration.max()]
-    same = final[~final.reference & (final.method != MEAN) & (final.apart < COINCIDES)].method
-    close = f" Within {100 * COINCIDES:.0f} % of the mean: {', '.join(same)}." if len(same) else ""
-    return "; ".join(parts) + "." + close
+        courses.append(
+            dict(
+                iteration=iteration,
+                alone=rows[rows.method == ALONE].iloc[0].to_dict(),
+                best=None if best is None else best.to_dict(),
+            )
+        )
+    return dict(
+        mean=final[final.method == MEAN].iloc[0].to_dict(),
+        methods=others.sort_values(["reference", "map", "objective_less_mean"]).to_dict("records"),
+        courses=courses,
+        same=others.method[~others.reference & (others.apart < COINCIDES)].to_list(),
+    )

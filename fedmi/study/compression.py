@@ -33,7 +33,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from itertools import permutations
-from math import isfinite, isnan, nan
+from math import nan
 
 import jax
 import jax.numpy as jnp
@@ -51,6 +51,7 @@ from fedmi.scopes import root_key
 from fedmi.stats import Z95, mean_and_error, ratio_and_error
 from fedmi.study import rate_distortion
 from fedmi.study.rate_distortion import Law, SideInformation
+from fedmi.study.tables import origin
 from fedmi.tasks.task import Assets, Keys, Task
 
 LEVELS = 3.0 ** -np.arange(11, -1, -1)  # water levels, of the largest variance
@@ -361,7 +362,8 @@ def rows(
         tolerances: the shares of the gain that errors may cost.
     """
     gain, gain_se = mean_and_error(cost.gain)
-    study = _study(samples, iteration) | dict(
+    study = origin(samples) | dict(
+        iteration=iteration,
         gain=gain,
         gain_se=gain_se,
         **_ratio("mean_cost", cost.mean_rise, cost.gain),
@@ -385,16 +387,12 @@ def cost_rows(samples: xr.Dataset, iteration: int, of: Sources, cost: Cost) -> l
     total = sum(law.variances.sum() for law in of.laws)
     shares = sum(rate_distortion.distortion(law.variances, cost.levels) for law in of.laws) / total
     return [
-        _study(samples, iteration)
-        | dict(channel=channel, level=level, distortion_share=share)
+        origin(samples)
+        | dict(iteration=iteration, channel=channel, level=level, distortion_share=share)
         | _ratio("cost", rise[:, k], cost.gain)
         for channel, rise in cost.rise.items()
         for k, (level, share) in enumerate(zip(cost.levels, shares, strict=True))
     ]
-
-
-def _study(samples: xr.Dataset, iteration: int) -> dict:
-    return dict(task=samples.attrs["task"], coupling=samples.attrs["coupling"], iteration=iteration)
 
 
 def _ratio(name: str, part: np.ndarray, whole: np.ndarray) -> dict[str, float]:
@@ -496,125 +494,34 @@ def _saved(laws: Sequence[Law], side: Sequence[SideInformation], level: float) -
     return np.mean([s.saving(error) for s, error in pairs], axis=0)
 
 
-def words(table: pd.DataFrame) -> str:
-    """The table in plain words, as Markdown, every number out of it.
+def facts(table: pd.DataFrame) -> dict:
+    """What the page "compression" says.
 
     Args:
         table: rows of `rows`, of one study.
     """
     table = table.sort_values(["tolerance", "iteration"], ascending=[False, True])
     noise = table[table.channel == "noise"]
-    t, clients = noise.parameters.iloc[0], noise.clients.iloc[0]
-    lines = [
-        "How many bits a parameter takes if its error may cost a given share of what training has "
-        "gained, and how many of them the server saves where it holds other clients' parameters "
-        f"already (the next client's, all {clients - 1} others', or the next client's as that was "
-        f"itself sent). Laws of {noise.fitted.iloc[0]} seeds, costs over "
-        f"{noise.evaluated.iloc[0]} others; ± is the 95 % error.",
-    ]
-    for channel, how in (
-        ("noise", "The error is added as noise"),
-        ("decoder", "The error is that of the best code, whose decoder knows the law"),
-    ):
-        lines += [
-            "",
-            f"{how}:",
-            "",
-            "| iteration | cost allowed | bits a parameter | error, share of the variance "
-            "| bits, each parameter by itself | saved, given one | given all others "
-            "| given one as sent | MI with one, bits a parameter |",
-            "|---|---|---|---|---|---|---|---|---|",
-            *(_line(row) for row in table[table.channel == channel].itertuples()),
-        ]
-    return "\n".join([*lines, "", *_sentences(table, t), *_left_out(noise)]) + "\n"
-
-
-def _line(row: tuple) -> str:
-    separate = "–" if isnan(row.separate_bits) else f"{row.separate_bits:.3f}"
-    return (
-        f"| {row.iteration} | {_percent(row.tolerance, 2)} | {_with_error(row.bits, row.bits_se)} "
-        f"| {_percent(row.distortion_share, 2)} | {separate} "
-        f"| {_percent(row.saved_one, 2, row.saved_one_se)} "
-        f"| {_percent(row.saved_others, 2, row.saved_others_se)} "
-        f"| {_percent(row.saved_coded, 2, row.saved_coded_se)} "
-        f"| {_with_error(row.mi_one, row.mi_one_se, 4)} |"
+    final = noise[noise.iteration == noise.iteration.max()]
+    by_iteration = noise.drop_duplicates("iteration").dropna(subset=["mean_cost"])
+    return dict(
+        about=final.iloc[0].to_dict(),
+        float_bits=FLOAT_BITS,
+        channels={name: table[table.channel == name].to_dict("records") for name in CHANNELS},
+        savings=final[(final.bits > 0) & np.isfinite(final.saved_one)].to_dict("records"),
+        nothing_sent=by_iteration.to_dict("records"),
+        empty=_empty(noise),
     )
 
 
-def _sentences(table: pd.DataFrame, t: int) -> list[str]:
-    """What the last checkpoint says, and what it costs to send nothing."""
-    noise = table[table.channel == "noise"]
-    last = table[table.iteration == table.iteration.max()]
-    told = []
-    for tolerance, rows in last.groupby("tolerance", sort=False):
-        rows = rows.set_index("channel")
-        added, best = rows.loc["noise"], rows.loc["decoder"]
-        if not (added.bits > 0 and isfinite(added.saved_one)):
-            continue
-        saved = added.bits * added.saved_one
-        saved_bits = round(saved * t, 1) + 0.0  # no minus before a zero
-        told.append(
-            f"- At iteration {added.iteration}, noise that costs {_percent(tolerance, 2)} of the "
-            f"gain is that of {added.bits * t:.0f} bits for all {t} parameters, which take "
-            f"{FLOAT_BITS * t} as floats of {FLOAT_BITS} bits"
-            + (
-                ""
-                if isnan(best.bits)
-                else f" (the best code's error at that cost: {best.bits * t:.0f})"
-            )
-            + ". One other client at the server saves "
-            f"{_percent(added.saved_one, error=added.saved_one_se)} of them, "
-            f"{saved_bits:.1f} bits; of the floats, that is {_percent(saved / FLOAT_BITS, 3)}."
-        )
-    mi = last.mi_one.iloc[0]
-    if isfinite(mi):
-        told.append(
-            "- The smaller the error, the closer the saving comes to the mutual information, "
-            f"{mi * t:.1f} bits for all parameters, while the bits themselves grow without bound: "
-            "as a share, it goes to zero."
-        )
-    costs = noise.drop_duplicates("iteration").dropna(subset=["mean_cost"])
-    if len(costs):
-        listed = "; ".join(
-            f"{row.iteration}: {_percent(row.mean_cost, 2, row.mean_cost_se)}"
-            for row in costs.itertuples()
-        )
-        told.append(
-            "- Sending nothing, with the law's mean over seeds in place of the average, costs, as "
-            f"a share of the gain, by iteration: {listed} (below zero: it is better than the "
-            "average of these clients). This is what a decoder gains that has seen all the other "
-            "seeds, not what coding gains."
-        )
-    return told
-
-
-def _left_out(noise: pd.DataFrame) -> list[str]:
-    """Why some places of the table are empty."""
-
-    def at(which: pd.Series) -> str:
-        return ", ".join(map(str, noise.iteration[which].unique()))
-
-    empty, early = noise.bits.isna(), noise.gain <= 1.96 * noise.gain_se
-    lost = ~empty & (noise.bits > 0) & noise.saved_others.isna()
-    reasons = {
-        "training had not gained anything that errors could cost": empty & early,
-        "the smallest error that was tried costs more than is allowed at some tolerance": empty
-        & ~early,
-        "nothing need be sent at some tolerance: noise as large as the clients' own spread is "
-        "harmless": noise.bits == 0,
-        "too few seeds for so many parameters, to tell what all others (or one other) save": lost,
-    }
-    return [f"- At iteration {at(which)}: {why}." for why, which in reasons.items() if which.any()]
-
-
-def _with_error(value: float, error: float, digits: int = 3) -> str:
-    if not isfinite(value):
-        return "–" if isnan(value) else "infinite"
-    return f"{value + 0.0:.{digits}f} ± {1.96 * error:.{digits}f}"
-
-
-def _percent(share: float, digits: int = 1, error: float | None = None) -> str:
-    if isnan(share):
-        return "–"
-    width = "" if error is None else f" ± {196 * error:.{digits}f}"
-    return f"{round(100 * share, digits) + 0.0:.{digits}f}{width} %"  # no minus before a zero
+def _empty(noise: pd.DataFrame) -> dict[str, list[int]]:
+    """Why places of the table are empty: a reason -> the iterations it holds at."""
+    missing, early = noise.bits.isna(), noise.gain <= Z95 * noise.gain_se
+    reasons = dict(
+        no_gain=missing & early,
+        too_costly=missing & ~early,
+        nothing_to_send=noise.bits == 0,
+        too_few_seeds=~missing & (noise.bits > 0) & noise.saved_others.isna(),
+    )
+    found = {why: noise.iteration[which].unique().tolist() for why, which in reasons.items()}
+    return {why: iterations for why, iterations in found.items() if iterations}

@@ -43,7 +43,7 @@ Kernel = Callable[[slice, slice], np.ndarray]
 
 
 @dataclass(frozen=True)
-class Test:
+class Outcome:
     """The outcome of a test.
 
     Attributes:
@@ -53,15 +53,13 @@ class Test:
         p_value: the probability of a value as far off under it.
     """
 
-    __test__ = False  # not one of pytest's
-
     name: str
     statistic: float
     expected: float
     p_value: float
 
 
-def symmetry(x: ArrayLike, y: ArrayLike, *, draws: int = DRAWS, seed: int = 0) -> Test:
+def symmetry(x: ArrayLike, y: ArrayLike, *, draws: int = DRAWS, seed: int = 0) -> Outcome:
     """Is Cov(X, Y) symmetric?
 
     The statistic is the squared norm of the antisymmetric part of the cross-covariance over that of
@@ -85,7 +83,7 @@ def symmetry(x: ArrayLike, y: ArrayLike, *, draws: int = DRAWS, seed: int = 0) -
     return _wild("symmetry", kernel, len(x), _whole([(x, y)]), draws, seed)
 
 
-def equality(clients: Sequence[ArrayLike], *, draws: int = DRAWS, seed: int = 0) -> Test:
+def equality(clients: Sequence[ArrayLike], *, draws: int = DRAWS, seed: int = 0) -> Outcome:
     """Have all pairs of three clients the same cross-covariance?
 
     The statistic adds up the squared norms of Cov(X, Y - Z) and of the two like it, over that of
@@ -110,7 +108,7 @@ def equality(clients: Sequence[ArrayLike], *, draws: int = DRAWS, seed: int = 0)
     return _wild("equality", kernel, len(x), _whole([(x, y), (x, z), (y, z)]), draws, seed)
 
 
-def definiteness(clients: Sequence[ArrayLike], *, seed: int = 0) -> Test:
+def definiteness(clients: Sequence[ArrayLike], *, seed: int = 0) -> Outcome:
     """Is the common cross-covariance positive semi-definite?
 
     On one half of the seeds the direction v is sought in which the symmetrised cross-covariance,
@@ -123,7 +121,7 @@ def definiteness(clients: Sequence[ArrayLike], *, seed: int = 0) -> Test:
         seed: of the choice of halves.
 
     Returns:
-        A `Test` whose statistic is the correlation in that direction on the second half, which is
+        Its statistic is the correlation in that direction on the second half, which is
         at least the expected 0 if the additive model holds.
 
     Raises:
@@ -154,12 +152,12 @@ def definiteness(clients: Sequence[ArrayLike], *, seed: int = 0) -> Test:
     products = np.mean([a * b for a, b in combinations(along, 2)], axis=0)
     found = stats.ttest_1samp(products, 0.0, alternative="less")
     correlation = products.mean() / np.mean([a.var() for a in along])
-    return Test("definiteness", float(correlation), 0.0, float(found.pvalue))
+    return Outcome("definiteness", float(correlation), 0.0, float(found.pvalue))
 
 
 def third_client(
     clients: Sequence[ArrayLike], *, draws: int = DRAWS, seeds: int = 10_000, seed: int = 0
-) -> list[Test]:
+) -> list[Outcome]:
     """Is X - Y independent of Z? Under the additive model it is, for each of the three roles.
 
     Two tests, of means over the roles. Does the size of Z tell the size of X - Y? (Rank correlation
@@ -210,8 +208,8 @@ class NoiseDependence:
         squared_error: its standard error over seeds.
     """
 
-    on_shared: Test
-    on_each_other: Test
+    on_shared: Outcome
+    on_each_other: Outcome
     squared_variation: float
     squared_error: float
 
@@ -302,7 +300,7 @@ def _whole(pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> float:
     return sum(float(linalg.norm(x.T @ y)) ** 2 for x, y in pairs)
 
 
-def _wild(name: str, kernel: Kernel, n: int, whole: float, draws: int, seed: int) -> Test:
+def _wild(name: str, kernel: Kernel, n: int, whole: float, draws: int, seed: int) -> Outcome:
     """Is the mean of vectors m_i, one a seed, zero?
 
     The squared norm of sum_i w_i m_i is w' K w with the kernel K_ij = <m_i, m_j>, which is made
@@ -329,16 +327,16 @@ def _wild(name: str, kernel: Kernel, n: int, whole: float, draws: int, seed: int
             forms += part if columns is rows else 2 * part
     own, null = forms[0], forms[1:]
     p = (1 + (null >= own).sum()) / (1 + draws)
-    return Test(name, float(own / (whole or 1)), float(null.mean() / (whole or 1)), float(p))
+    return Outcome(name, float(own / (whole or 1)), float(null.mean() / (whole or 1)), float(p))
 
 
-def _rank_correlation(name: str, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> Test:
+def _rank_correlation(name: str, pairs: Sequence[tuple[np.ndarray, np.ndarray]]) -> Outcome:
     """Is the mean rank correlation of pairs of values (N,) zero?"""
     products = np.mean([_scores(a) * _scores(b) for a, b in pairs], axis=0)
     if not products.any():  # what is constant depends on nothing
-        return Test(name, 0.0, 0.0, 1.0)
+        return Outcome(name, 0.0, 0.0, 1.0)
     found = stats.ttest_1samp(products, 0.0)
-    return Test(name, float(products.mean()), 0.0, float(found.pvalue))
+    return Outcome(name, float(products.mean()), 0.0, float(found.pvalue))
 
 
 def _scores(values: np.ndarray) -> np.ndarray:

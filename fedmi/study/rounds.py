@@ -66,73 +66,35 @@ def rows(samples: xr.Dataset, *, permutations: int) -> list[dict]:
     return found
 
 
-def _rounding(theta: xr.DataArray, values: xr.DataArray, iteration: int) -> float:
-    """What counts as rounding, relative to the size of the values: that of the parameters.
-
-    Updates are differences of parameters, and carry the rounding of these.
-    """
-    sizes = [np.linalg.norm(_centred(a.sel(iteration=iteration).values)) for a in (theta, values)]
-    return float(min(8 * np.finfo(np.float32).eps * sizes[0] / sizes[1], 0.5))
-
-
-def _centred(values: np.ndarray) -> np.ndarray:
-    return values - values.mean(axis=0)
-
-
-def words(table: pd.DataFrame) -> str:
-    """The first and last iteration of every round, as Markdown, every number out of the table.
+def facts(table: pd.DataFrame) -> dict:
+    """What the page "rounds" says.
 
     Args:
         table: rows with `COLUMNS`, of one task.
     """
     first, last = table.iteration.min(), table.iteration.max()
-    lines = [
-        f"Gaussian reading in bits at iterations {first} and {last} of each round, means over the "
-        "pairs of clients; ± is the 95 % error. Closer: by what share clients of one seed are "
-        "closer than clients of other seeds.",
-        "",
-        "| coupling | round | parameters, first | last | updates, first | last "
-        "| Euclidean distance, first | last | closer, first | last |",
-        "|---|---|---|---|---|---|---|---|---|---|",
-    ]
-    for (coupling, number), of in table.groupby(["coupling", "round"], sort=False):
-        ends = {
-            (what, iteration): of[(of.what == what) & (of.iteration == iteration)].iloc[0]
-            for what in (PARAMETERS, UPDATES)
-            for iteration in (first, last)
-        }
-        cells = [_reading(row) for row in ends.values()]
-        apart = [ends[PARAMETERS, iteration] for iteration in (first, last)]
-        cells += [f"{row.distance:.3f}" for row in apart]
-        cells += [f"{100 * (1 - row.distance / row.unmatched):.1f} %" for row in apart]
-        lines.append(f"| `{coupling}` | {number} | {' | '.join(cells)} |")
-    lines.append("")
     limit = bonferroni_limit(len(table[table.iteration == last]))
-    for coupling, of in table.groupby("coupling", sort=False):
-        lines.append(f"- `{coupling}`: {_trend(of, first, last, limit)}")
-    lines.append(
-        f"\nA trend counts beyond {limit:.1f} standard errors (Bonferroni, 5 % for all rounds and "
-        "couplings together)."
+    table = table.assign(
+        closer=1 - table.distance / table.unmatched,
+        closer_se=trends.closer_error(table.distance_se, table.unmatched),
     )
-    return "\n".join(lines) + "\n"
-
-
-def _reading(row: pd.Series) -> str:
-    # A mean over the pairs: one of three with a single shared direction makes 0.333.
-    shared = f"infinite on {row.shared_directions:.3g} directions, else " if row.infinite else ""
-    return f"{shared}{row.net_bits:.2f} ± {1.96 * row.net_se:.2f}"
-
-
-def _trend(of: pd.DataFrame, first: int, last: int, limit: float) -> str:
-    parts = []
-    for what, rows_of in of.groupby("what", sort=False):
-        signs = {"rises": [], "falls": [], "is open": [], "is infinite somewhere": []}
-        for number, rows in rows_of.groupby("round"):
-            at = rows.set_index("iteration")
-            change = at.net_bits[last] - at.net_bits[first]
-            error = np.hypot(at.net_se[last], at.net_se[first])
-            said = trends.COURSE[sign(change, error, limit)]
-            signs["is infinite somewhere" if rows.infinite.any() else said].append(str(number))
-        told = [f"{sign} in round {', '.join(n)}" for sign, n in signs.items() if n]
-        parts.append(f"the reading of the {what} within a round {'; '.join(told)}")
-    return ". ".join(part[0].upper() + part[1:] for part in parts) + "."
+    found, courses = [], {}
+    for (coupling, number), of in table.groupby(["coupling", "round"], sort=False):
+        ends = of[of.iteration.isin([first, last])].sort_values("iteration")
+        both = {what: rows.to_dict("records") for what, rows in ends.groupby("what")}
+        found.append(dict(coupling=coupling, round=number, **both))
+    for (coupling, what, number), rows in table.groupby(["coupling", "what", "round"], sort=False):
+        at = rows.set_index("iteration")
+        change, error = at.net_bits[last] - at.net_bits[first], np.hypot(*at.net_se[[first, last]])
+        course = "infinite" if rows.infinite.any() else sign(change, error, limit)
+        courses.setdefault((coupling, what), {}).setdefault(course, []).append(number)
+    return dict(
+        first=first,
+        last=last,
+        limit=limit,
+        rounds=found,
+        courses=[
+            dict(coupling=coupling, what=what, rounds=by_course)
+            for (coupling, what), by_course in courses.items()
+        ],
+    )

@@ -31,7 +31,6 @@ from fedmi.sampling.replay import blocks
 from fedmi.sampling.sampler import finite, sample
 from fedmi.sampling.sgd import train_on
 from fedmi.stats import Z95, bonferroni_limit, mean_and_error, ratio_and_error, sign
-from fedmi.study import trends
 from fedmi.study.aggregators import MEASURES, judged_on
 from fedmi.study.params import Case, ScaleUp
 from fedmi.tasks.layers import WHOLE, layers
@@ -376,64 +375,43 @@ def _where(samples: xr.Dataset, iteration: int) -> dict:
     )
 
 
-def words(readings: pd.DataFrame, distances: pd.DataFrame, averaging: pd.DataFrame) -> str:
-    """What becomes of it all, as Markdown, every number out of the tables.
+def facts(readings: pd.DataFrame, distances: pd.DataFrame, averaging: pd.DataFrame) -> dict:
+    """What the page "scale-up" says.
 
     Args:
         readings: rows with `MI_COLUMNS`.
         distances: rows with `DISTANCE_COLUMNS`.
         averaging: rows with `AVERAGING_COLUMNS`.
     """
-    lines = [
-        "Clients 0 and 1 at the last iteration of each case: net bits by the Gaussian formula, in "
-        "parentheses by KSG. Directions are fitted on one half of the seeds and read on the other, "
-        "so that each reading stands for a lower bound of the layer's mutual information (data "
-        "processing). After ± stands the 95 % error. Closer: by what share clients of one seed are "
-        "closer (Euclidean) than clients of other seeds.",
-        "",
-        "| case | layer | parameters | all directions | random ones | canonical ones | closer |",
-        "|---|---|---|---|---|---|---|",
-    ]
-    apart = distances[distances.metric == "euclidean"]
-    for case, of in last(readings).groupby("case", sort=False):
-        closer = last(apart[apart.case == case]).set_index("layer")
-        for layer, rows in of.groupby("layer", sort=False):
-            cells = [_reading(rows[rows.kind == kind]) for kind in (ALL, RANDOM, CANONICAL)]
-            share, error = 100 * closer.closer[layer], 196 * closer.closer_se[layer]
-            cells.append(f"{share:.1f} ± {error:.1f} %")
-            lines.append(f"| `{case}` | {layer} | {rows['size'].iloc[0]:,} | {' | '.join(cells)} |")
     limit = bonferroni_limit(len(readings[["case", "layer"]].drop_duplicates()))
-    lines += [
-        "",
-        f"A trend counts beyond {limit:.1f} standard errors (Bonferroni, 5 % for all layers of all "
-        "cases together).",
-        "",
-    ]
-    for case, of in readings.groupby("case", sort=False):
-        about = of.iloc[0]
-        lines.append(
-            f"- `{case}` ({about.task}, {about.parameters:,} parameters, {about.clients} clients): "
-            f"{_trend(of, limit)} {_loss(of)}"
+    euclidean = last(distances[distances.metric == "euclidean"]).set_index(["case", "layer"])
+    layers_found = [
+        dict(
+            case=case,
+            layer=layer,
+            size=of["size"].iloc[0],
+            readings={
+                kind: rows.set_index("estimator").to_dict("index")
+                for kind, rows in of.groupby("kind")
+            },
+            **euclidean.loc[(case, layer), ["closer", "closer_se"]],
         )
-    lines += [
-        "",
-        "Means of the first clients at the last iteration: F (mean training loss over all clients "
-        "of the case) and held-out loss, less those of client 0, paired by seed "
-        f"({averaging.seeds.min()} or more).",
-        "",
-        "| case | model | F | held-out loss |",
-        "|---|---|---|---|",
+        for (case, layer), of in last(readings).groupby(["case", "layer"], sort=False)
     ]
-    averaging = last(averaging)
-    for row in averaging[averaging.model != ALONE].itertuples():
-        cells = [
-            _signed(row.objective_less_alone, row.objective_less_alone_se),
-            _signed(row.held_out_loss_less_alone, row.held_out_loss_less_alone_se),
-        ]
-        lines.append(f"| `{row.case}` | {row.model} | {' | '.join(cells)} |")
-    lines.append("")
-    lines += [f"- `{case}`: {_gain(of)}" for case, of in averaging.groupby("case", sort=False)]
-    return "\n".join(lines) + "\n"
+    final = last(averaging)
+    return dict(
+        limit=limit,
+        seeds=averaging.seeds.min(),
+        kinds=(ALL, RANDOM, CANONICAL),
+        layers=layers_found,
+        cases=[
+            {name: of[name].iloc[0] for name in ("case", "task", "parameters", "clients")}
+            | _course(of, limit)
+            for _, of in readings.groupby("case", sort=False)
+        ],
+        models=final[final.model != ALONE].to_dict("records"),
+        gains=[_gain(of) for _, of in final.groupby("case", sort=False)],
+    )
 
 
 def last(table: pd.DataFrame) -> pd.DataFrame:
@@ -441,69 +419,42 @@ def last(table: pd.DataFrame) -> pd.DataFrame:
     return table[table.iteration == table.groupby("case").iteration.transform("max")]
 
 
-def _signed(value: float, error: float) -> str:
-    return f"{value:+.4f} ± {1.96 * error:.4f}"
-
-
-def _reading(rows: pd.DataFrame) -> str:
-    """One kind of directions of a layer in a cell."""
-    at = rows.set_index("estimator")
-    if at.empty:
-        return "too few seeds"
-    bits = f"{at.net_bits['gaussian']:.2f} ± {1.96 * at.net_se['gaussian']:.2f}"
-    return bits + (f" ({at.net_bits['ksg']:.2f})" if "ksg" in at.index else "")
-
-
-def _trend(of: pd.DataFrame, limit: float) -> str:
-    """Whether the readings in canonical directions rise between a case's ends."""
+def _course(of: pd.DataFrame, limit: float) -> dict:
+    """Whether the readings of a case's layers in canonical directions rise between its ends."""
     of = of[(of.kind == CANONICAL) & (of.estimator == "gaussian")]
-    first, last = of.iteration.min(), of.iteration.max()
-    if first == last:
-        return "One iteration tells no trend."
-    signs = {"rises": [], "falls": [], "is open": []}
-    for layer, rows in of.groupby("layer", sort=False):
-        at = rows.set_index("iteration")
-        change, error = at.net_bits[last] - at.net_bits[first], np.hypot(*at.net_se[[first, last]])
-        signs[trends.COURSE[sign(change, error, limit)]].append(layer)
-    told = "; ".join(f"{said} in {', '.join(names)}" for said, names in signs.items() if names)
-    return f"From iteration {first} to {last} the reading in canonical directions {told}."
+    ends = [of.iteration.min(), of.iteration.max()]
+    layers_of: dict[str, list[str]] = {}
+    if ends[0] < ends[1]:
+        for layer, rows in of.groupby("layer", sort=False):
+            at = rows.set_index("iteration")
+            change, error = np.diff(at.net_bits[ends])[0], np.hypot(*at.net_se[ends])
+            layers_of.setdefault(sign(change, error, limit), []).append(layer)
+    return dict(first=ends[0], last=ends[1], courses=layers_of)
 
 
-def _loss(of: pd.DataFrame) -> str:
-    """What share of the readings random directions see, at the last iteration."""
-    of = last(of[of.estimator == "gaussian"]).set_index(["kind", "layer"])
-    random, told = of.net_bits[RANDOM], []
-    for kind, said in ((CANONICAL, "canonical ones"), (ALL, "all directions")):
-        read = of.loc[[kind]] if kind in of.index else of.iloc[:0]
-        read = read[read.net_bits > 1.96 * read.net_se].droplevel("kind").net_bits
-        shares = ", ".join(
-            f"{100 * random[name] / read[name]:.0f} % ({name})" for name in read.index
-        )
-        if shares:
-            told.append(f"{shares} of {said}")
-    if not told:
-        return "No layer reads anything beyond chance."
-    return f"Random directions read {'; and '.join(told)}."
+def _gain(of: pd.DataFrame) -> dict:
+    """What the mean of all clients of a case gains, and what share of it that of two.
 
-
-def _gain(of: pd.DataFrame) -> str:
-    """What all clients gain, and what share of it two of them bring, in a sentence or two."""
+    The error of the share is as if both erred independently. Where the gain may be chance, or the
+    clients are two, there is no share.
+    """
     means = of[of.averaged > 0].set_index("averaged")
-    pooled = of[of.model == POOLED].iloc[0]
     clients = means.index.max()
-    all_of_them, two = means.loc[clients], means.loc[2]
-    told = (
-        f"the mean of all {clients} clients changes F by "
-        f"{_signed(all_of_them.objective_less_alone, all_of_them.objective_less_alone_se)}, "
-        "training on all data together in as many steps by "
-        f"{_signed(pooled.objective_less_alone, pooled.objective_less_alone_se)}."
+    every, two = means.loc[clients], means.loc[2]
+    found = dict(
+        case=of.case.iloc[0],
+        clients=clients,
+        every=every.to_dict(),
+        pooled=of[of.model == POOLED].iloc[0].to_dict(),
+        chance=sign(every.objective_less_alone, every.objective_less_alone_se) == "open",
+        share=None,
     )
-    if abs(all_of_them.objective_less_alone) <= 1.96 * all_of_them.objective_less_alone_se:
-        return told + " The former may be chance."
-    if clients > 2:
-        told += (
-            " The mean of two brings "
-            f"{100 * two.objective_less_alone / all_of_them.objective_less_alone:.0f} % of the "
-            f"former, where a quadratic F would make it {50 / (1 - 1 / clients):.0f} %."
+    if clients > 2 and not found["chance"]:
+        share = two.objective_less_alone / every.objective_less_alone
+        errors = [two.objective_less_alone_se, share * every.objective_less_alone_se]
+        found |= dict(
+            share=share,
+            share_se=np.hypot(*errors) / abs(every.objective_less_alone),
+            quadratic=0.5 / (1 - 1 / clients),
         )
-    return told
+    return found

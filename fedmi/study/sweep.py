@@ -25,7 +25,7 @@ from fedmi.sampling.sampler import (
     matching,
 )
 from fedmi.sampling.tiles import TILE, block_size
-from fedmi.stats import bonferroni_limit
+from fedmi.stats import bonferroni_limit, sign
 from fedmi.study import results, tables
 from fedmi.study.params import Sweep
 from fedmi.study.trends import coupling_rows, trends
@@ -161,39 +161,27 @@ def _row(samples: xr.Dataset, permutations: int) -> dict:
     return trend_row(finite(samples), permutations=permutations)
 
 
-def words(table: pd.DataFrame) -> str:
-    """The map in plain words, as Markdown, every number out of the table.
+def facts(table: pd.DataFrame) -> dict:
+    """What the page "sweep" says.
 
     Args:
         table: rows of `trend_row`, of one task.
     """
-    # So many points, each tested for itself: a point counts where it would among all of them.
     limit = bonferroni_limit(len(table))
-    lines = [
-        f"Learning rate x batch size, {table.n.min()} seeds, {len(table)} points: last less first "
-        f"iteration of the Gaussian reading, in bits. A point counts as rising or falling beyond "
-        f"{limit:.1f} standard errors (Bonferroni, 5 % for all points together).",
-        "",
-        "| coupling | points | rise | fall | open | smallest | largest |",
-        "|---|---|---|---|---|---|---|",
-    ]
+    found = []
     for coupling, rows in table.groupby("coupling", sort=False):
-        told = rows[rows.rise_bits.notna() & ~rows.infinite.fillna(False).astype(bool)]
-        if told.empty:
-            lines.append(f"| `{coupling}` | {len(rows)} | 0 | 0 | {len(rows)} | | |")
-            continue
-        z = told.rise_bits / told.rise_se
-        up, down = (z > limit).sum(), (z < -limit).sum()
-        low, high = told.loc[told.rise_bits.idxmin()], told.loc[told.rise_bits.idxmax()]
-        lines.append(
-            f"| `{coupling}` | {len(rows)} | {up} | {down} | {len(rows) - up - down} "
-            f"| {_point(low)} | {_point(high)} |"
+        told = rows[rows.rise_bits.notna() & ~rows.infinite.eq(True)]
+        told = told.sort_values("rise_bits")
+        signs = [sign(row.rise_bits, row.rise_se, limit) for row in told.itertuples()]
+        rise, fall = signs.count("yes"), signs.count("no")
+        found.append(
+            dict(
+                coupling=coupling,
+                points=len(rows),
+                rise=rise,
+                fall=fall,
+                open=len(rows) - rise - fall,
+                ends=told.iloc[[0, -1]].to_dict("records") if len(told) else [],
+            )
         )
-    return "\n".join(lines) + "\n"
-
-
-def _point(row: pd.Series) -> str:
-    return (
-        f"{row.rise_bits:+.2f} ± {1.96 * row.rise_se:.2f} "
-        f"(rate {row.learning_rate:g}, batch {row.batch_size})"
-    )
+    return dict(seeds=table.n.min(), points=len(table), limit=limit, couplings=found)

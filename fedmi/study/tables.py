@@ -70,7 +70,7 @@ def mi_rows(
         **options,
     )
     return [
-        dict(_study(samples), iteration=iteration, excluded=samples.attrs["excluded"])
+        dict(origin(samples), iteration=iteration, excluded=samples.attrs["excluded"])
         | pair.row()
         | dict(rounding_bits=pair.rounding_bits, permuted=pair.permuted)
         for pair in pairs
@@ -147,7 +147,7 @@ def null_rows(rows: list[dict]) -> list[dict]:
 
 def trust_rows(samples: xr.Dataset, iteration: int, found: Report) -> list[dict]:
     """The rows of `trust.csv`: what the estimates of clients 0 and 1 at a checkpoint are worth."""
-    where = dict(_study(samples), pair="0-1", iteration=iteration)
+    where = dict(origin(samples), pair="0-1", iteration=iteration)
     return [where | row for row in found.table.to_dict("records")]
 
 
@@ -174,7 +174,7 @@ def distance_rows(samples: xr.Dataset, iteration: int) -> list[dict]:
             unmatched = distance.unmatched(x, y, metric=metric, m=REPAIRINGS, key=key)
             rows.append(
                 dict(
-                    _study(samples),
+                    origin(samples),
                     pair=f"{a}-{b}",
                     iteration=iteration,
                     metric=metric,
@@ -240,7 +240,7 @@ def _means(values: xr.DataArray, samples: xr.Dataset, metric: str) -> Iterator[d
             centre = float(mean.sel(iteration=iteration)[client])
             width = float(half.sel(iteration=iteration)[client])
             yield dict(
-                _study(samples),
+                origin(samples),
                 client=client,
                 iteration=iteration,
                 metric=metric,
@@ -250,5 +250,6 @@ def _means(values: xr.DataArray, samples: xr.Dataset, metric: str) -> Iterator[d
             )
 
 
-def _study(samples: xr.Dataset) -> dict[str, str]:
+def origin(samples: xr.Dataset) -> dict[str, str]:
+    """The task and the coupling of a row."""
     return dict(task=samples.attrs["task"], coupling=samples.attrs["coupling"])

@@ -232,115 +232,66 @@ def closer_error(distance_se, unmatched):
     return np.sqrt(1 + 1 / tables.REPAIRINGS) * distance_se / unmatched
 
 
-COURSE = {"yes": "rises", "no": "falls", "open": "is open"}
-"""What a `sign` says of a reading, in words."""
-
-
-def words(table: pd.DataFrame) -> str:
-    """The comparison in plain words, as Markdown, every number out of the table.
+def facts(table: pd.DataFrame) -> dict:
+    """What the page "couplings" says.
 
     Args:
         table: rows of `coupling_rows`, of one task and all couplings.
     """
-    trend = trends(table).set_index("coupling")
-    first, last = table.iteration.min(), table.iteration.max()
-    lines = [
-        f"Gaussian reading in bits and Euclidean distance at iterations {first} and {last}, means "
-        "over the pairs of clients; ± is the 95 % error, as if all pairs erred alike. A trend "
-        f"counts beyond {bonferroni_limit(len(trend)):.1f} standard errors (Bonferroni, 5 % for "
-        "all couplings together). p: the chance of reading as much anywhere without any "
-        "dependence, which m re-pairings can tell down to 1 / (m + 1).",
-        "",
-        "| coupling | the true MI | above zero | net MI, first | net MI, last | reading rises "
-        "| distance, last less first | closer than other seeds, first and last |",
-        "|---|---|---|---|---|---|---|---|",
-    ]
-    for coupling, row in trend.iterrows():
-        rise = "" if row.infinite else f" ({row.rise_bits:+.2f} ± {1.96 * row.rise_se:.2f})"
-        lines.append(
-            f"| `{coupling}` | {row.truth} | {row.above_zero} (p {row.smallest_p_family:.2f}) "
-            f"| {_shared(row.shared_first)}{row.first_bits:.2f} ± {1.96 * row.first_se:.2f} "
-            f"| {_shared(row.shared_last)}{row.last_bits:.2f} ± {1.96 * row.last_se:.2f} "
-            f"| {row.rises}{rise} "
-            f"| {row.distance_rise:+.3f} ± {1.96 * row.distance_rise_se:.3f}"
-            f"{'' if row.distance_peak == last else f', largest at {row.distance_peak}'} "
-            f"| {_percent(row.closer_first)}, {_percent(row.closer_last)} "
-            f"(± {196 * row.closer_se:.1f}) |"
-        )
-    lines += ["", *_sentences(trend, last), "", _overlap(table)]
-    return "\n".join(lines) + "\n"
-
-
-def _shared(directions: float) -> str:
-    return f"infinite on {directions:.3g} directions, on the others " if directions else ""
-
-
-def _percent(share: float) -> str:
-    return f"{round(100 * share, 1) + 0.0:.1f} %"  # no minus before a zero
-
-
-def _sentences(trend: pd.DataFrame, last: int) -> list[str]:
-    def listed(good: pd.Series) -> str:
-        return ", ".join(f"`{name}`" for name in trend.index[good]) or "no coupling"
-
-    infinite = trend.infinite.astype(bool)
-    above, up, down = (trend.above_zero == "yes"), trend.rises == "yes", trend.rises == "no"
-    apart = trend.distance_rises == "yes"
-    turned = trend.distance_peak < last
-    limit, error = bonferroni_limit(len(trend)), np.sqrt(2) * trend.closer_se
-    gap = trend.closer_first - trend.closer_last
-    seen = above & up & apart
-    return [
-        f"- Above zero: {listed(above)}"
-        + (f" (the reading is infinite for {listed(infinite)})." if infinite.any() else "."),
-        f"- The reading rises: {listed(above & up)}; falls: {listed(above & down)}. Cannot be "
-        f"told: {listed(above & ~up & ~down)}.",
-        f"- The Euclidean distance is larger at the end than at first: {listed(apart)}; largest "
-        f"before the end: {listed(turned)}.",
-        "- Above zero and rising while the Euclidean distance is larger at the end, as the paper "
-        f"has it: {listed(seen)}. Of these, clients that do not get closer in comparison with "
-        f"clients of other seeds: {listed(seen & (gap > limit * error))}. Cannot be told: "
-        f"{listed(seen & (gap.abs() <= limit * error))}.",
-    ]
-
-
-def _overlap(table: pd.DataFrame) -> str:
-    """Whether the overlap of the data seen so far explains what `shared-source` reads."""
-    rows = table[table.coupling == DEFAULT].sort_values("iteration")
-    if rows.predicted_bits.isna().any():
-        return (
-            "Overlap of the shared data seen so far: `shared-source` and `shared-source-order` "
-            "read the same at every checkpoint, within three standard errors. What is shared acts "
-            "from the first minibatch on, whatever the order, so that growing overlap explains "
-            "nothing here."
-        )
-    error = np.hypot(rows.net_se, rows.predicted_se)
-    agree = ((rows.net_bits - rows.predicted_bits).abs() <= 1.96 * error).sum()
-    told = "; ".join(
-        f"{row.iteration}: {row.predicted_bits:.2f} ± {1.96 * row.predicted_se:.2f} predicted, "
-        f"{row.net_bits:.2f} ± {1.96 * row.net_se:.2f} read"
-        for row in rows.itertuples()
+    trend = trends(table)
+    above, up, down = trend.above_zero == "yes", trend.rises == "yes", trend.rises == "no"
+    apart, last = trend.distance_rises == "yes", table.iteration.max()
+    limit = bonferroni_limit(len(trend))
+    gap, error = trend.closer_first - trend.closer_last, np.sqrt(2) * trend.closer_se
+    claimed = above & up & apart
+    chosen = dict(
+        above_zero=above,
+        infinite=trend.infinite,
+        rises=above & up,
+        falls=above & down,
+        open=above & ~up & ~down,
+        farther=apart,
+        turned=trend.distance_peak < last,
+        claimed=claimed,
+        not_closer=claimed & (gap > limit * error),
+        closer_open=claimed & (gap.abs() <= limit * error),
     )
+    return dict(
+        first=table.iteration.min(),
+        last=last,
+        limit=limit,
+        trends=trend.to_dict("records"),
+        overlap=_overlap(table[table.coupling == DEFAULT].sort_values("iteration")),
+        **{name: trend.coupling[which].to_list() for name, which in chosen.items()},
+    )
+
+
+def _overlap(rows: pd.DataFrame) -> dict | None:
+    """Whether the overlap of the data seen so far explains what `shared-source` reads.
+
+    `explains` is "all", "part" or "none" of the rise, "more" than it, or "no rise". None where the
+    order of the data does not matter.
+    """
+    if rows.predicted_bits.isna().any():
+        return None
     first, last = rows.iloc[0], rows.iloc[-1]
     read, made = last.net_bits - first.net_bits, last.predicted_bits - first.predicted_bits
     read_se = np.hypot(first.net_se, last.net_se)
-    both_se = np.hypot(read_se, np.hypot(first.predicted_se, last.predicted_se))
-    if abs(read) <= 1.96 * read_se:
-        verdict = "there is no rise to explain"
+    made_se = np.hypot(first.predicted_se, last.predicted_se)
+    if sign(read, read_se) == "open":
+        explains = "no rise"
     elif read * made <= 0:
-        verdict = "overlap does not explain it"
-    elif abs(read - made) <= 1.96 * both_se:
-        verdict = "overlap explains all of it"
-    elif read > made:
-        verdict = f"overlap explains {made:.1f} bits of it, and something else the rest"
+        explains = "none"
     else:
-        verdict = (
-            "overlap is more than enough to explain it, and something works against it: clients "
-            "that see the same examples in different orders end at different points"
-        )
-    return (
-        "Overlap of the shared data seen so far, iteration by iteration (the reading of "
-        f"`shared-source-order` with its correlations times the share of the epoch): {told}. "
-        f"They agree within 95 % errors at {agree} of {len(rows)} checkpoints. From first to last "
-        f"{read:+.2f} ± {1.96 * read_se:.2f} bits are read and {made:+.2f} predicted: {verdict}."
+        less = sign(read - made, np.hypot(read_se, made_se))
+        explains = {"open": "all", "yes": "part", "no": "more"}[less]
+    apart = (rows.net_bits - rows.predicted_bits).abs()
+    return dict(
+        rows=rows.to_dict("records"),
+        agree=int((apart <= Z95 * np.hypot(rows.net_se, rows.predicted_se)).sum()),
+        read=read,
+        read_se=read_se,
+        made=made,
+        made_se=made_se,
+        explains=explains,
     )

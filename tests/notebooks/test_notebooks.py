@@ -256,7 +256,7 @@ def test_averaging_gains_what_it_must(run):
     expected = tiny.SIZE * own / 3
     assert abs(row.objective_less_mean - expected) < 4 * row.objective_less_mean_se
     text = (run[0] / "results" / "tiny" / "figures" / "aggregation-ways.md").read_text()
-    assert "- `shared-source`: at iteration 4 a client alone is +" in text
+    assert "| `shared-source` | 4 | +" in text
 
 
 def test_later_rounds_share_their_download(run):
@@ -362,7 +362,7 @@ def test_couplings_are_compared(coupled):
     text = (folder / "figures" / "couplings-good.md").read_text()
     assert text.count("| `") == 6
     # A tiny task's examples are alike: the order that they are seen in cannot matter.
-    assert "growing overlap explains nothing here" in text
+    assert "growing overlap of the data seen explains nothing here" in text
 
 
 def test_the_run_says_which_step_of_which_study_runs(run):

@@ -237,14 +237,21 @@ def test_seeds_that_are_not_finite_are_left_out_and_counted():
         aggregators._rows(PLAN, fitted, values, {})
 
 
-def test_words_follow_the_table(found):
-    text = aggregators.words(found["methods"])
-    row = at(found, 4, ALONE)
-    assert f"{row.objective_less_mean:+.4f} ± {1.96 * row.objective_less_mean_se:.4f}" in text
-    assert "- `shared-source`: at iteration 1 a client alone is" in text
+def test_the_facts_follow_the_table(found):
+    facts = aggregators.facts(found["methods"])
+    assert (facts["last"], facts["judged"], facts["oracles"]) == (4, 200, 100)
+    (setting,) = facts["settings"]
+    assert [course["iteration"] for course in setting["courses"]] == [1, 4]
+    last = setting["courses"][-1]
+    assert last["alone"]["objective_less_mean"] == at(found, 4, ALONE).objective_less_mean
+    assert last["best"]["objective_less_mean"] < 0
+    assert setting["mean"]["objective"] == at(found, 4, MEAN).objective
+    names = [row["method"] for row in setting["methods"]]
+    assert MEAN not in names and names.index("server step") < names.index(ALONE)
     flat = found["methods"].copy()
     flat.loc[~flat.reference, "objective_less_mean"] = 0.0
-    assert "no other aggregator is below it beyond chance" in aggregators.words(flat)
+    (setting,) = aggregators.facts(flat)["settings"]
+    assert [course["best"] for course in setting["courses"]] == [None, None]
 
 
 def test_the_best_aggregator_is_beyond_chance_and_no_memory_of_other_seeds():

@@ -200,7 +200,8 @@ def test_where_training_gains_nothing_no_error_is_called_harmless(shared):
     rows = pd.DataFrame(compression.rows(samples, 1, of[1], none), columns=compression.COLUMNS)
     assert rows.bits.isna().all() and rows.saved_one.isna().all()
     assert rows.mi_one.notna().all()
-    assert "had not gained anything" in compression.words(rows)
+    found = compression.facts(rows)
+    assert found["empty"] == dict(no_gain=[1]) and found["savings"] == []
 
 
 def test_few_seeds_leave_out_what_they_cannot_tell(shared):
@@ -208,7 +209,7 @@ def test_few_seeds_leave_out_what_they_cannot_tell(shared):
     assert of[1].one is not None and of[1].others is None
     rows = table((samples, of, cost))
     assert rows.saved_others.isna().all() and rows.bits_one.notna().all()
-    assert "too few seeds" in compression.words(rows)
+    assert compression.facts(rows)["empty"]["too_few_seeds"] == list(CHECKPOINTS)
 
 
 def test_two_clients_have_one_other(shared):
@@ -216,17 +217,19 @@ def test_two_clients_have_one_other(shared):
     np.testing.assert_allclose(of.one[0].variances, of.others[0].variances)
 
 
-def test_the_words_are_those_of_the_table(shared):
+def test_the_facts_are_those_of_the_table(shared):
     rows = table(shared)
-    text = compression.words(rows)
-    last = rows[(rows.iteration == 4) & (rows.channel == "noise") & (rows.tolerance == 0.01)]
-    row = last.iloc[0]
-    assert f"| 4 | 1.00 % | {row.bits:.3f} ± {1.96 * row.bits_se:.3f} |" in text
-    assert f"{100 * row.saved_one:.2f} ± {196 * row.saved_one_se:.2f} %" in text
-    for channel, tolerance in ((c, t) for c in ("noise", "decoder") for t in (0.01, 0.0001)):
-        row = rows[(rows.channel == channel) & (rows.tolerance == tolerance)].iloc[0]
-        assert f"| {row.bits:.3f} ± {1.96 * row.bits_se:.3f} |" in text
-    assert "nan" not in text
+    found = compression.facts(rows.sample(frac=1, random_state=0))
+    for channel, told in found["channels"].items():
+        assert len(told) == (rows.channel == channel).sum()
+        order = [(-row["tolerance"], row["iteration"]) for row in told]
+        assert order == sorted(order)
+    last = rows[(rows.iteration == 4) & (rows.channel == "noise")].set_index("tolerance")
+    assert {row["tolerance"]: row["saved_one"] for row in found["savings"]} == pytest.approx(
+        last.saved_one.to_dict()
+    )
+    assert [row["iteration"] for row in found["nothing_sent"]] == list(CHECKPOINTS)
+    assert found["about"]["mi_one"] == last.mi_one.iloc[0]
 
 
 def test_the_figure_shows_bits_savings_and_costs(shared):

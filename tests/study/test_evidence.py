@@ -10,6 +10,13 @@ from tests import tiny
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
 SEEDS = 600
+TESTS = (
+    *evidence.OF_COVARIANCES,
+    "third client, size",
+    "third client, distance correlation",
+    "noise on the shared part",
+    "noises on each other",
+)
 
 
 def sampled(coupling, clients=3):
@@ -29,7 +36,7 @@ def samples():
 def tables(samples):
     """The tables tests, noise and decomposition of clients that are normal and additive."""
     iterations = evidence.checkpoints_of(samples.iteration.values)
-    tests = [row for i in iterations for row in evidence.test_rows(samples, i)]
+    tests = [row for i in iterations for row in evidence.rows(samples, i)]
     found = [evidence.noise_rows(samples, i) for i in iterations]
     tests = evidence.with_verdicts(tests + [row for more, _ in found for row in more])
     parts = [row for i in iterations for row in evidence.decomposition_rows(samples, i)]
@@ -54,10 +61,10 @@ def test_what_holds_by_construction_is_told_by_the_scopes():
     def held(coupling, skew=(), **more):
         scopes = fedmi.scopes.resolve(coupling, roles | dict.fromkeys(skew, "skew"))
         attrs = dict(scopes=scopes, **more)
-        return [name for name in evidence.CLAIMS if evidence.by_construction(name, attrs)]
+        return [name for name in TESTS if evidence.by_construction(name, attrs)]
 
     assert held("shared-source") == held("shared-source-order") == list(evidence.OF_COVARIANCES)
-    assert held("null") == held("independent") == list(evidence.CLAIMS)  # nothing is shared
+    assert held("null") == held("independent") == list(TESTS)  # nothing is shared
     assert held("shared-init") == held("shared-order") == []  # data of each client's own
     assert held("shared-source", skew=["skew"]) == []
     assert held("shared-source", client_examples=[8, 16, 16]) == []
@@ -67,16 +74,17 @@ def test_what_holds_by_construction_is_told_by_the_scopes():
 
 def test_an_additive_study_is_not_rejected(tables):
     tests, noise, decomposition = tables
-    assert len(tests) == 3 * 7 and set(tests.test) == set(evidence.CLAIMS)
+    assert len(tests) == 3 * 7 and set(tests.test) == set(TESTS)
     assert (tests.p_holm >= tests.p_value).all()
     held = tests.test.isin(evidence.OF_COVARIANCES)
     assert (tests.by_construction == held).all()
     assert (tests.verdict[held] == evidence.NO_EVIDENCE).all()
     assert (tests.verdict[~held] == "not rejected").all()
     assert (noise.low == 0).all() and (noise.high < 0.2).all()
-    text = evidence.words(*tables)
-    assert "The additive model is not rejected" in text and text.count("|\n") == 9
-    assert "21 tests, on 600 seeds" in text and "Both variances grow" in text
+    found = evidence.facts(*tables)
+    assert (found["outcome"], found["count"], found["seeds"]) == ("not rejected", 21, [SEEDS])
+    assert set(found["tests"]) == set(TESTS)
+    assert found["parts"]["shared"] == found["parts"]["own"] == "yes"
 
 
 def test_the_decomposition_of_a_known_law(tables):
@@ -94,38 +102,59 @@ def test_the_decomposition_of_a_known_law(tables):
 
 
 def test_two_clients_have_no_third(samples):
-    rows = evidence.test_rows(samples.isel(client=slice(2)), 4)
+    rows = evidence.rows(samples.isel(client=slice(2)), 4)
     assert [row["test"] for row in rows] == ["symmetry", "definiteness"]
     with pytest.raises(ValueError, match="3 clients; this splits four"):
         evidence.noise_rows(samples.isel(client=slice(3)), 4)
 
 
-def test_the_words_follow_the_verdicts(tables):
+def test_the_facts_follow_the_verdicts(tables):
     tests, noise, decomposition = tables
 
-    def said(**p_values):
+    def said(free=False, **p_values):
         rows = tests.to_dict("records")
         for row in rows:
             row["p_value"] = p_values.get(row["test"].replace(" ", "_"), 0.5)
-            row["by_construction"] = row["by_construction"] and not p_values.get("free")
+            row["by_construction"] = row["by_construction"] and not free
         found = pd.DataFrame(evidence.with_verdicts(rows))
-        return evidence.words(found, noise, decomposition)
+        return evidence.facts(found, noise, decomposition)
 
-    text = said(noises_on_each_other=1e-9)
-    assert "no evidence against averaging" in text and "1: 2e-08; 2: 2e-08; 4: 2e-08 | rej" in text
-    assert evidence.AMISS in said(symmetry=1e-9)
-    assert "covariances of clients are not one (symmetry)" in said(symmetry=1e-9, free=True)
+    found = said(noises_on_each_other=1e-9)
+    assert (found["outcome"], found["rejecting"]) == ("noise", ["noises on each other"])
+    assert found["alike"] and not found["covariances_tried"]
+    of_test = found["tests"]["noises on each other"]
+    assert [row["p_holm"] for row in of_test["rows"]] == pytest.approx([2.1e-8] * 3)
+    assert of_test["verdicts"] == {"rejected": []}
+    assert said(symmetry=1e-9)["tests"]["symmetry"]["verdicts"] == {evidence.AMISS: []}
+    assert said(symmetry=1e-9)["outcome"] == "not rejected"
+    apart = said(symmetry=1e-9, free=True)
+    assert (apart["outcome"], apart["rejecting"]) == ("covariances", ["symmetry"])
     apart = said(noises_on_each_other=1e-9, free=True)
-    assert "The covariances of clients do not reject it" in apart
-    peaked = decomposition.assign(own_x=decomposition.own_x.where(decomposition.iteration != 2, 9))
-    assert "own is largest at 2" in evidence.words(tests, noise, peaked)
-    assert "own is largest" not in text
-    # Neither part is seen to change: that is not to say that they do not.
-    wide = {name: 1e3 for name in decomposition if name.endswith("_se")}
-    unsure = evidence.words(tests, noise, decomposition.assign(**wide))
-    assert "The noise may grow or shrink, what is shared may grow or shrink." in unsure
+    assert apart["outcome"] == "noise" and apart["covariances_tried"] and not apart["alike"]
     nothing = tests.assign(by_construction=True, verdict=evidence.NO_EVIDENCE)
-    assert "share nothing that changes" in evidence.words(nothing, noise, decomposition)
+    assert evidence.facts(nothing, noise, decomposition)["outcome"] == "constructed"
+
+
+def test_the_facts_of_the_parts(tables):
+    tests, noise, decomposition = tables
+
+    def parts(**columns):
+        return evidence.facts(tests, noise, decomposition.assign(**columns))["parts"]
+
+    assert parts()["peak"] is None
+    peak = parts(own_x=decomposition.own_x.where(decomposition.iteration != 2, 9))["peak"]
+    assert peak["iteration"] == 2
+    # Neither part is seen to change: that is not to say that they do not.
+    unsure = parts(**{name: 1e3 for name in decomposition if name.endswith("_se")})
+    assert unsure["shared"] == unsure["own"] == "open"
+
+
+def test_a_verdict_at_some_checkpoints_names_them(tables):
+    tests, noise, decomposition = tables
+    some = tests.copy()
+    some.loc[(some.test == TESTS[-1]) & (some.iteration == 4), "verdict"] = "rejected"
+    found = evidence.facts(some, noise, decomposition)["tests"][TESTS[-1]]["verdicts"]
+    assert found == {"not rejected": [1, 2], "rejected": [4]}
 
 
 def test_the_figure_shows_its_tables(tables):

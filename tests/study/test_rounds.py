@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 import fedmi
-from fedmi.study import rounds
+from fedmi.study import pages, rounds
 from tests import tiny
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
@@ -45,19 +45,39 @@ def test_without_anything_shared_only_the_download_of_later_rounds_is(table):
     assert (unmatched.parameters > unmatched.updates).all()
 
 
-def test_words_follow_the_table(table):
-    text = rounds.words(table)
+def courses(table):
+    """(what, course) -> rounds."""
+    return {
+        (of["what"], course): numbers
+        for of in rounds.facts(table)["courses"]
+        for course, numbers in of["rounds"].items()
+    }
+
+
+def test_the_facts_follow_the_table(table):
+    found = rounds.facts(table)
+    assert (found["first"], found["last"]) == (1, 4)
     row = table[(table["round"] == 2) & (table.what == "parameters") & (table.iteration == 4)]
-    assert f"{row.net_bits.item():.2f} ± {1.96 * row.net_se.item():.2f}" in text
-    assert "The reading of the parameters within a round falls in round 2" in text
+    (second,) = (of for of in found["rounds"] if of["round"] == 2)
+    assert second["parameters"][1]["net_bits"] == row.net_bits.item()
+    closer = 1 - row.distance.item() / row.unmatched.item()
+    assert second["parameters"][1]["closer"] == pytest.approx(closer)
+    assert 0 < second["parameters"][1]["closer_se"] < 0.1
+
+
+def test_a_course_within_a_round_is_beyond_chance(table):
+    assert 2 in courses(table)["parameters", "no"]
     rising = table.assign(net_bits=table.iteration * 10.0)
-    assert "rises in round 1, 2" in rounds.words(rising)
-    endless = rounds.words(table.assign(infinite=True, shared_directions=3.0))
-    assert "infinite on 3 directions, else" in endless
-    assert "is infinite somewhere in round 1, 2" in endless
-    assert "falls" not in endless
-    one_of_three = rounds.words(table.assign(infinite=True, shared_directions=1 / 3))
-    assert "infinite on 0.333 directions, else" in one_of_three
+    assert courses(rising) == {("parameters", "yes"): [1, 2], ("updates", "yes"): [1, 2]}
+    endless = table.assign(infinite=True, shared_directions=3.0)
+    assert {course for _, course in courses(endless)} == {"infinite"}
     # Of four changes one that is 2.2 standard errors large turns up by chance.
     unsure = table.assign(net_bits=2.2 * np.sqrt(2) * (table.iteration == 4), net_se=1.0)
-    assert "is open in round 1, 2" in rounds.words(unsure)
+    assert courses(unsure)["updates", "open"] == [1, 2]
+
+
+def test_shared_directions_are_a_mean_over_pairs(table):
+    text = pages.render(
+        "rounds", rounds.facts(table.assign(infinite=True, shared_directions=1 / 3))
+    )
+    assert "infinite on 0.333 directions, else" in text

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 import fedmi
-from fedmi.study import figures, params, scale_up
+from fedmi.study import figures, pages, params, scale_up
 from tests import tiny
 
 TASK = tiny.nested()
@@ -147,24 +147,35 @@ def test_seeds_that_are_not_finite_are_left_out(samples):
         scale_up._judged_rows(one, np.array([1, 2]), values)
 
 
-def test_words_follow_the_tables(readings, distances, averaging):
-    text = scale_up.words(readings, distances, averaging)
+def test_the_facts_follow_the_tables(readings, distances, averaging):
+    found = scale_up.facts(readings, distances, averaging)
     at = readings[(readings.iteration == 4) & (readings.estimator == "gaussian")]
     row = at[(at.layer == "second") & (at.kind == scale_up.RANDOM)].iloc[0]
-    assert f"{row.net_bits:.2f} ± {1.96 * row.net_se:.2f}" in text
-    assert "rises in first, second, whole" in text
-    falling = readings.assign(net_bits=10.0 / readings.iteration)
-    assert "falls in first, second, whole" in scale_up.words(falling, distances, averaging)
+    (second,) = (layer for layer in found["layers"] if layer["layer"] == "second")
+    assert second["readings"][scale_up.RANDOM]["gaussian"]["net_bits"] == row.net_bits
+    apart = distances[(distances.iteration == 4) & (distances.layer == "second")]
+    assert second["closer"] == apart.closer[apart.metric == "euclidean"].item()
+    (case,) = found["cases"]
+    assert case["courses"] == {"yes": ["first", "second", "whole"]}
+    (gain,) = found["gains"]
     row = averaging[(averaging.iteration == 4) & (averaging.averaged == 5)].iloc[0]
-    assert f"the mean of all 5 clients changes F by {row.objective_less_alone:+.4f} ±" in text
-    assert "where a quadratic F would make it 62 %" in text
-    unsure = scale_up.words(
-        readings.assign(net_se=100.0), distances, averaging.assign(objective_less_alone_se=100.0)
-    )
-    assert "No layer reads anything beyond chance." in unsure
-    assert "The former may be chance." in unsure and "quadratic" not in unsure
-    few = scale_up.words(readings[readings.kind != scale_up.ALL], distances, averaging)
-    assert "| too few seeds |" in few and "of all directions" not in few
+    assert gain["clients"] == 5 and not gain["chance"]
+    assert gain["every"]["objective_less_alone"] == row.objective_less_alone
+    assert gain["quadratic"] == pytest.approx(0.625)
+    assert abs(gain["share"] - 0.625) < 4 * gain["share_se"]
+
+
+def test_facts_tell_a_fall_chance_and_what_is_missing(readings, distances, averaging):
+    falling = readings.assign(net_bits=10.0 / readings.iteration)
+    (case,) = scale_up.facts(falling, distances, averaging)["cases"]
+    assert case["courses"] == {"no": ["first", "second", "whole"]}
+    (case,) = scale_up.facts(readings[readings.iteration == 4], distances, averaging)["cases"]
+    assert case["courses"] == {}
+    unsure = averaging.assign(objective_less_alone_se=100.0)
+    (gain,) = scale_up.facts(readings, distances, unsure)["gains"]
+    assert gain["chance"] and gain["share"] is None
+    few = scale_up.facts(readings[readings.kind != scale_up.ALL], distances, averaging)
+    assert "| too few seeds |" in pages.render("scale-up", few)
 
 
 def test_the_figure_shows_sizes_and_counts(readings, distances, averaging):

@@ -76,8 +76,10 @@ def test_a_point_that_cannot_be_estimated_has_a_reason(points, sampled):
     row = sweep.trend_row(few, permutations=20)
     assert np.isnan(row["rise_bits"]) and "22 samples" in row["why_not"]
     good = sweep.trend_row(fedmi.finite(sampled["rate-0.25-batch-8"]), permutations=20)
-    text = sweep.words(pd.DataFrame([row, good]))
-    assert "| `shared-source` | 2 | 1 | 0 | 1 |" in text
+    (found,) = sweep.facts(pd.DataFrame([row, good]))["couplings"]
+    assert [found[name] for name in ("points", "rise", "fall", "open")] == [2, 1, 0, 1]
+    (none,) = sweep.facts(pd.DataFrame([row]))["couplings"]
+    assert (none["open"], none["ends"]) == (1, [])
 
 
 def test_the_rise_is_the_known_one(points, sampled):
@@ -91,7 +93,7 @@ def test_the_rise_is_the_known_one(points, sampled):
         assert (row["n"], row["steps"]) == (1500, task.steps)
 
 
-def test_the_words_count_what_is_beyond_chance_at_any_point():
+def test_the_facts_count_what_is_beyond_chance_at_any_point():
     rows = [
         dict.fromkeys(sweep.COLUMNS, 0.0)
         | dict(coupling=coupling, learning_rate=rate, batch_size=10, n=2000, infinite=False)
@@ -101,9 +103,12 @@ def test_the_words_count_what_is_beyond_chance_at_any_point():
     ]
     assert bonferroni_limit(1) == pytest.approx(1.96, abs=1e-3)
     assert bonferroni_limit(4) == pytest.approx(2.498, abs=1e-3)
-    text = sweep.words(pd.DataFrame(rows))
-    assert "| `null` | 2 | 0 | 0 | 2 | -2.20 ± 1.96 (rate 0.25, batch 10) |" in text
-    assert "| `shared-source` | 2 | 1 | 1 | 0 |" in text
+    null, shared = sweep.facts(pd.DataFrame(rows))["couplings"]
+    assert [null[name] for name in ("points", "rise", "fall", "open")] == [2, 0, 0, 2]
+    assert [(end["rise_bits"], end["learning_rate"]) for end in null["ends"]] == [
+        (-2.2, 0.25), (0.5, 0.125),
+    ]  # fmt: skip
+    assert [shared[name] for name in ("points", "rise", "fall", "open")] == [2, 1, 1, 0]
 
 
 def test_a_missing_coupling_is_named(tmp_path):

@@ -1,5 +1,3 @@
-import re
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -140,47 +138,59 @@ def test_a_trend_counts_where_it_would_among_all_couplings(table):
 
 
 def test_clients_of_which_it_is_open_are_not_said_not_to_get_closer(table):
-    text = trends.words(table.assign(unmatched=2 * table.distance))
-    assert "clients of other seeds: no coupling. Cannot be told: `shared-source`." in text
+    found = trends.facts(table.assign(unmatched=2 * table.distance))
+    assert (found["not_closer"], found["closer_open"]) == ([], ["shared-source"])
 
 
-def test_the_words_are_those_of_the_table(table):
-    text = trends.words(table)
-    assert (
-        "| `shared-source` | finite | yes (p 0.05) | 0.10 ± 0.20 | 25.00 ± 0.20 | yes (+24" in text
+def test_the_facts_are_those_of_the_table(table):
+    found = trends.facts(table)
+    assert (found["first"], found["last"]) == (1, 20)
+    assert [row["coupling"] for row in found["trends"]] == list(STUDIES)
+    names = {
+        name: found[name]
+        for name in ("infinite", "rises", "falls", "open", "turned", "claimed", "not_closer")
+    }
+    assert names == dict(
+        infinite=["shared-init"],
+        rises=["shared-source"],
+        falls=["shared-source-order"],
+        open=["shared-init"],  # the reading is infinite
+        turned=["shared-source-order"],
+        claimed=["shared-source"],
+        not_closer=["shared-source"],  # 50 % closer, then 25 %
     )
-    assert "infinite on 264 directions, on the others 30.00" in text
-    assert "-0.100 ± 0.028, largest at 1 |" in text
-    assert "`shared-init` (the reading is infinite for `shared-init`)." in text
-    assert "- The reading rises: `shared-source`; falls: `shared-source-order`." in text
-    assert "Cannot be told: `shared-init`." in text  # the reading is infinite
-    assert "before the end: `shared-source-order`." in text
-    assert "as the paper has it: `shared-source`. Of these" in text
-    assert "clients of other seeds: `shared-source`." in text  # 50 % closer, then 25 %
-    assert "20: 38.00 ± 0.20 predicted, 25.00 ± 0.20 read" in text
+    assert found["above_zero"] == ["shared-source", "shared-source-order", "shared-init"]
+    assert found["farther"] == ["null", "shared-source"]
 
 
 @pytest.mark.parametrize(
-    ("predicted", "verdict"),
+    ("predicted", "agree", "explains"),
     [
-        ((0.2, 38.0), "agree within 95 % errors at 1 of 2 .* is more than enough to explain it"),
-        ((0.2, 25.1), "agree within 95 % errors at 2 of 2 .* overlap explains all of it"),
-        ((0.2, 9.2), r"\+9.00 predicted: overlap explains 9.0 bits of it, and something else"),
-        ((9.0, 2.0), r"-7.00 predicted: overlap does not explain it"),
+        ((0.2, 38.0), 1, "more"),
+        ((0.2, 25.1), 2, "all"),
+        ((0.2, 9.2), 1, "part"),
+        ((9.0, 2.0), 0, "none"),
     ],
 )
-def test_the_verdict_on_overlap_is_that_of_the_numbers(predicted, verdict):
+def test_what_overlap_explains_is_what_the_numbers_say(predicted, agree, explains):
     made = {iteration: (bits, 0.1) for iteration, bits in zip((1, 20), predicted, strict=True)}
-    assert re.search(verdict, trends.words(compared(made)))
+    found = trends.facts(compared(made))["overlap"]
+    assert (found["agree"], found["explains"]) == (agree, explains)
+    assert found["read"] == pytest.approx(24.9)
+    assert found["made"] == pytest.approx(predicted[1] - predicted[0])
+    assert found["made_se"] == pytest.approx(np.sqrt(2) * 0.1)
+
+
+def test_where_nothing_rises_overlap_explains_nothing():
+    flat = compared(PREDICTED).assign(net_bits=1.0)
+    assert trends.facts(flat)["overlap"]["explains"] == "no rise"
 
 
 def test_where_order_does_not_matter_overlap_is_no_question():
     rows = {name: trends.coupling_rows(*both) for name, both in STUDIES.items()}
     assert trends.order_matters(rows["shared-source"], rows["shared-source-order"])
     assert not trends.order_matters(rows["null"], rows["null"])
-    assert "whatever the order, so that growing overlap explains nothing" in trends.words(
-        compared()
-    )
+    assert trends.facts(compared())["overlap"] is None
 
 
 def test_tables_that_cannot_be_compared_are_refused(tmp_path):

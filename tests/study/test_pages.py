@@ -1,0 +1,129 @@
+"""Every page says what its tables say, in words that hold up."""
+
+import re
+from pathlib import Path
+
+import pytest
+from jinja2 import UndefinedError
+
+from fedmi.study import (
+    aggregators,
+    claims,
+    compression,
+    evidence,
+    pages,
+    rounds,
+    scale_up,
+    summary,
+    sweep,
+    tables,
+    trends,
+)
+
+FIGURES = Path(__file__).parents[2] / "figures"
+TASKS = ("signal", "digits")
+SEVERAL = {
+    evidence: ("", "-noise", "-decomposition"),
+    scale_up: ("-mi", "-distances", "-averaging"),
+}
+DRAWN = [
+    *((f"{page}-{task}", page, module) for task in TASKS for page, module in (
+        ("couplings", trends),
+        ("rounds", rounds),
+        ("aggregation", aggregators),
+        ("compression", compression),
+        ("proposition", evidence),
+    )),
+    *((f"proposition-{task}-skewed", "proposition", evidence) for task in TASKS),
+    ("sweep-digits", "sweep", sweep),
+    ("scale-up-digits", "scale-up", scale_up),
+]  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def rendered():
+    """By name: every page, from the published tables."""
+    found = {
+        name: pages.render(module_page, module.facts(FIGURES))
+        for name, module_page, module in (
+            ("claims", "claims", claims),
+            ("summary", "summary", summary),
+        )
+    }
+    for name, page, module in DRAWN:
+        beside = [FIGURES / f"{name}{ending}.csv" for ending in SEVERAL.get(module, ("",))]
+        found[name] = pages.render(page, module.facts(*map(tables.read_csv, beside)))
+    return found
+
+
+NAMES = ["claims", "summary", *(name for name, _, _ in DRAWN)]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_the_published_page_is_that_of_the_published_tables(rendered, name):
+    assert (FIGURES / f"{name}.md").read_text() == rendered[name]
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_a_page_is_whole(rendered, name):
+    text = rendered[name]
+    assert not re.search(r"\b(nan|inf|None|Undefined)\b|[{}]|[^\n]  |\n\n\n| [.,;]| \n", text)
+    assert text.endswith("\n") and not text.startswith("\n")
+    for table in re.findall(r"(?:^\|.*\n)+", text, re.MULTILINE):
+        assert len({line.count("|") for line in table.splitlines()}) == 1
+
+
+WITHOUT_ERROR = [
+    r"[\d.e+-]+ ± [\d.e-]+",
+    r"\bp \d\S*",
+    r"beyond [\d.]+ standard errors",
+    r"[\d.]+( %)? \([-\d.]+ to [-\d.]+\)",  # an interval
+    r"rate [\d.]+",
+]
+EXACT = {
+    "claims": [r"Sections? [\d., ]+", r"cost of [\d.]+ %", r"[\d.]+ to [\d.]+"],
+    "compression": [r"\| [\d.]+ %", r"\| [\d.]+ \|", r"costs [\d.]+ %"],
+    "proposition": [r"\d+: [\d.e-]+"],  # p-values
+    "rounds": [r"infinite on [\d.]+"],
+    "summary": [r"[-\d.]+ to [-\d.]+", r"\| [\d.]+ \|", r"[\d.]+ upwards", r"\([\d.]+\)"],
+}  # fmt: skip
+
+
+@pytest.mark.parametrize("name", NAMES)
+def test_every_number_has_its_error(rendered, name):
+    text = rendered[name]
+    for pattern in WITHOUT_ERROR + EXACT.get(name.split("-")[0], []):
+        text = re.sub(pattern, "", text)
+    assert not re.findall(r".*\d\.\d.*", text)
+
+
+@pytest.mark.parametrize(
+    ("made", "said"),
+    [
+        (pages.fixed(-0.001), "0.00"),
+        (pages.fixed(-0.001, signed=True), "+0.00"),
+        (pages.fixed(float("nan")), "–"),
+        (pages.fixed(float("inf")), "infinite"),
+        (pages.pm(25.1712, 0.0812), "25.17 ± 0.16"),
+        (pages.pm(-1210.98, 16.0, signed=True), "-1211 ± 31"),
+        (pages.pm(-2e-7, 1e-6), "-2.0e-07 ± 2.0e-06"),
+        (pages.pm(0.5, 0.25, 1, signed=True), "+0.5 ± 0.5"),
+        (pages.pm(0.5, 0.0), "0.50 ± 0.00"),
+        (pages.pm(float("nan"), 0.1), "–"),
+        (pages.percent(0.1512), "15 %"),
+        (pages.percent(0.1512, 0.0015), "15.12 ± 0.29 %"),
+        (pages.percent(-0.0001, digits=1), "0.0 %"),
+        (pages.percent(float("nan"), 0.1), "–"),
+        (pages.p_value(0.04762), "0.048"),
+        (pages.p_value(2.3e-12), "2e-12"),
+        (pages.listed(["a", "b"]), "`a`, `b`"),
+        (pages.listed([]), "none"),
+    ],
+)
+def test_numbers_are_written_as_they_are_read(made, said):
+    assert made == said
+
+
+def test_a_fact_that_is_missing_is_an_error():
+    with pytest.raises(UndefinedError, match="'seeds' is undefined"):
+        pages.render("sweep", dict(points=1, limit=2.0, couplings=[]))
