@@ -13,9 +13,9 @@ import pytest
 import yaml
 
 import fedmi
-from fedmi import __main__ as commands
+from fedmi.__main__ import main
 from fedmi.sampling import sampler, store
-from fedmi.study import estimates, manifest, params
+from fedmi.study import params, results, tables
 from tests import tiny
 from tests.killing import bytes_of
 
@@ -34,8 +34,8 @@ def watch(event, arguments):
     elif event == "open" and isinstance(arguments[1], str) and set(arguments[1]) & set("wax+"):
         print(os.fspath(arguments[0]), file=written, flush=True)
 sys.addaudithook(watch)
-from fedmi import __main__ as commands
-commands.sample()
+from fedmi.__main__ import main
+main(["sample", *sys.argv[1:]])
 """
 
 
@@ -108,7 +108,7 @@ def test_processes_share_one_job_out(tmp_path, whole):
         address = f"localhost:{free.getsockname()[1]}"
     join = "import sys, jax; jax.distributed.initialize(sys.argv.pop(1), 2, int(sys.argv.pop(1)))\n"
     given, folder = write_study(tmp_path)
-    command = join + "from fedmi.__main__ import sample; sample()"
+    command = join + "from fedmi.__main__ import main; main(['sample', *sys.argv[1:]])"
     children = [
         start("-c", command, address, str(process), *given, JAX_NUM_CPU_DEVICES="2")
         for process in range(2)
@@ -130,33 +130,31 @@ def test_four_devices_of_one_process_leave_the_same_bytes(tmp_path, whole):
 
 def test_a_laid_out_store_is_empty(tmp_path):
     given, folder = write_study(tmp_path)
-    commands.sample([*given, "--lay-out"])
+    main(["sample", *given, "--lay-out"])
     assert store.open_existing(folder / "samples.zarr").pending(600) == list(range(38))
     assert json.loads((folder / "blocks" / "laid_out.json").read_text())["block"] is None
-    commands.sample([*given, "--block", "1"])
+    main(["sample", *given, "--block", "1"])
     pending = store.open_existing(folder / "samples.zarr").pending(600)
     assert pending == [*range(13), *range(26, 38)]
 
 
 def test_checkpoints_are_estimated_apart_and_kept(tmp_path, monkeypatch):
     given, folder = write_study(tmp_path, seeds=64, blocks=1)
-    commands.sample(given)
+    main(["sample", *given])
     samples = fedmi.finite(store.open_existing(folder / "samples.zarr").dataset(64))
-    manifest.write(folder, samples, excluded=0)
-    commands.estimate([*given, "--checkpoint", "2"])
+    results.write_manifest(folder, samples, excluded=0)
+    main(["estimate", *given, "--checkpoint", "2"])
     study = params.load(given[0])
     expected = [
         row
         for name in ("gaussian", "ksg")
-        for row in fedmi.study.tables.mi_rows(
+        for row in tables.mi_rows(
             samples, 2, estimator=name, permutations=20, **study.options_of(name)
         )
     ]
-    monkeypatch.setattr(
-        fedmi.study.tables, "mi_rows", lambda *_, **__: pytest.fail("estimated again")
-    )
-    rows = estimates.checkpoint_rows(study, samples, folder, 2)
-    columns = fedmi.study.tables.MI_COLUMNS[:-1]
+    monkeypatch.setattr(tables, "mi_rows", lambda *_, **__: pytest.fail("estimated again"))
+    rows = tables.checkpoint_rows(study, samples, folder, 2)
+    columns = tables.MI_COLUMNS[:-1]
     pd.testing.assert_frame_equal(
         pd.DataFrame(rows)[columns], pd.DataFrame(expected)[columns], check_exact=True
     )
@@ -166,19 +164,12 @@ def test_checkpoints_are_estimated_apart_and_kept(tmp_path, monkeypatch):
     other = study.model_copy(update=dict(permutations=21))
     for asked, of in ((other, samples), (study, samples.isel(seed=slice(60)))):
         with pytest.raises(pytest.fail.Exception, match="estimated again"):
-            estimates.checkpoint_rows(asked, of, folder, 2)
-    # Nor is what is left of a file that was torn.
-    part = estimates.part_of(folder, 2)
-    whole = part.read_text()
-    for torn in ("", whole[: len(whole) // 2], "[]", "{}"):
-        part.write_text(torn)
-        with pytest.raises(pytest.fail.Exception, match="estimated again"):
-            estimates.checkpoint_rows(study, samples, folder, 2)
+            tables.checkpoint_rows(asked, of, folder, 2)
     (folder / "manifest.json").write_text("")
     with pytest.raises(ValueError, match="manifest.json is empty, cut short or damaged"):
-        manifest.samples_of(folder, given[0])
+        results.samples_of(folder, given[0])
     with pytest.raises(ValueError, match="checkpoint: 3 is none of the study's"):
-        estimates.checkpoint_rows(study, samples, folder, 3)
+        tables.checkpoint_rows(study, samples, folder, 3)
 
 
 @pytest.mark.parametrize(
@@ -203,7 +194,7 @@ def test_results_that_are_no_local_folder_are_refused(tmp_path, results):
     given, _ = write_study(tmp_path)
     before = set(ROOT.iterdir())
     with pytest.raises(ValueError, match="^results: .*folder"):
-        commands.sample([given[0], "--results", results])
+        main(["sample", given[0], "--results", results])
     assert set(ROOT.iterdir()) == before
 
 

@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 
 import fedmi
 from fedmi.scopes import COUPLINGS
-from fedmi.study import figures, manifest, params, tables, trends
+from fedmi.study import figures, params, results, tables, trends
 from tests import tiny
 from tests.notebooks import engine
 

@@ -1,6 +1,5 @@
 import inspect
 import json
-import os
 import re
 from pathlib import Path
 
@@ -11,7 +10,7 @@ import pandas as pd
 import pytest
 
 from fedmi.mi.trust import bench
-from fedmi.study import figures, publish, tables, trends
+from fedmi.study import figures, tables, trends
 
 ROOT = Path(__file__).parents[2]
 
@@ -119,59 +118,10 @@ def test_distances_have_bars_of_95_percent_and_say_so(distances):
     assert "bars: 95 %" in figure.get_suptitle()
 
 
-def test_a_figure_is_saved_with_its_table_and_is_the_same_file_twice(distances, tmp_path):
-    figure = figures.distances(distances)
-    names = figures.save(figure, {"": distances, "-again": distances}, tmp_path, "figure3")
-    assert names == ["figure3.png", "figure3.svg", "figure3.csv", "figure3-again.csv"]
-    assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
-    before = {name: (tmp_path / name).read_bytes() for name in names}
-    figures.save(figures.distances(distances), {"": distances}, tmp_path, "figure3")
-    assert {name: (tmp_path / name).read_bytes() for name in names} == before
-    written = pd.read_csv(tmp_path / "figure3.csv", keep_default_na=False)
-    pd.testing.assert_frame_equal(written, distances, check_dtype=False)
-
-
 def test_the_papers_figures_have_the_papers_numbers():
     assert figures.figure_names("signal") == ("figure1-signal-mi", "figure3-signal-distances")
     assert figures.figure_names("digits") == ("figure2-digits-mi", "figure4-digits-distances")
     assert figures.figure_names("mine") == ("mine-mi", "mine-distances")
-
-
-def test_only_a_finished_run_is_published(tmp_path, capsys):
-    run, target, params = (tmp_path / name for name in ("paper", "figures", "params"))
-    (params / "paper").mkdir(parents=True)
-    for study in ("signal", "digits"):
-        (params / "paper" / f"{study}.yaml").touch()
-    with pytest.raises(FileNotFoundError, match="make study SCALE=paper"):
-        publish.publish(run, target, params)
-    (run / "signal").mkdir(parents=True)
-    (run / "signal" / "manifest.json").write_text("{}")
-    with pytest.raises(FileNotFoundError, match="is not finished: no figures of signal"):
-        publish.publish(run, target, params)
-    (run / "figures").mkdir()
-    (run / "figures" / "figure1.csv").write_text("a\n1\n")
-    drawn = run / "signal" / "figures.json"
-    drawn.write_text(json.dumps(["figure1.csv"]))
-    publish.publish(run, target, params)
-    assert (target / "figure1.csv").read_text() == "a\n1\n"
-    assert (target / "signal-manifest.json").exists()
-    assert "digits has not been run yet" in capsys.readouterr().out
-    # What compares studies, sweeps or tests estimators is taken along.
-    for listed, name in (("couplings-signal.json", "a.md"), ("sweep/signal/figures.json", "b.md")):
-        (run / listed).parent.mkdir(parents=True, exist_ok=True)
-        (run / listed).write_text(json.dumps([name]))
-        (run / "figures" / name).write_text(name)
-    (run / "signal" / "proposition.json").write_text(json.dumps(["c.md"]))
-    (run / "figures" / "c.md").write_text("c")
-    found = {path.name for path in publish.publish(run, target, params)}
-    assert found >= {"a.md", "b.md", "c.md"}
-    os.utime(run / "couplings-signal.json", (0, 0))
-    with pytest.raises(FileNotFoundError, match="couplings-signal.json is older than some study"):
-        publish.publish(run, target, params)
-    os.utime(run / "couplings-signal.json")
-    os.utime(drawn, (0, 0))  # sampled anew since
-    with pytest.raises(FileNotFoundError, match="is not finished"):
-        publish.publish(run, target, params)
 
 
 @pytest.fixture

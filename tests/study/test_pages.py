@@ -12,11 +12,11 @@ from fedmi.study import (
     compression,
     evidence,
     pages,
+    results,
     rounds,
     scale_up,
     summary,
     sweep,
-    tables,
     trends,
 )
 
@@ -52,7 +52,7 @@ def rendered():
     }
     for name, page, module in DRAWN:
         beside = [FIGURES / f"{name}{ending}.csv" for ending in SEVERAL.get(module, ("",))]
-        found[name] = pages.render(page, module.facts(*map(tables.read_csv, beside)))
+        found[name] = pages.render(page, module.facts(*map(results.read_csv, beside)))
     return found
 
 

@@ -111,8 +111,14 @@ def test_the_facts_count_what_is_beyond_chance_at_any_point():
     assert [shared[name] for name in ("points", "rise", "fall", "open")] == [2, 1, 1, 0]
 
 
-def test_a_missing_coupling_is_named(tmp_path):
-    with pytest.raises(FileNotFoundError, match="`make sweep SCALE=quick`"):
-        sweep.read(tmp_path / "quick" / "sweep" / "digits", "null", "digits.yaml")
-    results.write([dict(coupling="null", n=1)], tmp_path / "null.csv", ["coupling", "n"])
-    assert sweep.read(tmp_path, "null", "digits.yaml").coupling.tolist() == ["null"]
+def test_a_coupling_is_taken_through_the_grid_and_its_rows_are_kept(folder, sampled, monkeypatch):
+    (folder / "shared-source").mkdir()
+    for path in folder.glob("*.zarr"):
+        path.rename(folder / "shared-source" / path.name)
+    table = sweep.run(PLAN, "shared-source", folder)
+    pd.testing.assert_frame_equal(results.read_csv(folder / "shared-source.csv"), table)
+    assert table.learning_rate.tolist() == [rate for rate in RATES for _ in SIZES]
+    monkeypatch.setattr(sweep, "trend_row", lambda *_, **__: pytest.fail("estimated again"))
+    pd.testing.assert_frame_equal(sweep.run(PLAN, "shared-source", folder), table)
+    with pytest.raises(ValueError, match="coupling: 'null' is none of the sweep's"):
+        sweep.run(PLAN, "null", folder)

@@ -86,47 +86,6 @@ def test_learning_rows_are_means_with_their_interval(samples):
     np.testing.assert_allclose(fresh["mean"], held_out.values[:, 1].astype(float).mean(0))
 
 
-def test_a_table_is_written_whole_or_not_at_all(tmp_path):
-    path = tmp_path / "table.csv"
-    path.write_text("the old one")
-
-    def fail(draft):
-        draft.write_text("half")
-        raise OSError("disk full")
-
-    with pytest.raises(OSError, match="disk full"):
-        tables.write_whole(path, fail)
-    assert path.read_text() == "the old one"
-    written = results.write([dict(a=1.5, b="x")], path, ["a", "b"])
-    pd.testing.assert_frame_equal(pd.read_csv(path), written)
-    assert [p.name for p in tmp_path.iterdir()] == ["table.csv", ".table.csv.draft"] or len(
-        list(tmp_path.iterdir())
-    ) == 1
-
-
-@pytest.mark.parametrize("cut", ["", "a,b\n1,2\n3", "a,b\n1,2\n3,4", "a,b\n1,\0\0\n", "\n"])
-def test_a_torn_table_is_no_shorter_table(tmp_path, cut):
-    path = tmp_path / "table.csv"
-    path.write_text(cut)
-    with pytest.raises(ValueError, match="table.csv is empty, cut short or damaged; remove it"):
-        results.read_csv(path)
-
-
-@pytest.mark.parametrize("cut", ["", '{"seeds": 2', "[1, 2]", "\0\0"])
-def test_torn_json_is_named(tmp_path, cut):
-    path = tmp_path / "manifest.json"
-    path.write_text(cut)
-    with pytest.raises(ValueError, match="manifest.json is empty, cut short or damaged"):
-        results.read_json(path, dict)
-    path.write_text('{"seeds": 2}')
-    assert results.read_json(path, dict) == {"seeds": 2}
-
-
-def test_a_missing_table_says_what_makes_it(tmp_path):
-    with pytest.raises(FileNotFoundError, match="02_estimate_mi .*make study SCALE=quick"):
-        tables.read(tmp_path, "params/quick/signal.yaml")
-
-
 @pytest.mark.parametrize(
     ("baseline", "larger", "verdict"),
     [

@@ -5,7 +5,7 @@ import xarray as xr
 
 from fedmi import mi
 from fedmi.scopes import COUPLINGS
-from fedmi.study import results, trends
+from fedmi.study import results, tables, trends
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
 

@@ -1,0 +1,177 @@
+"""What is drawn is entered, published and drawn anew, and titles tell figures apart."""
+
+import json
+from pathlib import Path
+
+import pandas as pd
+import pytest
+from matplotlib import pyplot as plt
+
+from fedmi.study import figures, publish, results
+
+ROOT = Path(__file__).parents[2]
+FIGURES = ROOT / "figures"
+ENTRIES = {entry.name: entry for entry in publish.read(FIGURES / publish.PUBLISHED)}
+
+BENCHMARKS = {
+    "coverage.csv", "performance.csv", "performance.md", "precision.csv", "processes.csv",
+    "proposition-size.csv", "scale-up-cost.csv", "scaling.csv", "scaling.md", "unchanged.csv",
+}  # fmt: skip
+
+
+def test_the_published_manifest_tells_of_every_file():
+    named = {publish.PUBLISHED, "summary.md", "claims.md", *BENCHMARKS}
+    for entry in ENTRIES.values():
+        named |= {*entry.files, *entry.tables.values()}
+        for study, samples in entry.samples.items():
+            named.add(f"{study}-manifest.json")
+            assert results.identity(FIGURES / f"{study}-manifest.json") == samples
+    assert named == {path.name for path in FIGURES.iterdir()}
+
+
+@pytest.fixture(scope="module")
+def drawn():
+    """By name: the title and the page of every published figure."""
+    found = {}
+    for entry in ENTRIES.values():
+        if entry.files:
+            figure, page = entry.draw(FIGURES)
+            found[entry.name] = figure.get_suptitle(), page
+            plt.close(figure)
+    return found
+
+
+def test_every_title_names_n_and_the_scale_and_where_clients_are_unlike_the_skew(drawn):
+    assert set(drawn) == {path.stem for path in FIGURES.glob("*.png")}
+    for name, (title, _) in drawn.items():
+        assert "N = " in title and "scale “paper”" in title, name
+        unlike = "label concentration 0.5" in title or "source skew 0.75" in title
+        assert unlike == ("skewed" in name or "aggregation" in name), name
+    assert drawn["digits-skewed-mi"][0] != drawn["figure2-digits-mi"][0]
+    assert "N = 26,400" in drawn["digits-skewed-mi"][0]
+
+
+def test_every_title_names_a_coupling_or_its_panels_do(drawn):
+    apart = ("aggregation", "couplings", "estimators", "rounds", "sweep")
+    for name, (title, _) in drawn.items():
+        assert ("coupling “" in title) != name.startswith(apart), name
+    assert "skewed: label concentration 0.5" in drawn["aggregation-digits"][0]
+
+
+def test_every_page_is_written_anew(drawn):
+    pages = {name: page for name, (_, page) in drawn.items() if page is not None}
+    assert len(pages) == 14
+    for name, page in pages.items():
+        assert (FIGURES / f"{name}.md").read_text() == page, name
+
+
+def test_the_published_calibration_says_that_the_estimators_of_signal_contradict_each_other(drawn):
+    assert "the estimators contradict each other" in drawn["signal-calibration"][0]
+    assert "the estimators agree: 25.2 to 25.5" in drawn["digits-calibration"][0]
+    summary = (FIGURES / "summary.md").read_text()
+    assert "none of those tried (up to 16)" in summary and "16 upwards" not in summary
+
+
+DISTANCES = pd.DataFrame(
+    [
+        dict(task="signal", coupling="null", pair="0-1", iteration=iteration, metric=metric)
+        | dict(distance=iteration, unmatched=2 * iteration, distance_se=0.1)
+        for iteration in (1, 2)
+        for metric in ("euclidean", "manhattan", "chebyshev")
+    ]
+)
+
+
+class Run:
+    """A run of two studies, of which one is another coupling's, and a kind of its own."""
+
+    def __init__(self, folder):
+        self.run, self.target = folder / "paper", folder / "figures"
+        self.params = folder / "params"
+        (self.params / "paper").mkdir(parents=True)
+        for study in ("signal", "signal-independent", "digits"):
+            (self.params / "paper" / f"{study}.yaml").touch()
+
+    def sample(self, study, seeds=4):
+        results.write_json(self.run / study / "manifest.json", dict(seeds=seeds, hash="ab"))
+
+    def draw(self, place, name, of=()):
+        folder = self.run / place
+        results.write(DISTANCES, folder / "distances.csv")
+        drawing = publish.Drawing(
+            "distances",
+            name,
+            figures.distances(DISTANCES, "N = 4"),
+            {"": "distances.csv"},
+            "N = 4",
+            "said",
+        )
+        plt.close(drawing.figure)
+        return publish.save(folder, drawing, run=self.run, of=of)
+
+    def publish(self):
+        return publish.publish(self.run, self.target, self.params)
+
+
+@pytest.fixture
+def run(tmp_path):
+    return Run(tmp_path)
+
+
+def test_what_is_drawn_is_saved_and_entered(run):
+    run.sample("signal")
+    files = run.draw("signal", "figure3", ["signal"])
+    names = ["figures/figure3.png", "figures/figure3.svg", "figures/figure3.md"]
+    assert files.index.tolist() == [*names, "signal/distances.csv"]
+    before = {name: (run.run / name).read_bytes() for name in names}
+    run.draw("signal", "figure3", ["signal"])
+    assert {name: (run.run / name).read_bytes() for name in names} == before
+    (entry,) = publish.read(run.run / "signal" / publish.ENTERED)
+    assert entry.tables == {"": "signal/distances.csv"}
+    assert entry.samples == {"signal": "4 seeds of ab"}
+
+
+def test_a_finished_run_is_published_and_drawn_anew(run, capsys):
+    for study in ("signal", "signal-independent"):
+        run.sample(study)
+        run.draw(study, f"{study}-distances", [study])
+    run.draw("signal/couplings", "beside", ["signal", "signal-independent"])
+    run.draw("sweep/digits", "sweep")
+    assert "4 figures' files" in run.publish()
+    assert "digits has not been run yet" in capsys.readouterr().out
+    found = {path.name for path in run.target.iterdir()}
+    assert found == {
+        publish.PUBLISHED, "signal-manifest.json", "signal-independent-manifest.json",
+        "signal-independent-distances.csv",  # drawn in the comparison of couplings alone
+        *(
+            f"{name}.{ending}"
+            for name in ("signal-distances", "beside", "sweep")
+            for ending in ("csv", "png", "svg", "md")
+        ),
+    }  # fmt: skip
+    pictures = {name: (run.target / name).read_bytes() for name in found if name.endswith("g")}
+    (run.target / "beside.png").unlink()
+    assert "3 figures drawn anew" in publish.redraw(run.target)
+    assert {name: (run.target / name).read_bytes() for name in pictures} == pictures
+
+
+def test_what_was_not_drawn_since_it_was_sampled_is_not_published(run):
+    with pytest.raises(FileNotFoundError, match="make study SCALE=paper"):
+        run.publish()
+    run.sample("signal")
+    with pytest.raises(FileNotFoundError, match="is not finished: there are no figures of signal"):
+        run.publish()
+    run.draw("signal", "figure3", ["signal"])
+    run.draw("signal/couplings", "beside", ["signal"])
+    run.publish()
+    run.sample("signal", seeds=8)
+    run.draw("signal", "figure3", ["signal"])
+    with pytest.raises(FileNotFoundError, match="there are no figures of beside from the samples"):
+        run.publish()
+
+
+def test_a_torn_manifest_is_named(run):
+    run.target.mkdir()
+    (run.target / publish.PUBLISHED).write_text(json.dumps([])[:1])
+    with pytest.raises(ValueError, match="manifest.json is empty, cut short or damaged"):
+        publish.redraw(run.target)
