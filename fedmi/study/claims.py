@@ -19,7 +19,7 @@ import pandas as pd
 from fedmi.aggregation import MEAN
 from fedmi.scopes import COUPLINGS
 from fedmi.stats import Z95, bonferroni_limit, sign
-from fedmi.study import aggregators, evidence, plotting, tables
+from fedmi.study import aggregators, evidence, figures, tables
 from fedmi.study.trends import DEFAULT, study_of
 
 TASKS = ("signal", "digits")
@@ -140,7 +140,7 @@ def alike(published: Published) -> Finding:
     told, states = [], {}
     for coupling, scopes in COUPLINGS.items():
         study = study_of(published.task, coupling)
-        learning = published.table(f"{plotting.figure_names(study)[0]}-learning")
+        learning = published.table(f"{figures.figure_names(study)[0]}-learning")
         learning = learning[~learning.metric.str.startswith(tables.HELD_OUT)]
         at = learning[learning.iteration == learning.iteration.max()]
         error = (at.high - at.low).to_numpy() / (2 * Z95)
@@ -156,7 +156,7 @@ def alike(published: Published) -> Finding:
         told.append(f"`{coupling}` {most:.4f} ± {1.96 * its_error:.4f}")
     metric = at.metric.iloc[0]
     return Finding(
-        f"{plotting.METRICS.get(metric, metric)} in the last step of training, largest difference "
+        f"{figures.METRICS.get(metric, metric)} in the last step of training, largest difference "
         f"of two clients: {', '.join(told)}. Clients whose data have one law are alike by "
         "construction",
         verdict(states),
@@ -175,7 +175,7 @@ def _distances(published: Published) -> dict[str, pd.DataFrame]:
     found = {}
     for coupling in COUPLINGS:
         study = study_of(published.task, coupling)
-        distances = published.table(plotting.figure_names(study)[1])
+        distances = published.table(figures.figure_names(study)[1])
         limit = bonferroni_limit(distances.metric.nunique() * len(COUPLINGS))
         means = distances.groupby(["metric", "iteration"], sort=False)
         means = means[["distance", "distance_se"]].mean()

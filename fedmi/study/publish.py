@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 
 from fedmi.scopes import COUPLINGS
-from fedmi.study import plotting, tables
+from fedmi.study import figures, tables
 from fedmi.study.claims import claims
 from fedmi.study.trends import OTHERS, study_of
 
@@ -100,7 +100,7 @@ def summary(published: Path) -> str:
         "|---|---|---|---|---|---|---|---|",
     ]
     for study in ("signal", "digits"):
-        names = plotting.figure_names(study)
+        names = figures.figure_names(study)
         mi, distances = (tables.read_csv(published / f"{name}.csv") for name in names)
         mi = tables.first_k(mi)
         for iteration in (mi.iteration.min(), mi.iteration.max()):
@@ -117,7 +117,7 @@ def summary(published: Path) -> str:
                 f"| {100 * (1 - apart.distance / apart.unmatched):.1f} % |"
             )
     for study in ("signal", "digits"):
-        path = published / f"{plotting.figure_names(study + '-null')[0]}.csv"
+        path = published / f"{figures.figure_names(study + '-null')[0]}.csv"
         if path.exists():
             net = tables.first_k(tables.read_csv(path)).groupby("estimator").net_bits
             ranges = [
@@ -143,15 +143,15 @@ def _trust(published: Path) -> list[str]:
             continue
         trust = tables.read_csv(path)
         bands = tables.read_csv(published / f"{study}-calibration-bands.csv")
-        agree.append(f"`{study}`: {plotting.agreement(trust)}.")
+        agree.append(f"`{study}`: {figures.agreement(trust)}.")
         for row in trust.itertuples():
-            fits = plotting.fits(row, bands.true_bits[bands.estimator == row.estimator].max())
+            fits = figures.fits(row, bands.true_bits[bands.estimator == row.estimator].max())
             blind = " (blind)" if row.blind else ""
             ceiling = "" if np.isnan(row.ceiling_bits) else f"{row.ceiling_bits:.1f}"
             limit = f"{row.limit_bits:.2f} ± {1.96 * row.limit_sd:.2f}"
             limit = "" if np.isnan(row.limit_bits) else limit
             lines.append(
-                f"| {study} | {plotting.ESTIMATORS[row.estimator]} | {row.net_bits:.2f} "
+                f"| {study} | {figures.ESTIMATORS[row.estimator]} | {row.net_bits:.2f} "
                 f"({row.low:.2f} to {row.high:.2f}) | {limit} | {ceiling} | {fits}{blind} |"
             )
     if not lines:

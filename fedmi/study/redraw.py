@@ -20,7 +20,7 @@ from fedmi.study import (
     aggregators,
     compression,
     evidence,
-    plotting,
+    figures,
     rounds,
     scale_up,
     sweep,
@@ -74,11 +74,11 @@ class Published:
 
     def caption_of(self, study: str) -> str:
         """What a study's title says beside its task and coupling."""
-        return plotting.caption_of(self._manifest(study), self.scale)
+        return figures.caption_of(self._manifest(study), self.scale)
 
     def caption(self, seeds: ArrayLike, *unlike: str) -> str:
         """What a title says where it is of several studies."""
-        return plotting.caption(self.scale, seeds, *unlike)
+        return figures.caption(self.scale, seeds, *unlike)
 
     def of_kind(self, kind: str) -> list[Path]:
         """The params files of a kind, such as `rounds`."""
@@ -106,63 +106,63 @@ def drawings(of: Published) -> Iterator[Drawn]:
         name = f"proposition-{study}"
         if found := of.tables(name, "", "-noise", "-decomposition", "-example"):
             words = evidence.words(*found[:3])
-            yield Drawn(name, plotting.proposition(*found, caption), words)
+            yield Drawn(name, figures.proposition(*found, caption), words)
         name = f"compression-{study}"
         if found := of.tables(name, "", "-costs"):
-            yield Drawn(name, plotting.compression(*found, caption), compression.words(found[0]))
+            yield Drawn(name, figures.compression(*found, caption), compression.words(found[0]))
         name = f"couplings-{study}"
         for table in of.tables(name, ""):
-            yield Drawn(name, plotting.couplings(table, caption), trends.words(table))
+            yield Drawn(name, figures.couplings(table, caption), trends.words(table))
     yield from _kinds(of)
 
 
 def _study(of: Published, path: Path, caption: str) -> Iterator[Drawn]:
-    mi_name, distances_name = plotting.figure_names(path.stem)
+    mi_name, distances_name = figures.figure_names(path.stem)
     baseline = study_params.load(path).make_task().baseline
     if found := of.tables(mi_name, "", "-learning"):
-        yield Drawn(mi_name, plotting.mutual_information(*found, baseline, caption))
+        yield Drawn(mi_name, figures.mutual_information(*found, baseline, caption))
     for table in of.tables(distances_name, ""):
-        yield Drawn(distances_name, plotting.distances(table, caption))
+        yield Drawn(distances_name, figures.distances(table, caption))
     name = f"{path.stem}-calibration"
     if found := of.tables(name, "-bands", ""):
-        yield Drawn(name, plotting.calibration(*found, caption))
+        yield Drawn(name, figures.calibration(*found, caption))
 
 
 def _kinds(of: Published) -> Iterator[Drawn]:
     for path in of.of_kind("sweep"):
         for table in of.tables(name := f"sweep-{path.stem}", ""):
-            drawn = plotting.sweep(table, of.caption(table.n))
+            drawn = figures.sweep(table, of.caption(table.n))
             yield Drawn(name, drawn, sweep.words(table))
     for path in of.of_kind("rounds"):
         seeds = study_params.load_rounds(path).seeds
         for table in of.tables(name := f"rounds-{path.stem}", ""):
-            yield Drawn(name, plotting.rounds(table, of.caption(seeds)), rounds.words(table))
+            yield Drawn(name, figures.rounds(table, of.caption(seeds)), rounds.words(table))
     for path in of.of_kind("aggregation"):
         name = f"aggregation-{path.stem}"
         for table in of.tables(name, ""):
             plan = study_params.load_aggregation(path)
-            skews = [f"{SKEWED}: {words}" for words in plotting.skews(plan.skew)]
-            drawn = plotting.aggregators(table, of.caption(table.seeds, *skews))
+            skews = [f"{SKEWED}: {words}" for words in figures.skews(plan.skew)]
+            drawn = figures.aggregators(table, of.caption(table.seeds, *skews))
             yield Drawn(name, drawn, aggregators.words(table))
             if found := of.tables(f"{name}-landscape", "", "-barrier"):
-                drawn = plotting.landscape(*found, of.caption(found[1].seeds, *skews))
+                drawn = figures.landscape(*found, of.caption(found[1].seeds, *skews))
                 yield Drawn(f"{name}-landscape", drawn)
     for path in of.of_kind("scale_up"):
         name = f"scale-up-{path.stem}"
         if found := of.tables(name, "-mi", "-distances", "-averaging"):
             coupling = f"coupling “{study_params.load_scale_up(path).coupling}”"
-            drawn = plotting.scale_up(*found, of.caption(found[0].n, coupling))
+            drawn = figures.scale_up(*found, of.caption(found[0].n, coupling))
             yield Drawn(name, drawn, scale_up.words(*found))
     for path in of.of_kind("estimators"):
         for table in of.tables(name := f"estimators-{path.stem}", ""):
-            yield Drawn(name, plotting.bench(table, of.caption(table.n)))
+            yield Drawn(name, figures.bench(table, of.caption(table.n)))
 
 
 def main(folder: Path, params: Path) -> str:
     """Draws everything; returns what was done, in words."""
     count = 0
     for drawn in drawings(Published(folder, params)):
-        plotting.save(drawn.figure, {}, folder, drawn.name)
+        figures.save(drawn.figure, {}, folder, drawn.name)
         plt.close(drawn.figure)
         if drawn.words is not None:
             words = drawn.words

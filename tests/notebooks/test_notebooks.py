@@ -20,7 +20,7 @@ from matplotlib.figure import Figure
 
 import fedmi
 from fedmi.scopes import COUPLINGS
-from fedmi.study import manifest, params, plotting, tables, trends
+from fedmi.study import figures, manifest, params, tables, trends
 from tests import tiny
 from tests.notebooks import engine
 
@@ -424,8 +424,8 @@ def is_figure(node):
         isinstance(node, ast.Call)
         and isinstance(node.func, ast.Attribute)
         and isinstance(node.func.value, ast.Name)
-        and node.func.value.id == "plotting"
-        and inspect.signature(getattr(plotting, node.func.attr)).return_annotation is Figure
+        and node.func.value.id == "figures"
+        and inspect.signature(getattr(figures, node.func.attr)).return_annotation is Figure
     )
 
 

@@ -7,7 +7,7 @@ import pytest
 
 import fedmi
 from fedmi import scopes
-from fedmi.study import compression, plotting, rate_distortion
+from fedmi.study import compression, figures, rate_distortion
 from fedmi.study.rate_distortion import Law
 from tests import tiny
 
@@ -237,7 +237,7 @@ def test_the_figure_shows_bits_savings_and_costs(shared):
         columns=compression.COST_COLUMNS,
     )
     assert (costs.distortion_share.max() <= 1 + 1e-9) and (costs.cost_se >= 0).all()
-    figure = plotting.compression(rows, costs)
+    figure = figures.compression(rows, costs)
     bits, saved, cost_axes = figure.axes
     shown = {line.get_label(): line.get_ydata() for line in bits.get_lines()}
     noise = rows[(rows.channel == "noise") & (rows.tolerance == 0.001)]

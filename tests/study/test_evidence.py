@@ -4,7 +4,7 @@ import pytest
 
 import fedmi
 from fedmi.scopes import COUPLINGS
-from fedmi.study import additive, evidence, plotting
+from fedmi.study import additive, evidence, figures
 from tests import tiny
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
@@ -130,7 +130,7 @@ def test_the_words_follow_the_verdicts(tables):
 
 def test_the_figure_shows_its_tables(tables):
     example = pd.DataFrame(additive.counter_example(12))
-    a, b, c, d, distance = plotting.proposition(*tables, example).axes
+    a, b, c, d, distance = figures.proposition(*tables, example).axes
     shared = a.containers[0].lines[0].get_xydata()
     means = evidence.means_of(tables[2])
     assert np.allclose(shared, means.reset_index()[["iteration", "shared"]])

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 import fedmi
-from fedmi.study import params, plotting, scale_up
+from fedmi.study import figures, params, scale_up
 from tests import tiny
 
 TASK = tiny.nested()
@@ -168,7 +168,7 @@ def test_words_follow_the_tables(readings, distances, averaging):
 
 
 def test_the_figure_shows_sizes_and_counts(readings, distances, averaging):
-    bits, closer, gain = plotting.scale_up(readings, distances, averaging).axes
+    bits, closer, gain = figures.scale_up(readings, distances, averaging).axes
     drawn = np.concatenate([line.get_xydata()[:, 0] for line in bits.get_lines()])
     assert set(drawn) - {0, 1} == set(SIZES.values())
     assert {text.get_text() for text in bits.texts} == set(SIZES)

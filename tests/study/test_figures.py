@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 
 from fedmi.mi.trust import bench
-from fedmi.study import plotting, publish, tables, trends
+from fedmi.study import figures, publish, tables, trends
 
 ROOT = Path(__file__).parents[2]
 
@@ -70,7 +70,7 @@ def test_of_several_k_the_first_is_drawn(mi, learning):
 
 
 def test_figure_of_mutual_information_has_the_papers_panels(mi, learning):
-    figure = plotting.mutual_information(mi, learning, baseline=1.0)
+    figure = figures.mutual_information(mi, learning, baseline=1.0)
     titled = {axes.get_title(loc="left"): axes for axes in figure.axes}
     gaussian, ksg, metric = (titled[name] for name in sorted(titled) if name)
     for axes in (gaussian, ksg):
@@ -84,18 +84,18 @@ def test_figure_of_mutual_information_has_the_papers_panels(mi, learning):
 def test_infinite_mutual_information_is_drawn_by_its_finite_part(mi, learning):
     mi["net_bits"] = mi["bits"] = np.inf
     mi["finite_bits"], mi["perm_bits"] = 3.0, 1.0
-    figure = plotting.mutual_information(mi, learning)
+    figure = figures.mutual_information(mi, learning)
     np.testing.assert_array_equal(lines(figure.axes[0])["(0, 1) finite part"][:, 1], 2.0)
 
 
 def test_a_study_of_one_estimator_is_drawn(mi, learning):
-    figure = plotting.mutual_information(mi[mi.estimator == "ksg"], learning)
+    figure = figures.mutual_information(mi[mi.estimator == "ksg"], learning)
     assert figure.axes[0].texts[0].get_text() == "not estimated"
     assert figure.axes[0].get_title(loc="left") == "(a) MI, Gaussian formula"
 
 
 def test_figure_of_distances_has_the_papers_panels(distances):
-    figure = plotting.distances(distances)
+    figure = figures.distances(distances)
     titles = [axes.get_title(loc="left") for axes in figure.axes[:3]]
     assert titles == ["(a) Euclidean distance", "(b) Manhattan distance", "(c) Chebyshev distance"]
     np.testing.assert_array_equal(lines(figure.axes[2])["(1, 2)"], [[1, 1], [2, 2], [4, 4]])
@@ -111,7 +111,7 @@ def half_lengths(axes):
 
 
 def test_distances_have_bars_of_95_percent_and_say_so(distances):
-    figure = plotting.distances(distances)
+    figure = figures.distances(distances)
     np.testing.assert_allclose(half_lengths(figure.axes[0]), 1.96 * 0.1)
     # The unmatched distance, 2, 4 and 8, is a mean over four times as many pairs.
     error = 196 * 0.1 * np.sqrt(1.25) / np.array([2, 4, 8])
@@ -120,21 +120,21 @@ def test_distances_have_bars_of_95_percent_and_say_so(distances):
 
 
 def test_a_figure_is_saved_with_its_table_and_is_the_same_file_twice(distances, tmp_path):
-    figure = plotting.distances(distances)
-    names = plotting.save(figure, {"": distances, "-again": distances}, tmp_path, "figure3")
+    figure = figures.distances(distances)
+    names = figures.save(figure, {"": distances, "-again": distances}, tmp_path, "figure3")
     assert names == ["figure3.png", "figure3.svg", "figure3.csv", "figure3-again.csv"]
     assert sorted(path.name for path in tmp_path.iterdir()) == sorted(names)
     before = {name: (tmp_path / name).read_bytes() for name in names}
-    plotting.save(plotting.distances(distances), {"": distances}, tmp_path, "figure3")
+    figures.save(figures.distances(distances), {"": distances}, tmp_path, "figure3")
     assert {name: (tmp_path / name).read_bytes() for name in names} == before
     written = pd.read_csv(tmp_path / "figure3.csv", keep_default_na=False)
     pd.testing.assert_frame_equal(written, distances, check_dtype=False)
 
 
 def test_the_papers_figures_have_the_papers_numbers():
-    assert plotting.figure_names("signal") == ("figure1-signal-mi", "figure3-signal-distances")
-    assert plotting.figure_names("digits") == ("figure2-digits-mi", "figure4-digits-distances")
-    assert plotting.figure_names("mine") == ("mine-mi", "mine-distances")
+    assert figures.figure_names("signal") == ("figure1-signal-mi", "figure3-signal-distances")
+    assert figures.figure_names("digits") == ("figure2-digits-mi", "figure4-digits-distances")
+    assert figures.figure_names("mine") == ("mine-mi", "mine-distances")
 
 
 def test_only_a_finished_run_is_published(tmp_path, capsys):
@@ -189,7 +189,7 @@ def test_calibration_shows_what_fits_the_reading(bands):
     trust = pd.DataFrame(
         [row | dict(estimator="gaussian"), row | dict(estimator="ksg", truth_high=np.inf)]
     )
-    axes = plotting.calibration(bands, trust).axes
+    axes = figures.calibration(bands, trust).axes
     titles = [a.get_title(loc="left") + a.get_title() for a in axes]
     assert titles[0].endswith("reads 2.00: truth 3.5 to 4.5")
     assert titles[1].endswith("reads 2.00: truth 3.5 upwards")
@@ -198,7 +198,7 @@ def test_calibration_shows_what_fits_the_reading(bands):
     )
     np.testing.assert_allclose(lines(axes[0])["dense"], [[0, 0], [4, 2], [8, 4]])
     unseen = pd.DataFrame([row | dict(estimator="ksg", truth_low=np.nan, net_bits=-9.0)])
-    (only,) = plotting.calibration(bands, unseen).axes
+    (only,) = figures.calibration(bands, unseen).axes
     title = only.get_title(loc="left") + only.get_title()
     assert title.endswith("reads -9.00: fits none of those tried (up to 8)")
     assert only.get_ylim()[0] <= -9.0
@@ -208,7 +208,7 @@ def test_a_reading_beyond_all_surrogates_fits_none_and_contradicts_the_others(ba
     row = dict(task="signal", coupling="null", net_bits=2.0, truth_low=3.5, truth_high=4.5)
     beyond = row | dict(estimator="ksg", net_bits=9.0, truth_low=np.nan, truth_high=np.nan)
     trust = pd.DataFrame([row | dict(estimator="gaussian"), beyond])
-    figure = plotting.calibration(bands, trust)
+    figure = figures.calibration(bands, trust)
     title = figure.axes[1].get_title(loc="left")
     assert title.endswith("reads 9.00: fits none of those tried (up to 8)")
     assert figure.axes[1].get_ylim()[1] > 9.0
@@ -231,7 +231,7 @@ def test_a_reading_beyond_all_surrogates_fits_none_and_contradicts_the_others(ba
 )
 def test_estimators_agree_where_one_truth_fits_all(ranges, said):
     trust = pd.DataFrame(ranges, columns=["truth_low", "truth_high"])
-    assert plotting.agreement(trust).startswith(said)
+    assert figures.agreement(trust).startswith(said)
 
 
 def test_couplings_stand_side_by_side():
@@ -244,7 +244,7 @@ def test_couplings_stand_side_by_side():
         )
         for i in (1, 4)
     )  # fmt: skip
-    axes = plotting.couplings(table).axes
+    axes = figures.couplings(table).axes
     # Two rows of three, and beside the last a second axis that counts shared directions.
     assert len(axes) == 7
     np.testing.assert_allclose(lines(axes[0])["read"], [[1, 1], [4, 4]])
@@ -261,14 +261,14 @@ def test_a_sweep_is_a_map_of_rises_with_errors():
         for rate in (0.1, 0.01)
         for size in (5, 10)
     )
-    left = plotting.sweep(table).axes[0]
+    left = figures.sweep(table).axes[0]
     texts = {text.get_position(): text for text in left.texts}
     # Rates rise from below.
     assert texts[0.5, 0.5].get_text() == "-0.1\n±2.0" and texts[0.5, 0.5].get_weight() == "normal"
     assert texts[1.5, 1.5].get_text() == "+20.0\n±2.0" and texts[1.5, 1.5].get_weight() == "bold"
     assert left.get_ylim() == (0, 2)
     unknown = table.assign(infinite=table.batch_size == 5)
-    assert len(plotting.sweep(unknown).axes[0].texts) == 2
+    assert len(figures.sweep(unknown).axes[0].texts) == 2
 
 
 def test_a_bench_shows_truth_sizes_and_what_is_refused():
@@ -280,7 +280,7 @@ def test_a_bench_shows_truth_sizes_and_what_is_refused():
         for n, truths in ((10, (0.0, 4.0)), (100, (0.0, 2.0, 4.0)))
         for asked in truths
     )  # fmt: skip
-    axes = plotting.bench(table).axes
+    axes = figures.bench(table).axes
     np.testing.assert_allclose(lines(axes[0])["all directions"], [[0, -1], [2, 1], [4, 3]])
     assert [text.get_text() for text in axes[1].texts] == ["ceiling"]
     assert "4 bits" in axes[2].get_title(loc="left") + axes[2].get_title()
@@ -302,7 +302,7 @@ def test_aggregators_stand_left_and_right_of_the_mean():
             ("each client alone", 0.4),
         )
     ]  # fmt: skip
-    figure = plotting.aggregators(pd.DataFrame(rows))
+    figure = figures.aggregators(pd.DataFrame(rows))
     panels = figure.axes
     assert [axes.get_title(loc="left") for axes in panels] == ["null", "skewed"]
     names = [label.get_text() for label in panels[0].get_yticklabels()]
@@ -323,7 +323,7 @@ def test_a_landscape_has_its_marks_and_its_barrier():
         for i in (1, 20)
         for place in (0.0, 0.5, 1.0)
     )
-    figure = plotting.landscape(surface, barrier)
+    figure = figures.landscape(surface, barrier)
     plane = next(axes for axes in figure.axes if axes.get_title(loc="left") == "skewed")
     found = lines(plane)
     np.testing.assert_allclose(found["mean"], [[3 / 9, 3 / 7]])
@@ -341,7 +341,7 @@ def test_rounds_are_drawn_for_parameters_and_updates():
         for what in ("parameters", "updates")
         for iteration in (1, 20)
     ]  # fmt: skip
-    figure = plotting.rounds(pd.DataFrame(rows))
+    figure = figures.rounds(pd.DataFrame(rows))
     titles = [axes.get_title(loc="left") for axes in figure.axes]
     assert titles == [
         "null: MI of the parameters",
@@ -353,14 +353,14 @@ def test_rounds_are_drawn_for_parameters_and_updates():
 
 KERNEL = """
 import pandas as pd
-from fedmi.study import plotting
+from fedmi.study import figures
 table = pd.read_json({table!r})
 """
 CELLS = (
-    "first = plotting.distances(table)",
-    "second = plotting.distances(table)",
+    "first = figures.distances(table)",
+    "second = figures.distances(table)",
     "import matplotlib.pyplot as plt\nlines = plt.plot([1, 2])",
-    "third = plotting.distances(table)\nlines = plt.figure().gca().plot([1, 2])",
+    "third = figures.distances(table)\nlines = plt.figure().gca().plot([1, 2])",
 )
 
 
@@ -388,20 +388,20 @@ def manifest(path, **changes):
 
 def test_a_title_says_what_sets_a_study_apart_how_large_it_is_and_its_scale(distances, tmp_path):
     path = tmp_path / "manifest.json"
-    assert plotting.caption_of(manifest(path), "quick") == "N = 22,000, scale “quick”"
+    assert figures.caption_of(manifest(path), "quick") == "N = 22,000, scale “quick”"
     for options, words in (
         (dict(label_concentration=0.5), "label concentration 0.5"),
         (dict(source_skew=0.75), "source skew 0.75"),
     ):
-        caption = plotting.caption_of(manifest(path, options=options), "paper")
+        caption = figures.caption_of(manifest(path, options=options), "paper")
         assert caption == f"{words}, N = 22,000, scale “paper”"
-    other = plotting.caption_of(manifest(path, rounds=3, client_examples=[50, 100]), "paper")
+    other = figures.caption_of(manifest(path, rounds=3, client_examples=[50, 100]), "paper")
     assert other == "50, 100 examples, round 3, N = 22,000, scale “paper”"
-    title = plotting.distances(distances, caption).get_suptitle()
+    title = figures.distances(distances, caption).get_suptitle()
     assert title.startswith(
         "signal variation prediction, coupling “null”, source skew 0.75, N = 22,000, scale “paper”"
     )
-    assert plotting.caption("quick", pd.Series([10, 2000])) == "N = 10 to 2,000, scale “quick”"
+    assert figures.caption("quick", pd.Series([10, 2000])) == "N = 10 to 2,000, scale “quick”"
 
 
 @pytest.mark.parametrize(
@@ -411,9 +411,9 @@ def test_every_figure_that_a_notebook_draws_has_a_caption(notebook):
     cells = nbformat.read(notebook, as_version=4).cells
     code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")
     drawing = {
-        name for name, found in inspect.getmembers(plotting, inspect.isfunction)
+        name for name, found in inspect.getmembers(figures, inspect.isfunction)
         if "caption" in inspect.signature(found).parameters and not name.startswith("_")
     }  # fmt: skip
     assert len(drawing) == 12
-    calls = re.findall(rf"plotting\.({'|'.join(drawing)})\((.*)\)", code)
+    calls = re.findall(rf"figures\.({'|'.join(drawing)})\((.*)\)", code)
     assert all("caption" in arguments for _, arguments in calls), calls

@@ -1,0 +1,82 @@
+"""What a figure's title says, and what its files are called."""
+
+from collections.abc import Mapping
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from numpy.typing import ArrayLike
+
+from fedmi.study.tables import read_json
+
+TITLES = {"signal": "signal variation prediction", "digits": "digit recognition"}
+ESTIMATORS = {
+    "gaussian": "Gaussian formula", "gaussian_copula": "Gaussian copula", "ksg": "KSG",
+    "neural": "InfoNCE",
+}  # fmt: skip
+METRICS = {"mse": "mean squared error", "accuracy": "accuracy"}
+SKEWS = {"label_concentration": "label concentration", "source_skew": "source skew"}
+"""What makes clients unlike: a task's option -> its words."""
+
+
+def task_in_words(table: pd.DataFrame) -> str:
+    task = table.task.iloc[0]
+    return TITLES.get(task, task)
+
+
+def title(table: pd.DataFrame, caption: str) -> str:
+    return captioned(f"{task_in_words(table)}, coupling “{table.coupling.iloc[0]}”", caption)
+
+
+def captioned(title: str, caption: str) -> str:
+    return f"{title}, {caption}" if caption else title
+
+
+def caption(scale: str, seeds: ArrayLike, *unlike: str) -> str:
+    """What a title says beside the task and the coupling: skew, N and the scale.
+
+    Args:
+        scale: the scale's name.
+        seeds: N, or those of several studies.
+        *unlike: what sets the study apart from the plain one, in words.
+    """
+    least, most = np.min(seeds), np.max(seeds)
+    n = f"N = {least:,.0f}" + ("" if least == most else f" to {most:,.0f}")
+    return ", ".join([*unlike, n, f"scale “{scale}”"])
+
+
+def caption_of(manifest: Path, scale: str) -> str:
+    """The `caption` of a study that has been sampled.
+
+    Args:
+        manifest: its manifest.json.
+        scale: the scale's name.
+    """
+    made = read_json(manifest, dict)
+    parameters = made["parameters"]
+    unlike = skews(parameters["options"])
+    if counts := parameters.get("client_examples"):
+        unlike.append(f"{', '.join(map(str, counts))} examples")
+    if parameters.get("rounds", 1) > 1:
+        unlike.append(f"round {parameters['rounds']}")
+    return caption(scale, made["seeds"] - made["non_finite_seeds"], *unlike)
+
+
+def skews(options: Mapping[str, object]) -> list[str]:
+    """What makes clients unlike each other, in words, out of a task's options."""
+    return [
+        f"{words} {options[name]:g}"
+        for name, words in SKEWS.items()
+        if options.get(name) is not None
+    ]
+
+
+def figure_names(study: str) -> tuple[str, str]:
+    """What a study's figures of MI and of distances are called, the paper's own by its numbers.
+
+    The paper's Figures 1 to 4 are those of the studies `signal` and `digits`.
+    """
+    mi, apart = {"signal": ("figure1-", "figure3-"), "digits": ("figure2-", "figure4-")}.get(
+        study, ("", "")
+    )
+    return f"{mi}{study}-mi", f"{apart}{study}-distances"
