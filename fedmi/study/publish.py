@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 
+from fedmi.mi.trust.report import sentence
 from fedmi.scopes import COUPLINGS
 from fedmi.study import figures, tables
 from fedmi.study.claims import claims
@@ -143,16 +144,15 @@ def _trust(published: Path) -> list[str]:
             continue
         trust = tables.read_csv(path)
         bands = tables.read_csv(published / f"{study}-calibration-bands.csv")
-        agree.append(f"`{study}`: {figures.agreement(trust)}.")
+        agree.append(f"`{study}`: {sentence(trust, bands.true_bits.max())}")
         for row in trust.itertuples():
-            fits = figures.fits(row, bands.true_bits[bands.estimator == row.estimator].max())
-            blind = " (blind)" if row.blind else ""
+            fits = figures.fits(row) + (" (blind)" if row.blind else "")
             ceiling = "" if np.isnan(row.ceiling_bits) else f"{row.ceiling_bits:.1f}"
             limit = f"{row.limit_bits:.2f} ± {1.96 * row.limit_sd:.2f}"
             limit = "" if np.isnan(row.limit_bits) else limit
             lines.append(
                 f"| {study} | {figures.ESTIMATORS[row.estimator]} | {row.net_bits:.2f} "
-                f"({row.low:.2f} to {row.high:.2f}) | {limit} | {ceiling} | {fits}{blind} |"
+                f"({row.low:.2f} to {row.high:.2f}) | {limit} | {ceiling} | {fits} |"
             )
     if not lines:
         return []

@@ -11,6 +11,7 @@ from fedmi.study.figures.style import styled
 from fedmi.study.tables import write_whole
 
 
+@styled()
 def save(figure: Figure, tables: Mapping[str, pd.DataFrame], folder: Path, name: str) -> list[str]:
     """Writes a figure as PNG and SVG and beside it the tables that it is drawn from.
 
@@ -23,14 +24,11 @@ def save(figure: Figure, tables: Mapping[str, pd.DataFrame], folder: Path, name:
     Returns:
         The files' names.
     """
-    written = {}
-    for kind in ("png", "svg"):
-        # Without a date, the same figure is the same file.
-        metadata = {"Date": None} if kind == "svg" else {}
-        written[f"{name}.{kind}"] = partial(figure.savefig, format=kind, metadata=metadata)
+    # Without a date, the same figure is the same file.
+    dateless = partial(figure.savefig, format="svg", metadata={"Date": None})
+    written = {f"{name}.png": partial(figure.savefig, format="png"), f"{name}.svg": dateless}
     for ending, table in tables.items():
         written[f"{name}{ending}.csv"] = partial(table.to_csv, index=False)
-    with styled():
-        for file, write in written.items():
-            write_whole(folder / file, write)
+    for file, write in written.items():
+        write_whole(folder / file, write)
     return list(written)
