@@ -101,15 +101,15 @@ def test_clients_of_fewer_examples_rest_at_the_end_of_every_epoch():
 def test_a_round_keeps_the_checkpoints_and_uploads_the_last_step():
     scope = scopes.resolve("shared-source", tiny.task.streams)
 
-    def rounds(checkpoints):
+    def two_rounds(checkpoints):
         one = partial(
             rounds.train_rounds, TWICE, assets=(), rounds=2, examples=[16, 16],
             checkpoints=checkpoints,
         )  # fmt: skip
         return jax.jit(sgd.over_seeds_and_clients(one, jax.random.key(0), scope, 2))(jnp.arange(2))
 
-    (whole, _, _), servers = rounds(None)
-    (kept, _, _), same = rounds([1, 3])
+    (whole, _, _), servers = two_rounds(None)
+    (kept, _, _), same = two_rounds([1, 3])
     np.testing.assert_allclose(kept, whole[:, :, [0, 2]], rtol=0, atol=2 * tiny.ROUNDING)
     np.testing.assert_allclose(same, servers, rtol=0, atol=2 * tiny.ROUNDING)
 

@@ -1,5 +1,6 @@
 import inspect
 import json
+import os
 import re
 from pathlib import Path
 

@@ -98,7 +98,9 @@ class Run:
     def draw(self, place, name, of=()):
         folder = self.run / place
         results.write(DISTANCES, folder / "distances.csv")
-        drawing = publish.Drawing(
+        figure, of = figures.distances(DISTANCES, "N = 4"), {"": "distances.csv"}
+        drawing = publish.Drawing("distances", name, figure, of, "N = 4", "said")
+        plt.close(figure)
             "distances",
             name,
             figures.distances(DISTANCES, "N = 4"),

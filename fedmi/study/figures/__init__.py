@@ -1,7 +1,7 @@
 """The paper's figures, one family a file, drawn from the tidy tables of the study."""
 
 from fedmi.study.figures.aggregators import aggregators, landscape
-from fedmi.study.figures.calibration import agreement, calibration, fits
+from fedmi.study.figures.calibration import calibration, fits
 from fedmi.study.figures.captions import (
     ESTIMATORS,
     METRICS,
@@ -24,7 +24,6 @@ __all__ = [
     "ESTIMATORS",
     "METRICS",
     "aggregators",
-    "agreement",
     "bench",
     "calibration",
     "caption",

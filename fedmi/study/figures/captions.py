@@ -1,4 +1,4 @@
-"""What a figure's title says, and what its files are called."""
+"""What the titles of figures say, and what figures are called."""
 
 from collections.abc import Mapping
 from pathlib import Path
@@ -9,27 +9,39 @@ from numpy.typing import ArrayLike
 
 from fedmi.study.results import read_json
 
-TITLES = {"signal": "signal variation prediction", "digits": "digit recognition"}
+TASKS = {"signal": "signal variation prediction", "digits": "digit recognition"}
 ESTIMATORS = {
-    "gaussian": "Gaussian formula", "gaussian_copula": "Gaussian copula", "ksg": "KSG",
+    "gaussian": "Gaussian formula",
+    "gaussian_copula": "Gaussian copula",
+    "ksg": "KSG",
     "neural": "InfoNCE",
-}  # fmt: skip
+}
 METRICS = {"mse": "mean squared error", "accuracy": "accuracy"}
 SKEWS = {"label_concentration": "label concentration", "source_skew": "source skew"}
 """What makes clients unlike: a task's option -> its words."""
+NUMBERS = {"signal": ("figure1-", "figure3-"), "digits": ("figure2-", "figure4-")}
+"""The paper's figures of MI and of distances, by study."""
 
 
-def task_in_words(table: pd.DataFrame) -> str:
+def heading(*parts: str) -> str:
+    """A title of parts, without those that are empty."""
+    return ", ".join(filter(None, parts))
+
+
+def task_of(table: pd.DataFrame) -> str:
+    """A table's task, in words."""
     task = table.task.iloc[0]
-    return TITLES.get(task, task)
+    return TASKS.get(task, task)
 
 
-def title(table: pd.DataFrame, caption: str) -> str:
-    return captioned(f"{task_in_words(table)}, coupling “{table.coupling.iloc[0]}”", caption)
+def coupled(table: pd.DataFrame, caption: str) -> str:
+    """The `heading` of a figure of one study."""
+    return heading(task_of(table), f"coupling “{table.coupling.iloc[0]}”", caption)
 
 
-def captioned(title: str, caption: str) -> str:
-    return f"{title}, {caption}" if caption else title
+def clients(pair: str) -> str:
+    """A pair such as 0-1, in words."""
+    return f"clients ({pair.replace('-', ', ')})"
 
 
 def caption(scale: str, seeds: ArrayLike, *unlike: str) -> str:
@@ -72,11 +84,6 @@ def skews(options: Mapping[str, object]) -> list[str]:
 
 
 def figure_names(study: str) -> tuple[str, str]:
-    """What a study's figures of MI and of distances are called, the paper's own by its numbers.
-
-    The paper's Figures 1 to 4 are those of the studies `signal` and `digits`.
-    """
-    mi, apart = {"signal": ("figure1-", "figure3-"), "digits": ("figure2-", "figure4-")}.get(
-        study, ("", "")
-    )
+    """What a study's figures of MI and of distances are called, the paper's own by its numbers."""
+    mi, apart = NUMBERS.get(study, ("", ""))
     return f"{mi}{study}-mi", f"{apart}{study}-distances"

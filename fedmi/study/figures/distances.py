@@ -1,17 +1,16 @@
-"""Figures 3 and 4: the distance of clients."""
-
-from collections.abc import Mapping
+"""Figures 3 and 4: how far clients are apart."""
 
 import matplotlib.pyplot as plt
 import pandas as pd
-from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fedmi.study.figures.captions import title
-from fedmi.study.figures.style import looks_of, styled
+from fedmi.stats import Z95
+from fedmi.study.figures import style
+from fedmi.study.figures.captions import clients, coupled
 from fedmi.study.trends import closer_error
 
 
+@style.styled()
 def distances(table: pd.DataFrame, caption: str = "") -> Figure:
     """Figures 3 and 4: the Euclidean (a), Manhattan (b) and Chebyshev (c) distance.
 
@@ -23,33 +22,26 @@ def distances(table: pd.DataFrame, caption: str = "") -> Figure:
         table: the table distances.csv of one study.
         caption: for the title, see `caption_of`.
     """
-    looks = looks_of(list(table.pair.unique()))
-    with styled():
-        figure, (upper, lower) = plt.subplots(
-            2, 3, figsize=(10.5, 4.1), height_ratios=(2.2, 1), sharex=True, layout="constrained"
-        )
-        for column, metric in enumerate(table.metric.unique()):
-            apart, closer = upper[column], lower[column]
-            for pair, line in table[table.metric == metric].groupby("pair", sort=False):
-                label = f"({pair.replace('-', ', ')})"
-                apart.plot(line.iteration, line.distance, label=label, **looks[pair])
-                _bars(apart, line.iteration, line.distance, line.distance_se, looks[pair])
-                share = 100 * (1 - line.distance / line.unmatched)
-                error = 100 * closer_error(line.distance_se, line.unmatched)
-                closer.plot(line.iteration, share, **looks[pair] | dict(markersize=3, linewidth=1))
-                _bars(closer, line.iteration, share, error, looks[pair])
-            others = table[table.metric == metric].groupby("iteration").unmatched.mean()
-            style = dict(color="0.35", linestyle=(0, (1, 1)), marker="x", markersize=4)
-            apart.plot(others.index, others, label="other seeds", **style)
-            closer.axhline(0, **style | dict(marker=""))
-            apart.set_title(f"({'abc'[column]}) {metric.capitalize()} distance")
-            closer.set_xlabel("iteration")
-        upper[0].set_ylabel("distance of parameters")
-        lower[0].set_ylabel("closer than\nother seeds (%)")
-        upper[0].legend(title="clients", title_fontsize=8)
-        figure.suptitle(f"{title(table, caption)}\nbars: 95 % over seeds", fontsize=10.5)
+    looks = style.looks_of(table.pair.unique())
+    metrics = table.metric.unique()
+    figure, panels = plt.subplots(
+        2, len(metrics), figsize=(10.5, 4.5), height_ratios=(2.2, 1), sharex=True, squeeze=False
+    )
+    for (apart, closer), metric in zip(panels.T, metrics, strict=True):
+        rows = table[table.metric == metric]
+        for pair, line in rows.groupby("pair", sort=False):
+            look, half = looks[pair], Z95 * line.distance_se
+            style.bars(apart, line.iteration, line.distance, half, look, clients(pair))
+            share = 100 * (1 - line.distance / line.unmatched)
+            half = 100 * closer_error(half, line.unmatched)
+            style.bars(closer, line.iteration, share, half, look | style.THIN)
+        others = rows.groupby("iteration").unmatched.mean()
+        apart.plot(others.index, others, label="other seeds", **style.OTHER_SEEDS)
+        closer.axhline(0, **style.OTHER_SEEDS | dict(marker=""))
+        style.iteration_axis(closer)
+    style.lettered(panels[0], (f"{metric.capitalize()} distance" for metric in metrics))
+    panels[0, 0].set_ylabel("distance of parameters")
+    panels[1, 0].set_ylabel("closer than\nother seeds (%)")
+    style.legend_below(*panels[0])
+    figure.suptitle(f"{coupled(table, caption)}\nbars: 95 % over seeds")
     return figure
-
-
-def _bars(axes: Axes, x: pd.Series, y: pd.Series, error: pd.Series, look: Mapping) -> None:
-    axes.errorbar(x, y, 1.96 * error, color=look["color"], linestyle="", linewidth=1, capsize=2)

@@ -1,4 +1,4 @@
-"""Figures 1 and 2: mutual information and learning."""
+"""Figures 1 and 2: mutual information by two estimators, and learning."""
 
 import matplotlib.pyplot as plt
 import numpy as np
@@ -6,11 +6,13 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fedmi.study.figures.captions import METRICS, title
-from fedmi.study.figures.style import looks_of, styled
+from fedmi.stats import Z95
+from fedmi.study.figures import style
+from fedmi.study.figures.captions import METRICS, clients, coupled
 from fedmi.study.tables import HELD_OUT, first_k
 
 
+@style.styled()
 def mutual_information(
     mi: pd.DataFrame, learning: pd.DataFrame, baseline: float | None = None, caption: str = ""
 ) -> Figure:
@@ -27,90 +29,64 @@ def mutual_information(
         caption: for the title, see `caption_of`.
     """
     mi = first_k(mi)
-    with styled():
-        figure = plt.figure(figsize=(10.5, 3.9), layout="constrained")
-        grid = figure.add_gridspec(2, 3, height_ratios=(2.2, 1))
-        for column, (letter, estimator, words) in enumerate(
-            (("a", "gaussian", "MI, Gaussian formula"), ("b", "ksg", "MI, KSG"))
-        ):
-            net = figure.add_subplot(grid[0, column])
-            raw = figure.add_subplot(grid[1, column], sharex=net)
-            rows = mi[mi.estimator == estimator]
-            net.set_title(f"({letter}) {words}")
-            if rows.empty:
-                net.text(0.5, 0.5, "not estimated", ha="center", transform=net.transAxes)
-                for axes in (net, raw):
-                    axes.set_axis_off()
-                continue
-            _net_bits(net, rows)
-            _raw_bits(raw, rows)
-            net.tick_params(labelbottom=False)
-            if column == 0:
-                net.legend(title="clients", title_fontsize=8)
-        _learning(figure.add_subplot(grid[:, 2]), learning, baseline)
-        bands = "bands: (a, b) 1.96 standard deviations over re-pairings; (c) 95 %, as the bars"
-        figure.suptitle(f"{title(mi, caption)}\n{bands}", fontsize=10.5)
+    figure, panels = plt.subplot_mosaic(
+        [["gaussian", "ksg", "learning"], ["below gaussian", "below ksg", "learning"]],
+        figsize=(10.5, 4.1), height_ratios=(2.2, 1),
+    )  # fmt: skip
+    for estimator in ("gaussian", "ksg"):
+        _estimates(panels[estimator], panels[f"below {estimator}"], mi[mi.estimator == estimator])
+    _learning(panels["learning"], learning, baseline)
+    metric = learning.metric.iloc[0]
+    upper = [panels[name] for name in ("gaussian", "ksg", "learning")]
+    titles = ("MI, Gaussian formula", "MI, KSG", METRICS.get(metric, metric))
+    style.lettered(upper, titles)
+    style.legend_below(*(axes for name, axes in panels.items() if name != "learning"))
+    bands = "bands: (a, b) 1.96 standard deviations over re-pairings; (c) 95 %, as the bars"
+    figure.suptitle(f"{coupled(mi, caption)}\n{bands}")
     return figure
 
 
-def _net_bits(axes: Axes, rows: pd.DataFrame) -> None:
-    looks = looks_of(list(rows.pair.unique()))
+def _estimates(net: Axes, raw: Axes, rows: pd.DataFrame) -> None:
+    """The net reading above the uncorrected one."""
+    if rows.empty:
+        net.text(0.5, 0.5, "not estimated", ha="center", transform=net.transAxes)
+        net.set_axis_off()
+        raw.set_axis_off()
+        return
+    looks = style.looks_of(rows.pair.unique())
+    infinite = np.isinf(rows.net_bits)
+    rows = rows.assign(net=rows.net_bits.mask(infinite, rows.finite_bits - rows.perm_bits))
     for pair, line in rows.groupby("pair", sort=False):
-        infinite = np.isinf(line.net_bits)
-        net = np.where(infinite, line.finite_bits - line.perm_bits, line.net_bits)
-        label = f"({pair.replace('-', ', ')})" + (" finite part" if infinite.any() else "")
-        axes.plot(line.iteration, net, label=label, **looks[pair])
-        axes.fill_between(
-            line.iteration,
-            net - 1.96 * line.perm_sd,
-            net + 1.96 * line.perm_sd,
-            color=looks[pair]["color"],
-            alpha=0.15,
-            linewidth=0,
-        )
-    axes.axhline(0, color="0.3", linewidth=0.8)
-    axes.set_ylabel("net MI (bits)")
-
-
-def _raw_bits(axes: Axes, rows: pd.DataFrame) -> None:
-    looks = looks_of(list(rows.pair.unique()))
-    for pair, line in rows.groupby("pair", sort=False):
-        axes.plot(line.iteration, line.raw_bits, **looks[pair] | dict(markersize=3, linewidth=1))
+        label = clients(pair) + (", finite part" if infinite.any() else "")
+        style.band(net, line.iteration, line.net, Z95 * line.perm_sd, looks[pair], label)
+        raw.plot(line.iteration, line.raw_bits, **looks[pair] | style.THIN)
     # What the uncorrected estimate reads for re-paired seeds: its analytic bias, if it has one, and
     # what re-pairing finds beyond that.
     first = rows[rows.pair == rows.pair.iloc[0]]
-    unpaired = first.null_bits.fillna(0)
-    axes.plot(
-        first.iteration,
-        unpaired + first.perm_bits,
-        color="0.35",
-        linewidth=1,
-        linestyle=(0, (1, 1)),
-        label="re-paired seeds",
-    )
-    axes.set_xlabel("iteration")
-    axes.set_ylabel("uncorrected (bits)")
-    axes.legend(loc="best", fontsize=7)
+    unpaired = first.null_bits.fillna(0) + first.perm_bits
+    look = style.OTHER_SEEDS | dict(marker="", label="re-paired seeds")
+    raw.plot(first.iteration, unpaired, **look)
+    style.zero_line(net)
+    net.set_ylabel("net MI (bits)")
+    raw.set_ylabel("uncorrected\n(bits)")
+    raw.sharex(net)
+    style.iteration_axis(raw)
+    net.tick_params(labelbottom=False)
 
 
 def _learning(axes: Axes, learning: pd.DataFrame, baseline: float | None) -> None:
     metric = learning.metric.iloc[0]
-    looks = looks_of(list(learning.client.unique()))
-    for client, rows in learning[learning.metric == metric].groupby("client"):
-        style = looks[client] | dict(marker="", zorder=2)
-        axes.plot(rows.iteration, rows["mean"], label=f"client {client}, in training", **style)
-        axes.fill_between(
-            rows.iteration, rows.low, rows.high, color=looks[client]["color"], alpha=0.2, lw=0
-        )
-    for client, rows in learning[learning.metric == HELD_OUT + metric].groupby("client"):
-        style = looks[client] | dict(linestyle="", zorder=3)
-        error = (rows["mean"] - rows.low, rows.high - rows["mean"])
-        axes.errorbar(rows.iteration, rows["mean"], error, label=f"client {client}, fresh", **style)
+    looks = style.looks_of(learning.client.unique())
+    halves = learning.assign(half=learning.high - learning["mean"])
+    for client, rows in halves[halves.metric == metric].groupby("client"):
+        look = looks[client] | dict(marker="", zorder=2)
+        label = f"client {client}, in training"
+        style.band(axes, rows.iteration, rows["mean"], rows.half, look, label)
+    for client, rows in halves[halves.metric == HELD_OUT + metric].groupby("client"):
+        look = looks[client] | dict(linestyle="", zorder=3)
+        style.bars(axes, rows.iteration, rows["mean"], rows.half, look, f"client {client}, fresh")
     if baseline is not None:
-        axes.axhline(
-            baseline, color="0.3", linewidth=1, linestyle=(0, (4, 2)), label="best constant"
-        )
-    axes.set_title(f"(c) {METRICS.get(metric, metric)}")
-    axes.set_xlabel("iteration")
+        axes.axhline(baseline, label="best constant", **style.LIMIT)
     axes.set_ylabel(METRICS.get(metric, metric))
-    axes.legend(fontsize=7)
+    style.iteration_axis(axes)
+    axes.legend()

@@ -3,13 +3,18 @@
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
+from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fedmi.study import scale_up as scales
-from fedmi.study.figures.captions import captioned
-from fedmi.study.figures.style import looks_of, styled
+from fedmi.stats import Z95
+from fedmi.study.figures import style
+from fedmi.study.figures.captions import heading
+from fedmi.study.scale_up import ALL, CANONICAL, RANDOM, last
+
+KINDS = {CANONICAL: {}, RANDOM: dict(markerfacecolor="none"), ALL: dict(markersize=2.5)}
 
 
+@style.styled()
 def scale_up(
     readings: pd.DataFrame, distances: pd.DataFrame, averaging: pd.DataFrame, caption: str = ""
 ) -> Figure:
@@ -24,50 +29,49 @@ def scale_up(
         readings, distances, averaging: tables with the columns of `fedmi.study.scale_up`.
         caption: for the title, see `caption`.
     """
-    looks = looks_of(list(readings.case.unique()))
-    readings, distances, averaging = map(scales.last, (readings, distances, averaging))
-    readings = readings[readings.estimator == "gaussian"]
-    fills = {
-        scales.CANONICAL: {}, scales.RANDOM: dict(markerfacecolor="none"),
-        scales.ALL: dict(markersize=2.5),
-    }  # fmt: skip
-    with styled():
-        figure, panels = plt.subplots(1, 3, figsize=(10.5, 3.4), layout="constrained")
-        bits, closer, gain = panels
-        for (case, kind), rows in readings.groupby(["case", "kind"], sort=False):
-            style = looks[case] | fills[kind] | dict(linestyle="")
-            label = case if kind == scales.CANONICAL else None
-            bits.errorbar(rows["size"], rows.net_bits, 1.96 * rows.net_se, label=label, **style)
-        largest = readings[readings.kind == scales.CANONICAL]
-        largest = largest[largest.parameters == largest.parameters.max()]
-        for row in largest.drop_duplicates("layer").itertuples():
-            bits.annotate(
-                row.layer, (row.size, row.net_bits), xytext=(3, 3), textcoords="offset points",
-                fontsize=6.5,
-            )  # fmt: skip
-        for case, rows in distances[distances.metric == "euclidean"].groupby("case", sort=False):
-            style = looks[case] | dict(linestyle="")
-            closer.errorbar(rows["size"], 100 * rows.closer, 196 * rows.closer_se, **style)
-        for case, rows in averaging[averaging.averaged > 0].groupby("case", sort=False):
-            half = 1.96 * rows.objective_less_alone_se
-            gain.errorbar(rows.averaged, rows.objective_less_alone, half, **looks[case])
-            two = rows[rows.averaged == 2].objective_less_alone.item()
-            counts = np.geomspace(1, rows.averaged.max())
-            style = looks[case] | dict(marker="", linewidth=0.7, linestyle=(0, (1, 1)))
-            gain.plot(counts, 2 * two * (1 - 1 / counts), **style)
-        for axes in panels:
-            axes.set_xscale("log")
-            axes.axhline(0, color="0.3", linewidth=0.8)
-        bits.set_yscale("symlog", linthresh=1)
-        bits.set(title="(a) MI of clients 0 and 1", ylabel="net MI (bits)")
-        closer.set(title="(b) their distance", ylabel="closer than other seeds (%)")
-        for axes in (bits, closer):
-            axes.set_xlabel("parameters of the layer")
-        bits.legend(fontsize=7)
-        gain.set(title="(c) the mean of q clients", ylabel="F less F of client 0")
-        gain.set_xlabel("clients averaged q")
-        gain.set_xticks(*2 * [sorted(averaging.averaged[averaging.averaged > 0].unique())])
-        gain.minorticks_off()
-        title = captioned("as clients and parameters grow", caption)
-        figure.suptitle(f"{title}; bars: 95 %", fontsize=10.5)
+    looks = style.looks_of(readings.case.unique())
+    figure, panels = plt.subplots(1, 3, figsize=(10.5, 3.6))
+    bits, closer, gain = panels
+    _bits(bits, last(readings), looks)
+    distances = last(distances)
+    for case, rows in distances[distances.metric == "euclidean"].groupby("case", sort=False):
+        look = looks[case] | dict(linestyle="")
+        style.bars(closer, rows["size"], 100 * rows.closer, 100 * Z95 * rows.closer_se, look)
+    _gain(gain, last(averaging), looks)
+    for axes in panels:
+        axes.set_xscale("log")
+        style.zero_line(axes)
+    counts = sorted(averaging.averaged[averaging.averaged > 0].unique())
+    gain.set_xticks(counts, counts)
+    gain.minorticks_off()
+    style.lettered(panels, ("MI of clients 0 and 1", "their distance", "the mean of q clients"))
+    bits.set(xlabel="parameters of the layer", ylabel="net MI (bits)")
+    closer.set(xlabel="parameters of the layer", ylabel="closer than other seeds (%)")
+    gain.set(xlabel="clients averaged q", ylabel="F less F of client 0")
+    style.legend_below(bits)
+    figure.suptitle(f"{heading('as clients and parameters grow', caption)}; bars: 95 %")
     return figure
+
+
+def _bits(axes: Axes, readings: pd.DataFrame, looks: dict[str, style.Look]) -> None:
+    readings = readings[readings.estimator == "gaussian"]
+    for (case, kind), rows in readings.groupby(["case", "kind"], sort=False):
+        look = looks[case] | KINDS[kind] | dict(linestyle="")
+        label = case if kind == CANONICAL else None
+        style.bars(axes, rows["size"], rows.net_bits, Z95 * rows.net_se, look, label)
+    of_layers = readings[readings.kind == CANONICAL]
+    of_layers = of_layers[of_layers.parameters == of_layers.parameters.max()]
+    for row in of_layers.drop_duplicates("layer").itertuples():
+        where = dict(xytext=(3, 3), textcoords="offset points")
+        axes.annotate(row.layer, (row.size, row.net_bits), fontsize=style.SMALL, **where)
+    style.symlog(axes)
+
+
+def _gain(axes: Axes, averaging: pd.DataFrame, looks: dict[str, style.Look]) -> None:
+    for case, rows in averaging[averaging.averaged > 0].groupby("case", sort=False):
+        half = Z95 * rows.objective_less_alone_se
+        style.bars(axes, rows.averaged, rows.objective_less_alone, half, looks[case])
+        two = rows[rows.averaged == 2].objective_less_alone.item()
+        counts = np.geomspace(1, rows.averaged.max())
+        quadratic = dict(color=looks[case]["color"], linewidth=0.7, linestyle=(0, (1, 1)))
+        axes.plot(counts, 2 * two * (1 - 1 / counts), **quadratic)

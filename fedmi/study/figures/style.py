@@ -1,45 +1,50 @@
-"""One look for all figures: colours, markers, bands, bars, lines for zero, ticks.
+"""One look for all figures; the sizes of letters and lines stand in fedmi.mplstyle.
 
-Colours are told apart by the colour-blind and, with markers and line styles, in grey. Sizes of
-letters stand in fedmi.mplstyle.
+Colours are told apart by the colour-blind and, with markers and line styles, in grey.
 """
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
 import seaborn as sns
 from matplotlib.axes import Axes
-from matplotlib.legend import Legend
 from matplotlib.ticker import MaxNLocator
 from numpy.typing import ArrayLike
 
-STYLE = Path(__file__).with_name("fedmi.mplstyle")
+Look = dict[str, Any]
+"""What a line looks like: arguments of `Axes.plot`."""
+
 MARKERS = "osD^vPX"
 DASHES = ("-", "--", ":", "-.")
-DASHED, DOTTED = (0, (4, 2)), (0, (1, 1))
 SMALL = 7
-"""The size of letters inside the axes."""
+"""The size of letters that stand inside the axes."""
+
+LIMIT: Look = dict(color="0.3", linewidth=1, linestyle=(0, (4, 2)))
+"""A value that curves are held against."""
+OTHER_SEEDS: Look = dict(color="0.35", linestyle=(0, (1, 1)), marker="x", markersize=4)
+THIN: Look = dict(linewidth=1, markersize=3)
 
 
 @contextmanager
 def styled() -> Iterator[None]:
-    """The figures' style, as a context or (`@styled()`) for a whole function.
+    """The figures' style, within which no backend is loaded.
 
     A notebook's backend makes figures interactive, that is shown, when it is loaded. If the first
-    figure loaded it in here, the end of the style would undo that for all later ones: so it is
-    loaded before.
+    figure loaded it in here, the end of the style would undo that for all later ones.
     """
     plt.install_repl_displayhook()
-    with mpl.style.context(STYLE):
+    with mpl.style.context(Path(__file__).with_name("fedmi.mplstyle")):
         yield
 
 
-def looks_of(names: Sequence) -> dict:
+def looks_of(names: Iterable, palette: str = "colorblind") -> dict[Any, Look]:
     """A colour, a marker and a line style for each name."""
-    colours = sns.color_palette("colorblind", max(len(names), 3))
+    names = list(names)
+    colours = sns.color_palette(palette, max(len(names), 3))
     return {
         name: dict(
             color=colours[i], marker=MARKERS[i % len(MARKERS)], linestyle=DASHES[i % len(DASHES)]
@@ -48,32 +53,68 @@ def looks_of(names: Sequence) -> dict:
     }
 
 
-def zero_line(axes: Axes) -> None:
-    """A thin line at zero."""
-    axes.axhline(0, color="0.3", linewidth=0.8)
+def side_by_side(names: Collection, gap: float = 0.2) -> dict[Any, float]:
+    """How far from the middle of a row each name stands."""
+    return {name: gap * (i - (len(names) - 1) / 2) for i, name in enumerate(names)}
 
 
 def band(
-    axes: Axes, x: ArrayLike, y: ArrayLike, half: ArrayLike, look: dict, label: str | None = None
+    axes: Axes, x: ArrayLike, y: ArrayLike, half: ArrayLike, look: Look, label: str | None = None
 ) -> None:
-    """A line with a band that reaches `half` above and below it."""
+    """A line in a band that reaches `half` to either side."""
     axes.plot(x, y, label=label, **look)
-    axes.fill_between(x, y - half, y + half, color=look["color"], alpha=0.2, linewidth=0)
+    axes.fill_between(x, y - half, y + half, color=look["color"], alpha=0.15, linewidth=0)
 
 
 def bars(
-    axes: Axes, x: ArrayLike, y: ArrayLike, half: ArrayLike, look: dict, label: str | None = None
+    axes: Axes, x: ArrayLike, y: ArrayLike, half: ArrayLike, look: Look, label: str | None = None
 ) -> None:
-    """A line with bars that reach `half` above and below each point."""
-    axes.errorbar(x, y, half, label=label, **look)
+    """A line with bars that reach `half` to either side, or points if the look has no line."""
+    axes.errorbar(x, y, half, label=label, elinewidth=1, capsize=2, **look)
 
 
-def legend(axes: Axes, title: str | None = None, **options) -> Legend:
-    """The legend, beside the curves if it would lie over them."""
-    return axes.legend(title=title, **options)
+def zero_line(axes: Axes) -> None:
+    axes.axhline(0, color="0.3", linewidth=0.8)
+
+
+def diagonal(axes: Axes, top: float) -> None:
+    """What reads the truth, from 0 to `top`."""
+    axes.plot([0, top], [0, top], color="0.6", linewidth=0.8, zorder=1)
+
+
+def beside(axes: Axes, x: ArrayLike, y: ArrayLike, look: Look, label: str) -> Axes:
+    """A line on a scale of its own, which stands on the right and begins at 0."""
+    right = axes.twinx()
+    right.plot(x, y, label=f"{label} (right)", **look)
+    right.grid(False)
+    right.set_ylim(bottom=0)
+    return right
+
+
+def symlog(axes: Axes) -> None:
+    """A y-axis that is linear up to one bit and logarithmic beyond."""
+    axes.set_yscale("symlog", linthresh=1)
+    axes.margins(y=0.1)
 
 
 def iteration_axis(axes: Axes, label: str = "iteration") -> None:
-    """The x-axis counts: no ticks between two iterations."""
+    """An x-axis that counts: it has no ticks between two iterations."""
     axes.set_xlabel(label)
     axes.xaxis.set_major_locator(MaxNLocator("auto", steps=[1, 2, 5, 10], integer=True))
+
+
+def lettered(panels: Iterable[Axes], titles: Iterable[str]) -> None:
+    """Titles of panels, after (a), (b), (c)."""
+    for letter, axes, title in zip("abcdefgh", panels, titles, strict=False):
+        axes.set_title(f"({letter}) {title}")
+
+
+def legend_below(*panels: Axes) -> None:
+    """One legend below all panels, where it lies over no curve, each label once."""
+    found = {}
+    for axes in panels:
+        handles, labels = axes.get_legend_handles_labels()
+        found |= dict(zip(labels, handles, strict=True))
+    panels[0].figure.legend(
+        found.values(), found.keys(), loc="outside lower center", ncols=len(found)
+    )
