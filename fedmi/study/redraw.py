@@ -28,7 +28,7 @@ from fedmi.study import (
 )
 from fedmi.study import params as study_params
 from fedmi.study.claims import claims
-from fedmi.study.params import SKEWED
+from fedmi.study.kinds import SKEWED
 from fedmi.study.publish import is_of_other, summary
 from fedmi.study.tables import read_csv, read_json, write_whole
 
