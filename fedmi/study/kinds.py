@@ -143,7 +143,7 @@ class Aggregation(Plan, OfTask):
     oracle_seeds: Two
     """How many of the judged seeds are searched for the best that was possible."""
     held_out_examples: PositiveInt | None = None
-    """Of each client, to judge on; by default all that the task has."""
+    """Examples of each client to judge on; by default all that the task has."""
 
     PARTS = ("settings",)
 
@@ -201,7 +201,7 @@ class ScaleUp(Plan):
     coupling: str = "shared-source"
     """A named coupling."""
     directions: PositiveInt = 32
-    """Of each layer, in which mutual information is read."""
+    """Directions of each layer in which mutual information is read."""
     among: Annotated[int, Field(ge=1, le=MOST_AMONG)] = MOST_AMONG
     """How many principal components of a layer canonical directions are looked for in."""
     judged_seeds: Two
@@ -248,7 +248,7 @@ class Bench(Plan):
     """A test of estimators on laws of known mutual information, at the size of a study."""
 
     dimension: PositiveInt
-    """Parameters of a client."""
+    """The number of a client's parameters."""
     seeds: Annotated[int, Field(ge=100)]
     """The number of samples, N."""
     truths: Annotated[list[NonNegativeFloat], Field(min_length=2)]
@@ -256,11 +256,11 @@ class Bench(Plan):
     sizes: Several[Annotated[int, Field(ge=100)]]
     """Numbers of samples from which `sizes_truth` bits and 0 are read."""
     sizes_truth: PositiveFloat
-    """True mutual information in bits."""
+    """The true mutual information in bits at each of `sizes`."""
     draws: PositiveInt = 1
     """Data sets of each law."""
     estimators: list[Estimator] = ["gaussian", "gaussian_copula", "ksg"]
-    """Of mutual information."""
+    """What estimates mutual information."""
     neighbours: PositiveInt = 3
     """k of `ksg`."""
     norm: Norm = "euclidean"

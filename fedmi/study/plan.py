@@ -107,7 +107,7 @@ class Plan(Keys):
     """What every kind of params file has."""
 
     root_seed: Annotated[int, Field(ge=0, lt=2**32)] = 0
-    """The seed of all randomness."""
+    """The seed of all randomness: with the same one all is drawn the same again."""
 
     PARTS: ClassVar[Collection[str]] = ()
     """The keys that say which parts there are, of which each has results of its own."""
@@ -132,7 +132,7 @@ class Sampling(Plan, OfTask):
     tile: PositiveInt | None = None
     """Seeds computed at once; memory grows with it. It is chosen for the devices by default."""
     rounds: PositiveInt = 1
-    """Rounds of federated learning, of which the last one is sampled."""
+    """Rounds of federated learning, of which the last is sampled."""
     aggregator: Aggregator = federated_rounds.MEAN
     examples: list[PositiveInt] | None = None
     """Training examples of each client; by default all that the task has."""
@@ -162,7 +162,7 @@ class Study(Sampling):
     """Jobs that the workflow divides sampling into; from two on every checkpoint's estimates are a
     job, too. They are worth it where each takes some minutes, or has a machine to itself."""
     estimators: Distinct[Estimator] = ["gaussian", "ksg"]
-    """Of mutual information."""
+    """What estimates mutual information."""
     permutations: Permutations = FEWEST_PERMUTATIONS
     neighbours: PositiveInt | list[PositiveInt] = 3
     """k of `ksg`, or several, of which figures show the first."""
