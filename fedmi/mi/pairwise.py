@@ -13,15 +13,21 @@ from fedmi.mi.null import default_key, repairing
 from fedmi.mi.result import Estimate, PairEstimate
 from fedmi.mi.samples import as_samples, check_lengths, check_varies
 from fedmi.mi.variants.copula import pairs as copula_pairs
-from fedmi.mi.variants.neural import pairs as neural_pairs
 from fedmi.mi.variants.shrinkage import pairs as shrunk_pairs
+
+
+def _neural_pairs(*arguments: Any, **options: Any) -> list[PairEstimate]:
+    from fedmi.mi.variants import neural  # brings Flax and Optax, which nothing else here needs
+
+    return neural.pairs(*arguments, **options)
+
 
 ESTIMATORS = {
     "gaussian": gaussian_pairs,
     "gaussian_copula": copula_pairs,
     "ksg": ksg_pairs,
     "gaussian_shrunk": shrunk_pairs,
-    "neural": neural_pairs,
+    "neural": _neural_pairs,
 }
 RANDOMISED = {"gaussian_shrunk", "neural"}  # these draw at random themselves
 
