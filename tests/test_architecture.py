@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+import fedmi
+
 PACKAGE = Path(__file__).parents[1] / "fedmi"
 
 FLOORS = {
@@ -88,7 +90,7 @@ def test_no_imports_go_in_a_circle():
         ("fedmi.mi", "flax optax fedmi.tasks fedmi.models fedmi.sampling"),
         ("fedmi.distance", "flax optax fedmi.tasks fedmi.models fedmi.sampling"),
         ("fedmi.aggregation", "optax fedmi.tasks fedmi.models fedmi.sampling"),
-        ("fedmi", "fedmi.study"),
+        ("fedmi", "jax flax pandas fedmi.study"),
         ("fedmi.sampling.sampler", "fedmi.study"),
     ],
 )
@@ -100,6 +102,14 @@ def test_what_importing_a_module_loads(module, foreign):
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
     assert done.stdout.strip() == "[]", done.stdout + done.stderr
+
+
+def test_what_the_package_names_is_there_when_it_is_asked_for():
+    code = "import fedmi\nfrom fedmi import *\nprint({*fedmi.__all__} - {*globals(), *dir(fedmi)})"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True)
+    assert done.stdout.strip() == "set()", done.stdout + done.stderr
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = fedmi.nothing
 
 
 def test_no_file_is_too_long_to_take_in():

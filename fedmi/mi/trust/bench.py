@@ -12,7 +12,7 @@ from typing import Any
 import jax
 import numpy as np
 
-from fedmi.mi.pairwise import one_estimate
+from fedmi.mi.pairwise import estimate_pair
 from fedmi.mi.trust import laws
 
 COLUMNS = [
@@ -100,9 +100,7 @@ def reading(
         ceiling_bits=nan, why_not="",
     )  # fmt: skip
     try:
-        pair = one_estimate(
-            x, y, estimator=estimator, permutations=permutations, options=options, key=own_key
-        )
+        pair = estimate_pair(x, y, estimator, permutations=permutations, key=own_key, **options)
     except ValueError as error:
         return row | dict(why_not=str(error))
     low, high = pair.estimate.interval

@@ -19,9 +19,10 @@ from scipy.special import stdtrit
 
 from fedmi.mi.gaussian import Whitened, squared_correlations, whiten
 from fedmi.mi.null import Repairing, default_key, repairing
-from fedmi.mi.pairwise import ESTIMATORS, one_estimate
+from fedmi.mi.pairwise import ESTIMATORS, estimate_pair
 from fedmi.mi.result import PairEstimate
-from fedmi.mi.samples import as_pair, check_varies, repeats
+from fedmi.mi.samples import as_pair, check_varies
+from fedmi.mi.ties import repeats
 from fedmi.mi.trust import laws
 from fedmi.stats import Z95
 
@@ -273,8 +274,7 @@ def calibrate(
     repair_key, draw_key = jax.random.split(default_key(key))
 
     def estimate(x: np.ndarray, y: np.ndarray, name: str, m: int) -> PairEstimate:
-        more = options.get(name, {})
-        return one_estimate(x, y, estimator=name, permutations=m, key=repair_key, options=more)
+        return estimate_pair(x, y, name, permutations=m, key=repair_key, **options.get(name, {}))
 
     own = {name: estimate(x, y, name, permutations) for name in estimators}
     laws_of = surrogates(x, y, repairing(len(x), permutations, repair_key))

@@ -155,10 +155,8 @@ def pairs(
     ]
     results = []
     for pair, values in zip(combinations, np.reshape(bits, (len(combinations), -1)), strict=True):
-        estimate = Estimate(
-            bits=float(values[0]),
-            raw_bits=float(values[0]),
-            finite_bits=float(values[0]),
+        estimate = Estimate.uncorrected(
+            float(values[0]),
             ceiling_bits=training.ceiling_bits,
             n=n,
             estimator="neural",

@@ -21,8 +21,8 @@ def samples():
     """Two strong directions of twenty, through mixing maps of unequal scale."""
     covariance = laws.paired(np.r_[0.9, 0.8, np.zeros(D - 2)])
     rng = np.random.default_rng(0)
-    maps = [laws.linear(rng.standard_normal((D, D)) * np.logspace(0, 2, D)) for _ in range(2)]
-    law = laws.Mapped(laws.Normal(covariance, D), *maps)
+    a, b = rng.standard_normal((2, D, D)) * np.logspace(0, 2, D)
+    law = laws.Mapped(laws.Normal(covariance, D), lambda x: x @ a.T, lambda y: y @ b.T)
     return law, *law.sample(jax.random.key(0), N)
 
 

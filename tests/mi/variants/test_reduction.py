@@ -14,8 +14,8 @@ KEY = jax.random.key(0)
 def samples():
     """One strong pair of directions among thirty, hidden by mixing maps."""
     rng = np.random.default_rng(0)
-    maps = [laws.linear(rng.standard_normal((D, D))) for _ in range(2)]
-    law = laws.Mapped(laws.Normal(laws.sparse(D, 1, 1.5), D), *maps)
+    a, b = rng.standard_normal((2, D, D))
+    law = laws.Mapped(laws.Normal(laws.sparse(D, 1, 1.5), D), lambda x: x @ a.T, lambda y: y @ b.T)
     return law, *law.sample(KEY, N)
 
 
