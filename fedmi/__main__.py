@@ -41,7 +41,13 @@ def sample(arguments: Sequence[str] | None = None) -> None:
         name, block = LAID_OUT, None
     elif given.block is None:
         block = sampler.WHOLE
-    samples = sampler.sample_block(**study.sampling(), store=folder / "samples.zarr", block=block)
+    samples = sampler.sample_block(
+        study.design(),
+        seeds=study.seeds,
+        block=block,
+        store=folder / "samples.zarr",
+        tile=study.tile,
+    )
     if block != sampler.WHOLE:
         text = json.dumps(dict(block=block, parameters=samples.parameters), indent=2) + "\n"
         path = folder / "blocks" / f"{name}.json"

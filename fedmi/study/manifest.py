@@ -9,8 +9,7 @@ from typing import Any
 import xarray as xr
 
 from fedmi.sampling import store
-from fedmi.sampling.sampler import describe, finite
-from fedmi.scopes import resolve
+from fedmi.sampling.sampler import finite
 from fedmi.study import params as study_params
 from fedmi.study.results import MissingResults
 from fedmi.study.tables import read_json, write_whole
@@ -75,16 +74,8 @@ def samples_of(folder: Path, params: str) -> xr.Dataset:
     samples = store.open_existing(folder / "samples.zarr")
     # Only what the params file says: the assets (images, weights) need not be had to estimate.
     study = study_params.load(params)
-    task = study.make_task()
-    asked = describe(
-        task,
-        (),
-        resolve(study.coupling, task.streams),
-        clients=study.clients,
-        checkpoints=study.checkpoints,
-        root_seed=study.root_seed,
-        tile=study.tile or samples.tile,
-        **study.federated(task),
+    asked = study.design().describe(
+        assets=samples.parameters["assets"], tile=study.tile or samples.tile
     )
-    store.check_parameters(samples, asked | dict(assets=samples.parameters["assets"]))
+    store.check_parameters(samples, asked)
     return finite(samples.dataset(seeds))

@@ -15,10 +15,11 @@ import numpy as np
 import pydantic
 import yaml
 
-from fedmi import scopes, tasks
+from fedmi import tasks
 from fedmi.mi.trust import bench
-from fedmi.sampling import rounds as federated_rounds
 from fedmi.sampling.checks import Plain, check_local
+from fedmi.sampling.design import Design
+from fedmi.sampling.server import MEAN
 from fedmi.sampling.store import fingerprint
 from fedmi.tasks.task import Task, check_outputs
 
@@ -73,7 +74,7 @@ class Study(pydantic.BaseModel):
     tile: pydantic.PositiveInt | None = None
     blocks: pydantic.PositiveInt = 1
     rounds: pydantic.PositiveInt = 1
-    aggregator: str = federated_rounds.MEAN
+    aggregator: str = MEAN
     examples: list[pydantic.PositiveInt] | None = None
     estimators: list[Estimator] = pydantic.Field(default=["gaussian", "ksg"], min_length=1)
     permutations: int = pydantic.Field(default=FEWEST_PERMUTATIONS, ge=FEWEST_PERMUTATIONS)
@@ -115,11 +116,11 @@ class Study(pydantic.BaseModel):
             examples=self.examples,
         )
 
-    def federated(self, task: Task) -> dict[str, Any]:
-        """What its samples depend on besides one epoch (`fedmi.sampling.rounds.describe`)."""
-        return federated_rounds.describe(
-            task, self.clients, self.rounds, self.aggregator, self.examples
-        )
+    def design(self) -> Design:
+        """All that its samples depend on."""
+        arguments = self.sampling()
+        del arguments["seeds"], arguments["tile"]
+        return Design.of(**arguments)
 
     def options_of(self, estimator: Estimator) -> dict[str, Any]:
         """The arguments that an estimator of mutual information takes from the study."""
@@ -218,7 +219,7 @@ class Rounds(pydantic.BaseModel):
     options: dict[str, Any] = {}
     couplings: list[str] = pydantic.Field(min_length=1)
     rounds: list[pydantic.PositiveInt] = pydantic.Field(min_length=1)
-    aggregator: str = federated_rounds.MEAN
+    aggregator: str = MEAN
     clients: int = pydantic.Field(default=3, ge=2)
     seeds: pydantic.PositiveInt
     checkpoints: list[pydantic.PositiveInt] = pydantic.Field(min_length=2)
@@ -808,15 +809,7 @@ def check(study: Study, task: Task) -> None:
     Raises:
         ValueError: naming the key, what was wrong, and what would be right.
     """
-    scopes.check_varies(scopes.resolve(study.coupling, task.streams))
-    study.federated(task)
-    if study.checkpoints != sorted(set(study.checkpoints)):
-        raise ValueError(f"checkpoints: {study.checkpoints} must be ascending, without repeats")
-    if study.checkpoints[-1] > task.steps:
-        raise ValueError(
-            f"checkpoints: {study.checkpoints[-1]} is beyond the epoch, which has {task.steps} "
-            f"iterations ({task.examples} examples in minibatches of {task.batch_size})"
-        )
+    study.design()
     if study.permutations >= study.seeds:
         raise ValueError(
             f"permutations: {study.permutations} re-pairings need more seeds than that, not "
