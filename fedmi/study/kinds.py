@@ -14,7 +14,8 @@ from pydantic import (
 
 from fedmi import scopes
 from fedmi.mi.trust import bench
-from fedmi.sampling import rounds as federated_rounds
+from fedmi.sampling.design import Design
+from fedmi.sampling.server import MEAN
 from fedmi.study import refusals
 from fedmi.study.plan import (
     FEWEST_PERMUTATIONS,
@@ -30,7 +31,6 @@ from fedmi.study.plan import (
     Seeds,
     Several,
     Two,
-    check_checkpoints,
     check_covariance,
     check_permutations,
 )
@@ -88,6 +88,19 @@ class Sweep(_Several):
             for size in self.batch_sizes
         }
 
+    def designs(self, coupling: str) -> dict[str, Design]:
+        """What the samples of the first and last iteration at every point depend on, by name."""
+        return {
+            name: Design.of(
+                task,
+                clients=self.clients,
+                coupling=coupling,
+                checkpoints=sorted({1, task.steps}),
+                root_seed=self.root_seed,
+            )
+            for name, task in self.points().items()
+        }
+
     def check(self, task: Task) -> None:
         """Refuses points without a first and a last step, too."""
         for option in {"learning_rate", "batch_size"} & set(self.options):
@@ -106,7 +119,7 @@ class Rounds(_Several):
 
     rounds: Distinct[PositiveInt]
     """The rounds whose epochs are sampled."""
-    aggregator: Aggregator = federated_rounds.MEAN
+    aggregator: Aggregator = MEAN
     checkpoints: Annotated[Checkpoints, Field(min_length=2)]
 
     PARTS = ("couplings", "rounds")
@@ -189,7 +202,7 @@ class Case(OfTask):
 
     def check(self, task: Task) -> None:
         """Refuses checkpoints beyond the epoch, and a task without data to judge on."""
-        check_checkpoints(self.checkpoints, task)
+        Design.of(task, clients=self.clients, checkpoints=self.checkpoints)
         _check_held_out(self.task, task)
 
 

@@ -1,12 +1,10 @@
 import dataclasses
 
-import jax
 import numpy as np
 import pandas as pd
 import pytest
 
 import fedmi
-from fedmi import scopes
 from fedmi.study import compression, figures, rate_distortion
 from fedmi.study.rate_distortion import Law
 from tests import tiny
@@ -55,34 +53,10 @@ def variance(iteration):
     return (1 - kept**iteration) ** 2 + tiny.NOISE**2 / tiny.task.batch_size * np.sum(weights**2)
 
 
-def test_the_objective_is_the_loss_on_the_clients_own_data(shared):
-    samples = shared[0]
-    rng = np.random.default_rng(0)
-    weights = rng.normal(size=(5, 2, 12)).astype(np.float32)
-    seeds = np.array([0, 7, 8, 100, 3000])
-    found = compression.objective(tiny.task, samples)(seeds, weights)
-    assert found.shape == (5, 3)
-    for i, seed in enumerate(seeds):
-        data = [
-            np.asarray(
-                tiny.task.data(
-                    scopes.client_keys(
-                        jax.random.key(0), samples.attrs["scopes"], seed=seed, client=q
-                    ),
-                    (),
-                )
-            )
-            for q in range(3)
-        ]
-        for k, w in enumerate([np.zeros(12), *weights[i]]):
-            expected = np.mean([np.sum((w - x) ** 2, axis=1).mean() / 2 for x in data])
-            np.testing.assert_allclose(found[i, k], expected, rtol=1e-5)
-
-
 def test_samples_of_another_task_are_refused(shared):
     other = dataclasses.replace(tiny.task, name="other")
     with pytest.raises(ValueError, match="task: 'other', but the samples are of 'tiny'"):
-        compression.objective(other, shared[0])
+        compression.costs(other, shared[0], shared[1])
     with pytest.raises(ValueError, match="no seed is left to evaluate"):
         compression.costs(tiny.task, shared[0].isel(seed=slice(0)), shared[1])
     with pytest.raises(ValueError, match="3 seeds are too few"):
