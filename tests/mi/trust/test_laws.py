@@ -116,7 +116,7 @@ def test_scaled_correlations_have_the_mi_and_keep_their_order():
         UniformNoise(0.75),
         Mapped(StudentT(paired([0.5]), 1, 2.0), np.arcsinh, np.arcsinh),
     ],
-    ids=["dense", "sparse", "latent", "uniform", "wide uniform", "student"],
+    ids=["dense", "sparse", "uniform", "wide uniform", "student"],
 )
 def test_samples_have_the_mi(law):
     draws = [mi.ksg(*law.sample(k, 1500)).bits for k in jax.random.split(jax.random.key(0), 5)]
