@@ -16,7 +16,9 @@ ENVIRONMENT = "../environment.yml"  # what `--software-deployment-method conda` 
 
 
 # Importing fedmi takes seconds and whatever the user's tasks do, so that it has its own process.
-CHECK = "import json, sys, fedmi.study.params as p; print('faults', json.dumps(p.faults(sys.argv[1])))"
+CHECK = (
+    "import json, sys, fedmi.study.params as p; print('faults', json.dumps(p.faults(sys.argv[1])))"
+)
 
 
 def faults():
