@@ -117,7 +117,7 @@ coverage: $(READY) ## count how often intervals hold the truth (some minutes)
 proposition-size: $(READY) ## count how often the tests of Proposition 1 reject (half an hour)
 	OPENBLAS_NUM_THREADS=1 python -m benchmarks.proposition --workers $(CORES)
 
-scaling: $(READY) ## map how the cost of every stage grows (twenty minutes, on an idle machine)
+scaling: $(READY) ## map how the cost of every stage grows (half an hour, on an idle machine)
 	python -m benchmarks.scaling
 
 lint: $(READY) ## check the code's style and types
