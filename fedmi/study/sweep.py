@@ -101,7 +101,7 @@ def run(plan: Sweep, coupling: str, folder: Path) -> pd.DataFrame:
     points = plan.designs(coupling)
     samples = sample_grid(points, seeds=plan.seeds, folder=folder / coupling)
     rows = []
-    for name in track(points, total=len(points), what="estimating", unit="point"):
+    for name in track(points, what="estimating", unit="point"):
         make = partial(_row, samples[name], plan.permutations)
         rows.append(results.kept(folder / coupling / f"{name}.json", plan.fingerprint(), make))
     return results.write(rows, folder / f"{coupling}.csv", COLUMNS)
