@@ -14,8 +14,9 @@ import xarray as xr
 
 import fedmi
 from benchmarks.work import Work
-from fedmi import scopes, tasks
+from fedmi import tasks
 from fedmi.sampling import store
+from fedmi.sampling.design import Design
 from fedmi.sampling.sampler import TILE
 from fedmi.study import aggregators, tables
 
@@ -140,11 +141,8 @@ def judging(size: SimpleNamespace) -> Run:
     """Every aggregator but the fitted maps, judged on N seeds."""
     task = linear_layer(size.t)
     plan = aggregators.Comparison(
-        task=task,
+        design=Design.of(task, clients=size.q, coupling=COUPLING, checkpoints=range(1, size.k + 1)),
         setting=COUPLING,
-        coupling=scopes.resolve(COUPLING, task.streams),
-        clients=size.q,
-        checkpoints=list(range(1, size.k + 1)),
         fitting_seeds=0,
         judged_seeds=size.n,
         oracle_seeds=0,
