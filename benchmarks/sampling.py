@@ -72,9 +72,9 @@ def plain_vmap(*, seeds: int) -> Work:
     return Work(run, seeds * CLIENTS, UNIT, f"{seeds * CLIENTS} networks at once, one device")
 
 
-def plain_signal(**options) -> Task:
+def plain_signal() -> Task:
     """The signal task with the plain Flax network in its loss."""
-    task = tasks.get("signal", **options)
+    task = tasks.get("signal")
     network = RecurrentRegressor(layers=task.options["layers"], units=task.options["units"])
 
     def loss(params, batch, key):
