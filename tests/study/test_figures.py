@@ -325,6 +325,7 @@ def test_every_figure_of_a_kernel_is_shown_and_the_users_own_too(distances, tmp_
     ("changes", "unlike"),
     [
         ({}, ""),
+        (dict(client_examples=[100, 100, 100]), ""),
         (dict(options=dict(label_concentration=0.5)), "label concentration 0.5, "),
         (dict(options=dict(source_skew=0.75)), "source skew 0.75, "),
         (dict(rounds=3, client_examples=[50, 100]), "50, 100 examples, round 3, "),
@@ -333,7 +334,7 @@ def test_every_figure_of_a_kernel_is_shown_and_the_users_own_too(distances, tmp_
 def test_a_title_says_what_sets_a_study_apart_how_large_it_is_and_its_scale(
     distances, tmp_path, changes, unlike
 ):
-    parameters = dict(options=dict(learning_rate=0.1)) | changes
+    parameters = dict(options=dict(learning_rate=0.1), examples=100) | changes
     made = dict(seeds=22010, non_finite_seeds=10, parameters=parameters)
     (tmp_path / "manifest.json").write_text(json.dumps(made))
     caption = figures.caption_of(tmp_path / "manifest.json", "paper")
