@@ -38,8 +38,8 @@ def run(name, folder, study, *, engine="in-process", **parameters):
         NOTEBOOKS / f"{name}.ipynb",
         folder / f"{name}.ipynb",
         parameters=dict(
-            params=str(folder / "params" / "tiny" / f"{study}.yaml"),
-            results=str(folder / "results"),
+            study=str(folder / "params" / "tiny" / f"{study}.yaml"),
+            results_folder=str(folder / "results"),
             **parameters,
         ),
         engine_name=engine,

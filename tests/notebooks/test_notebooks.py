@@ -95,7 +95,7 @@ def test_a_notebook_is_clean_short_and_has_its_parameters(path):
     assert all(cell.execution_count is None and not cell.outputs for cell in code)
     tagged = [cell for cell in code if "parameters" in cell.metadata.get("tags", [])]
     assert len(tagged) == 1
-    given = re.match(r'params: str = "(params/quick/.*\.yaml)"', tagged[0].source)
+    given = re.match(r'study: str = "(params/quick/.*\.yaml)"', tagged[0].source)
     assert (ROOT / given[1]).exists()
     trees = [ast.parse(cell.source) for cell in code]
     functions = (ast.FunctionDef, ast.ClassDef, ast.AsyncFunctionDef)
@@ -149,7 +149,6 @@ def run(tmp_path_factory):
     engine.run("06_compare_aggregators", folder, "aggregation/ways")
     engine.run("07_test_proposition", folder, "good")
     engine.run("08_scale_up", folder, "scale_up/larger")
-    engine.run("10_sweep_rates", folder, "sweep/grid", coupling="shared-source")
     engine.run("11_map_sweep", folder, "sweep/grid")
     engine.run("12_compress_uploads", folder, "good")
     engine.run("13_follow_rounds", folder, "rounds/later")
@@ -207,10 +206,10 @@ def test_the_figures_are_there(run):
     for name in (
         "good-mi", "good-distances", "good-calibration", "sweep-grid", "estimators-laws",
         "aggregation-ways", "aggregation-ways-landscape", "rounds-later", "proposition-good",
-        "compression-good",
+        "compression-good", "scale-up-larger",
     ):  # fmt: skip
-        assert {f"{name}.png", f"{name}.svg", f"{name}.csv"} <= drawn
-    assert {"scale-up-larger.png", "scale-up-larger.svg", "scale-up-larger-mi.csv"} <= drawn
+        assert {f"{name}.png", f"{name}.svg"} <= drawn
+    assert not [name for name in drawn if name.endswith(".csv")]
 
 
 def test_the_reading_is_calibrated(run):
@@ -227,7 +226,7 @@ def test_the_reading_is_calibrated(run):
 
 
 def test_the_sweep_finds_the_known_rise(run):
-    table = pd.read_csv(run[0] / "results" / "tiny" / "figures" / "sweep-grid.csv")
+    table = pd.read_csv(run[0] / "results" / "tiny" / "sweep" / "grid" / "sweep.csv")
     assert table.learning_rate.tolist() == [0.125, 0.25]
     for row in table.itertuples():
         task = tiny.make(learning_rate=row.learning_rate)
@@ -238,7 +237,7 @@ def test_the_sweep_finds_the_known_rise(run):
 
 
 def test_estimators_are_held_against_the_truth(run):
-    table = pd.read_csv(run[0] / "results" / "tiny" / "figures" / "estimators-laws.csv")
+    table = pd.read_csv(run[0] / "results" / "tiny" / "estimators" / "laws" / "readings.csv")
     assert len(table) == 2 * 2 * 4 * 2
     normal = table[table.family.isin(["few directions", "all directions"]) & (table.n == 400)]
     error = (normal.net_bits - normal.true_bits).abs().groupby(normal.estimator).max()
@@ -248,7 +247,7 @@ def test_estimators_are_held_against_the_truth(run):
 
 def test_averaging_gains_what_it_must(run):
     """Of F the mean saves half of what the clients are apart from it, on a quadratic."""
-    table = pd.read_csv(run[0] / "results" / "tiny" / "figures" / "aggregation-ways.csv")
+    table = pd.read_csv(run[0] / "results" / "tiny" / "aggregation" / "ways" / "methods.csv")
     weights = tiny.task.learning_rate * (1 - tiny.task.learning_rate) ** np.arange(4)
     own = tiny.NOISE**2 / tiny.task.batch_size * np.sum(weights**2)  # variance of a client's
     row = table[(table.iteration == 4) & (table.method == "each client alone")].iloc[0]
@@ -260,7 +259,7 @@ def test_averaging_gains_what_it_must(run):
 
 
 def test_later_rounds_share_their_download(run):
-    table = pd.read_csv(run[0] / "results" / "tiny" / "figures" / "rounds-later.csv")
+    table = pd.read_csv(run[0] / "results" / "tiny" / "rounds" / "later" / "rounds.csv")
     at = table.set_index(["round", "what", "iteration"])
     truth = tiny.mi_bits(tiny.task, 4)
     for what in ("parameters", "updates"):
@@ -271,14 +270,15 @@ def test_later_rounds_share_their_download(run):
 
 def test_more_clients_gain_more(run):
     drawn = run[0] / "results" / "tiny" / "figures"
-    table = pd.read_csv(drawn / "scale-up-larger-averaging.csv").set_index(["case", "averaged"])
+    measured = run[0] / "results" / "tiny" / "scale_up" / "larger"
+    table = pd.read_csv(measured / "averaging.csv").set_index(["case", "averaged"])
     weights = 0.25 * 0.75 ** np.arange(4)
     own = tiny.SIZE * tiny.NOISE**2 / tiny.task.batch_size * np.sum(weights**2)
     for case, averaged in (("tiny-2", 2), ("tiny-10", 2), ("tiny-10", 10)):
         row = table.loc[case, averaged]
         gain = (1 - 1 / averaged) * own / 2
         assert abs(row.objective_less_alone + gain) < 4 * row.objective_less_alone_se
-    readings = pd.read_csv(drawn / "scale-up-larger-mi.csv").set_index(["kind", "estimator"])
+    readings = pd.read_csv(measured / "mi.csv").set_index(["kind", "estimator"])
     for row in readings.loc["random", "gaussian"].itertuples():
         assert abs(row.net_bits - tiny.mi_bits(tiny.task, 4) / 2) < 4 * row.net_se
     text = (drawn / "scale-up-larger.md").read_text()
@@ -287,18 +287,19 @@ def test_more_clients_gain_more(run):
 
 def test_an_additive_model_is_not_rejected(run):
     drawn = run[0] / "results" / "tiny" / "figures"
-    tests = pd.read_csv(drawn / "proposition-good.csv")
+    tested = run[0] / "results" / "tiny" / "good" / "proposition"
+    tests = pd.read_csv(tested / "tests.csv")
     assert set(tests.iteration) == {1, 2, 4}
     assert (tests.p_holm > 0.05).all()
     assert "The additive model is not rejected" in (drawn / "proposition-good.md").read_text()
     # The shared variance is that of the source, 12 times (1 - 0.75^k)^2.
-    parts = pd.read_csv(drawn / "proposition-good-decomposition.csv")
+    parts = pd.read_csv(tested / "decomposition.csv")
     expected = tiny.SIZE * (1 - 0.75**parts.iteration) ** 2
     assert ((parts.shared - expected).abs() < 4 * parts.shared_se).all()
 
 
 def test_what_side_information_saves_is_the_mutual_information(run):
-    table = pd.read_csv(run[0] / "results" / "tiny" / "figures" / "compression-good.csv")
+    table = pd.read_csv(run[0] / "results" / "tiny" / "good" / "compression" / "compression.csv")
     row = table[(table.iteration == 4) & (table.channel == "noise")].iloc[-1]
     truth = tiny.mi_bits(tiny.task, 4) / tiny.SIZE  # bits a parameter
     assert abs(row.mi_one - truth) < 0.15 * truth
@@ -324,7 +325,7 @@ def coupled(tmp_path_factory):
                 store=place / "samples.zarr",
             )
         )  # fmt: skip
-        manifest.write(place, samples, excluded=0)
+        results.write_manifest(place, samples, excluded=0)
         rows = [
             row
             for i in (1, 4)
@@ -441,7 +442,7 @@ def assert_its_figures_are_seen(name, executed):
 def test_the_executed_copies_hold_every_figure(run, name):
     copy = run[0] / "results" / "tiny" / "good" / f"{name}.ipynb"
     assert_its_figures_are_seen(name, nbformat.read(copy, as_version=4))
-    assert drawn_by(name) == {"02_estimate_mi": 1, "04_draw_figures": 3}.get(name, 0)
+    assert drawn_by(name) == {"02_estimate_mi": 2, "03_measure_distances": 1, "04_draw_figures": 3}.get(name, 0)
 
 
 @pytest.mark.slow
@@ -452,7 +453,6 @@ def test_the_executed_copies_hold_every_figure(run, name):
         ("06_compare_aggregators", "aggregation/ways"),
         ("07_test_proposition", "good"),
         ("08_scale_up", "scale_up/larger"),
-        ("10_sweep_rates", "sweep/grid"),
         ("11_map_sweep", "sweep/grid"),
         ("12_compress_uploads", "good"),
         ("13_follow_rounds", "rounds/later"),
@@ -462,7 +462,7 @@ def test_other_notebooks_hold_every_figure_when_a_kernel_runs_them(run, name, st
     """On what the fixture has left, most of which is not computed again."""
     monkeypatch.delenv("MPLBACKEND")
     assert_its_figures_are_seen(name, engine.run(name, run[0], study, engine=None))
-    assert drawn_by(name) == {"06_compare_aggregators": 2, "10_sweep_rates": 0}.get(name, 1)
+    assert drawn_by(name) == {"06_compare_aggregators": 2}.get(name, 1)
 
 
 @pytest.mark.slow
@@ -474,18 +474,18 @@ def test_the_comparison_of_couplings_holds_its_figure_when_a_kernel_runs_it(coup
 
 
 def test_a_kernel_refuses_a_misspelt_parameter_in_one_line(tmp_path):
-    with pytest.raises(papermill.PapermillExecutionError, match="no such parameter; did you mean"):
-        engine.run("03_measure_distances", tmp_path, "good", engine=None, parms="mine.yaml")
+    with pytest.raises(papermill.PapermillExecutionError, match="no such parameter; did you mean study"):
+        engine.run("03_measure_distances", tmp_path, "good", engine=None, stdy="mine.yaml")
     copy = nbformat.read(tmp_path / "03_measure_distances.ipynb", as_version=4)
     (error,) = [each for each in outputs(copy, "error") if each.traceback]
     (line,) = error.traceback
-    assert line.startswith("ParamsError: parms: no such parameter; did you mean params?")
+    assert line.startswith("ParamsError: stdy: no such parameter; did you mean study?")
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
 def test_every_notebook_refuses_parameters_that_it_does_not_know(path, tmp_path):
-    with pytest.raises(params.ParamsError, match="parms: no such parameter; did you mean params"):
-        engine.run(path.stem, tmp_path, "good", parms="mine.yaml")
+    with pytest.raises(params.ParamsError, match="stdy: no such parameter; did you mean study"):
+        engine.run(path.stem, tmp_path, "good", stdy="mine.yaml")
 
 
 def studies(folder, **entries):
@@ -584,7 +584,7 @@ def test_what_is_done_is_not_done_again(run):
     "name",
     [
         "02_estimate_mi", "03_measure_distances", "04_draw_figures", "09_compare_couplings",
-        "07_test_proposition", "11_map_sweep", "12_compress_uploads",
+        "07_test_proposition", "12_compress_uploads",
     ],
 )  # fmt: skip
 def test_without_what_comes_before_a_notebook_says_which_command_makes_it(name, tmp_path, capsys):
@@ -596,7 +596,7 @@ def test_without_what_comes_before_a_notebook_says_which_command_makes_it(name, 
             if cell.cell_type == "code":
                 exec(cell.source, names)
             if "parameters" in cell.metadata.get("tags", []):
-                names["results"] = str(tmp_path)
+                names["results_folder"] = str(tmp_path)
     assert capsys.readouterr().out == ""
     (line,) = caught.value._render_traceback_()  # what JupyterLab shows of it
     assert "\n" not in line and "make " in line

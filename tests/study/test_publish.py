@@ -98,17 +98,9 @@ class Run:
     def draw(self, place, name, of=()):
         folder = self.run / place
         results.write(DISTANCES, folder / "distances.csv")
-        figure, of = figures.distances(DISTANCES, "N = 4"), {"": "distances.csv"}
-        drawing = publish.Drawing("distances", name, figure, of, "N = 4", "said")
+        figure, tables = figures.distances(DISTANCES, "N = 4"), {"": "distances.csv"}
+        drawing = publish.Drawing("distances", name, figure, tables, "N = 4", "said")
         plt.close(figure)
-            "distances",
-            name,
-            figures.distances(DISTANCES, "N = 4"),
-            {"": "distances.csv"},
-            "N = 4",
-            "said",
-        )
-        plt.close(drawing.figure)
         return publish.save(folder, drawing, run=self.run, of=of)
 
     def publish(self):
