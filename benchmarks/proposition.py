@@ -89,16 +89,16 @@ class Model:
     additive: bool = False
 
 
-def _third(clients: Clients, draws: int, seeds: int) -> list[proposition.Test]:
+def _third(clients: Clients, draws: int, seeds: int) -> list[proposition.Outcome]:
     return proposition.third_client(clients[:3], draws=draws, seeds=seeds)
 
 
-def _noise(clients: Clients, *_: int) -> list[proposition.Test]:
+def _noise(clients: Clients, *_: int) -> list[proposition.Outcome]:
     found = proposition.noise_dependence(clients)
     return [found.on_shared, found.on_each_other]
 
 
-GROUPS: dict[str, Callable[[Clients, int, int], list[proposition.Test]]] = {
+GROUPS: dict[str, Callable[[Clients, int, int], list[proposition.Outcome]]] = {
     "symmetry": lambda c, draws, _: [proposition.symmetry(*c[:2], draws=draws)],
     "equality": lambda c, draws, _: [proposition.equality(c[:3], draws=draws)],
     "definiteness": lambda c, *_: [proposition.definiteness(c[:3])],

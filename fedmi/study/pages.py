@@ -65,6 +65,11 @@ def p_value(value: float) -> str:
     return "–" if isnan(value) else f"{value:.2g}" if value >= 0.001 else f"{value:.0e}"
 
 
+def thousands(number: int) -> str:
+    """A whole number, its thousands apart."""
+    return f"{number:,}"
+
+
 def listed(names: Iterable[object], none: str = "none") -> str:
     """Names as code, with commas; `none` for no name."""
     return ", ".join(f"`{name}`" for name in names) or none
@@ -77,4 +82,6 @@ PAGES = Environment(
     lstrip_blocks=True,
     keep_trailing_newline=True,
 )
-PAGES.filters |= dict(fixed=fixed, pm=pm, percent=percent, p=p_value, listed=listed)
+PAGES.filters |= dict(
+    fixed=fixed, pm=pm, percent=percent, p=p_value, thousands=thousands, listed=listed
+)

@@ -14,8 +14,9 @@ from fedmi import distance, mi
 from fedmi.mi.trust.report import COLUMNS as REPORT_COLUMNS
 from fedmi.mi.trust.report import Report
 from fedmi.scopes import root_key
-from fedmi.stats import Z95, family_p_values
+from fedmi.stats import Z95, family_p_values, sign
 from fedmi.study import results
+from fedmi.study.pages import render
 from fedmi.study.params import Study
 from fedmi.tasks.task import Task
 
@@ -206,7 +207,7 @@ def learning_rows(
 
 
 def compare_with_baseline(task: Task, learning: pd.DataFrame) -> str:
-    """Says in a sentence whether the trained networks beat the best constant prediction.
+    """Whether the trained networks beat the best constant prediction: a sentence, as Markdown.
 
     Args:
         task: the task, with its baseline.
@@ -215,21 +216,21 @@ def compare_with_baseline(task: Task, learning: pd.DataFrame) -> str:
     fresh = learning[learning.metric == HELD_OUT + task.metric]
     last = fresh[fresh.iteration == fresh.iteration.max()]
     mean = last["mean"].mean()
-    # The clients of a seed may share their data; the mean of their half-widths bounds that of
-    # their mean whatever they share.
-    error = (last.high - last.low).mean() / 2
-    reading = (
-        f"On fresh examples at iteration {last.iteration.iloc[0]} the mean {task.metric} is "
-        f"{mean:.3f} ± {error:.3f} (95 %)"
+    # The clients of a seed may share their data; the mean of their errors bounds that of their mean
+    # whatever they share.
+    error = (last.high - last.low).mean() / (2 * Z95)
+    facts = dict(
+        iteration=last.iteration.iloc[0],
+        metric=task.metric,
+        mean=mean,
+        error=error,
+        baseline=task.baseline,
+        beats=None,
     )
-    if task.baseline is None:
-        return f"{reading}; the best constant prediction is not known."
-    gain = (mean - task.baseline) * (1 if task.larger_is_better else -1)
-    if abs(gain) <= error:
-        verdict = "the network cannot be told from it"
-    else:
-        verdict = "the network beats it" if gain > 0 else "the network does NOT beat it"
-    return f"{reading}; the best constant prediction has {task.baseline:.3f}: {verdict}."
+    if task.baseline is not None:
+        gain = (mean - task.baseline) * (1 if task.larger_is_better else -1)
+        facts["beats"] = sign(gain, error)
+    return render("baseline", facts)
 
 
 def _means(values: xr.DataArray, samples: xr.Dataset, metric: str) -> Iterator[dict]:

@@ -59,21 +59,15 @@ def read(run: Path, study: str) -> dict[str, tuple[pd.DataFrame, pd.DataFrame]]:
 
     Raises:
         fedmi.study.results.MissingResults: if one is missing; the message says what makes it.
-        ValueError: if one lacks the Gaussian reading or a column, or the studies are not alike.
+        ValueError: if one lacks the Gaussian reading, or the studies are not alike.
     """
     found = {}
     for coupling in COUPLINGS:
         folder = run / study_of(study, coupling)
         both = []
-        for name, needed in (("mi", "p_family"), ("distances", "distance_se")):
-            path = folder / f"{name}.csv"
+        for name in ("mi", "distances"):
             how = f"`make couplings SCALE={run.name}` runs the studies of all couplings"
-            both.append(results.read_csv(path, how))
-            if needed not in both[-1]:
-                raise ValueError(
-                    f"{path} has no column {needed}: an older fedmi wrote it; remove it and run "
-                    f"`make couplings SCALE={run.name}`"
-                )
+            both.append(results.read_csv(folder / f"{name}.csv", how))
         if not (both[0].estimator == "gaussian").any():
             raise ValueError(f"{folder} has no Gaussian reading; add `gaussian` to its estimators")
         found[coupling] = tuple(both)

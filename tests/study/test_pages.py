@@ -116,6 +116,7 @@ def test_every_number_has_its_error(rendered, name):
         (pages.percent(float("nan"), 0.1), "–"),
         (pages.p_value(0.04762), "0.048"),
         (pages.p_value(2.3e-12), "2e-12"),
+        (pages.thousands(26400), "26,400"),
         (pages.listed(["a", "b"]), "`a`, `b`"),
         (pages.listed([]), "none"),
     ],
@@ -125,5 +126,5 @@ def test_numbers_are_written_as_they_are_read(made, said):
 
 
 def test_a_fact_that_is_missing_is_an_error():
-    with pytest.raises(UndefinedError, match="'seeds' is undefined"):
-        pages.render("sweep", dict(points=1, limit=2.0, couplings=[]))
+    with pytest.raises(UndefinedError, match="'points' is undefined"):
+        pages.render("sweep", dict(seeds=1, limit=2.0, couplings=[]))

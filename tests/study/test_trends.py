@@ -205,9 +205,6 @@ def test_tables_that_cannot_be_compared_are_refused(tmp_path):
     write("shared-init", mi_of[mi_of.estimator == "ksg"], apart)
     with pytest.raises(ValueError, match="digits-shared-init has no Gaussian reading"):
         trends.read(tmp_path, "digits")
-    write("shared-init", mi_of.drop(columns="p_family"), apart)
-    with pytest.raises(ValueError, match="no column p_family: an older fedmi wrote it; remove it"):
-        trends.read(tmp_path, "digits")
     write("shared-init", mi_of[mi_of.iteration == 1], apart)
     with pytest.raises(ValueError, match="different checkpoints"):
         trends.read(tmp_path, "digits")
