@@ -25,7 +25,7 @@ from fedmi.progress import track
 from fedmi.sampling.sgd import train_on
 from fedmi.sampling.tiles import TILE, block_size, compute_tiles
 from fedmi.stats import bonferroni_limit, mean_and_error
-from fedmi.study.params import Aggregation
+from fedmi.study.kinds import Aggregation
 from fedmi.tasks.task import Assets, Data, Params, Task
 
 MATCHED = "matched mean"
@@ -365,13 +365,7 @@ def of_setting(plan: Aggregation, setting: str) -> Comparison:
         task=task,
         setting=setting,
         coupling=scopes.resolve(study.coupling, task.streams),
-        clients=plan.clients,
-        checkpoints=plan.checkpoints,
-        fitting_seeds=plan.fitting_seeds,
-        judged_seeds=plan.judged_seeds,
-        oracle_seeds=plan.oracle_seeds,
-        root_seed=plan.root_seed,
-        held_out_examples=plan.held_out_examples,
+        **plan.model_dump(exclude={"task", "options", "skew", "settings"}),
     )
 
 

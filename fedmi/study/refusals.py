@@ -74,24 +74,13 @@ def explain(error: pydantic.ValidationError, model: type[pydantic.BaseModel]) ->
 def _told(problem: Mapping[str, Any], known: Sequence[str]) -> str:
     loc, value, kind = problem["loc"], problem["input"], problem["type"]
     key = ".".join(map(str, loc))
-    if kind == "option":
-        return f"{key}: {problem['msg']}"
-    if kind == "value_error":
-        text = str(problem["ctx"]["error"])
-        if not loc or isinstance(loc[-1], int):  # of a whole model, whose text names the key
-            return f"{key}.{text}" if loc else text
-        return f"{key}: {text}, not {value!r}"
-    return f"{key}: {_worded(problem, known)}"
-
-
-def _worded(problem: Mapping[str, Any], known: Sequence[str]) -> str:
-    """What is wrong with a value, in pydantic's words or better ones."""
-    loc, value, kind = problem["loc"], problem["input"], problem["type"]
-    if kind in ("extra_forbidden", "unexpected_keyword_argument"):
-        text = no_such(str(loc[-1]), known)
-    else:
-        text = problem["msg"] + ("" if kind == "missing" else f", not {value!r}")
-    return text + hint(value, whole=kind.startswith("int"))
+    own = problem.get("ctx", {}).get("error")  # of a validator of fedmi's
+    if own and (not loc or isinstance(loc[-1], int)):  # of a whole model: it names the key itself
+        return f"{key}.{own}" if loc else str(own)
+    if kind == "extra_forbidden":
+        return f"{key}: {no_such(str(loc[-1]), known)}"
+    refused = "" if kind == "missing" else f", not {value!r}"
+    return f"{key}: {own or problem['msg']}{refused}{hint(value, whole=kind.startswith('int'))}"
 
 
 def _keys_at(model: type[pydantic.BaseModel], loc: Sequence[str | int]) -> list[str]:
@@ -107,22 +96,36 @@ def make_task(task: str, options: Mapping[str, Any]) -> Task:
     """`fedmi.tasks.get`, with the options' faults as those of the key `options`.
 
     Raises:
-        pydantic.ValidationError: (a ValueError) of options that the task refuses.
+        ValueError: for options that the task does not know or refuses.
         Exception: whatever making it raises.
     """
+    known = _options_of(task)
+    for name in options:
+        if known and name not in known:
+            raise ValueError(f"options.{name}: {no_such(name, known)}")
     try:
         return tasks.get(task, **options)
     except pydantic.ValidationError as error:
-        known = _options_of(task)
         problems = [
             InitErrorDetails(
-                type=PydanticCustomError("option", "{text}", dict(text=_worded(problem, known))),
-                loc=("options", *problem["loc"]),
-                input=problem["input"],
+                type=PydanticCustomError(of["type"], "{msg}", dict(msg=of["msg"])),
+                loc=("options", *of["loc"]),
+                input=of["input"],
             )
-            for problem in error.errors()
+            for of in error.errors()
         ]
         raise pydantic.ValidationError.from_exception_data(error.title, problems) from None
+
+
+def _options_of(task: str) -> list[str]:
+    """The arguments that a task takes by name; none where it takes any, or is made already."""
+    made = tasks.TASKS[task] if task in tasks.TASKS else tasks.attribute(task)
+    try:
+        parameters = inspect.signature(made).parameters.values()
+    except (TypeError, ValueError):  # no function, or one that is compiled and says nothing
+        return []
+    open_ended = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters)
+    return [] if open_ended else [parameter.name for parameter in parameters]
 
 
 @contextlib.contextmanager
@@ -139,19 +142,14 @@ def telling(task: str, options: Mapping[str, Any], where: str = "") -> Iterator[
         raise
     except BaseException as error:  # SystemExit included
         hints = "".join(hint(value) for value in options.values())
-        raise ValueError(where + _said(error, task, options) + hints) from error
+        raise ValueError(where + _said(error, task) + hints) from error
 
 
-def _said(error: BaseException, task: str, options: Mapping[str, Any]) -> str:
+def _said(error: BaseException, task: str) -> str:
     """What an error says; where fedmi did not raise it itself, also which task it comes from."""
     last = traceback.extract_tb(error.__traceback__)[-1]
-    ours = Path(last.filename).is_relative_to(PACKAGE)
-    if ours and isinstance(error, ValueError):
+    if isinstance(error, ValueError) and Path(last.filename).is_relative_to(PACKAGE):
         return str(error)
-    known = _options_of(task) if ours and isinstance(error, TypeError) else []
-    unknown = [name for name in options if name not in known] if known else []
-    if unknown:
-        return f"options.{unknown[0]}: {no_such(unknown[0], known)}"
     return (
         f"task: {task!r} raises {type(error).__name__}: {message(error)} "
         f"({Path(last.filename).name}, line {last.lineno})"
@@ -164,19 +162,6 @@ def message(error: BaseException) -> str:
         return str(error)
     except Exception:
         return "(its message cannot be had)"
-
-
-def _options_of(task: str) -> list[str]:
-    """The arguments that a task takes by name; none of one that is made already."""
-    made = tasks.TASKS[task] if task in tasks.TASKS else tasks.attribute(task)
-    if isinstance(made, Task):
-        return []
-    named = (inspect.Parameter.POSITIONAL_OR_KEYWORD, inspect.Parameter.KEYWORD_ONLY)
-    try:
-        parameters = inspect.signature(made).parameters.values()
-    except ValueError:  # what is compiled need not have one
-        return []
-    return [parameter.name for parameter in parameters if parameter.kind in named]
 
 
 def no_such(name: str, known: Sequence[str], what: str = "key") -> str:

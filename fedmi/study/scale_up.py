@@ -43,7 +43,7 @@ ALONE, POOLED = "client alone", "pooled data, same steps"
 COUNTS = (1, 2, 3, 5, 10, 30, 100)
 """Of how many clients the mean is taken, as far as there are so many."""
 
-SEEDS_AT_ONCE = 512  # half of a block must be as many as the components, `params.MOST_AMONG`
+SEEDS_AT_ONCE = 512  # half of a block must be as many as the components, `kinds.MOST_AMONG`
 JUDGED_AT_ONCE = 32
 
 _WHERE = ["case", "task", "parameters", "clients", "iteration"]

@@ -52,7 +52,7 @@ def sample_grid(
     What the folder holds is not computed again.
 
     Args:
-        points: name -> task, as `fedmi.study.params.Sweep.points` gives them.
+        points: name -> task, as `fedmi.study.kinds.Sweep.points` gives them.
         seeds, clients, coupling, root_seed: see `fedmi.sample`.
         folder: where the stores <name>.zarr are.
 
