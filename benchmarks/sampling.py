@@ -13,6 +13,7 @@ from benchmarks.work import Work
 from fedmi import Task, scopes, tasks
 from fedmi.models.recurrent import RecurrentRegressor, dropout_masks
 from fedmi.sampling import sampler, sgd
+from fedmi.sampling.design import Design
 from fedmi.sampling.tiles import block_size, compute_tiles
 
 CLIENTS = 3
@@ -59,7 +60,7 @@ def plain_vmap(*, seeds: int) -> Work:
     root = jax.random.key(0)
 
     def one(keys):
-        return sgd.train(task, keys, (), checkpoints=CHECKPOINTS)
+        return sgd.train_on(task, keys, task.data(keys, ()), checkpoints=CHECKPOINTS)
 
     train = jax.jit(sgd.over_seeds_and_clients(one, root, coupling, CLIENTS))
 
@@ -86,8 +87,8 @@ def plain_signal(**options) -> Task:
 
 
 def _tiles(task: Task, seeds: int, tile: int) -> Work:
-    coupling = scopes.resolve(COUPLING, task.streams)
-    of_seeds = sampler.sampler(task, coupling, CLIENTS, CHECKPOINTS)
+    design = Design.of(task, clients=CLIENTS, coupling=COUPLING, checkpoints=CHECKPOINTS)
+    of_seeds = sampler.sampler([design])
     root, assets = jax.random.key(0), task.assets()
     block = block_size(tile, CLIENTS, task.parameter_count)
 

@@ -39,7 +39,13 @@ def sample(given: Namespace) -> None:
         name, block = LAID_OUT, None
     elif given.block is None:
         block = sampler.WHOLE
-    samples = sampler.sample_block(**study.sampling(), store=folder / "samples.zarr", block=block)
+    samples = sampler.sample_block(
+        study.design(),
+        seeds=study.seeds,
+        block=block,
+        store=folder / "samples.zarr",
+        tile=study.tile,
+    )
     if block != sampler.WHOLE:
         left = dict(block=block, parameters=samples.parameters)
         results.write_json(folder / "blocks" / f"{name}.json", left)

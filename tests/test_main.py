@@ -15,6 +15,7 @@ import yaml
 import fedmi
 from fedmi.__main__ import main
 from fedmi.sampling import sampler, store
+from fedmi.sampling.design import Design
 from fedmi.study import params, results, tables
 from tests import tiny
 from tests.killing import bytes_of
@@ -183,7 +184,7 @@ def test_checkpoints_are_estimated_apart_and_kept(tmp_path, monkeypatch):
 )
 def test_impossible_blocks_are_refused(block, message):
     with pytest.raises(ValueError, match=message):
-        sampler.sample_block(tiny.task, seeds=4, block=block)
+        sampler.sample_block(Design.of(tiny.task), seeds=4, block=block)
 
 
 @pytest.mark.parametrize("results", ["s3://bucket/results", "gs://b", "file:///tmp/x", "", "/f"])

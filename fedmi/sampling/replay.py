@@ -1,6 +1,11 @@
-"""How good the sampled networks are on data that their clients have not trained on."""
+"""Draws a client's data again, from the keys of its samples, and judges weights on them.
 
-from collections.abc import Iterator
+The data of a client of a seed follow from its keys. So they need not be stored: whoever has the
+samples and their task can ask of any weights how good they are on the very data that the clients
+trained on, and on others of the same kind.
+"""
+
+from collections.abc import Callable
 from functools import partial
 
 import jax
@@ -10,12 +15,201 @@ import xarray as xr
 from jax import Array
 from jax.flatten_util import ravel_pytree
 
+from fedmi.progress import track
 from fedmi.sampling.checks import check_whole
+from fedmi.sampling.design import Design
 from fedmi.sampling.sgd import over_seeds_and_clients
 from fedmi.scopes import root_key
-from fedmi.tasks.task import Assets, Keys, Task
+from fedmi.tasks.task import Assets, Data, Keys, Params, Task
 
 SEEDS_AT_ONCE = 32
+MEASURES = ("objective", "held_out_loss", "held_out_metric")
+"""What `measures` tells of a model."""
+
+
+def design_of(task: Task, samples: xr.Dataset) -> Design:
+    """The design that samples were taken by.
+
+    Args:
+        task: the task that the samples are of.
+        samples: a dataset as `fedmi.sample` returns it.
+
+    Raises:
+        ValueError: if the samples are of another task.
+    """
+    of = samples.attrs
+    if of["task"] != task.name:
+        raise ValueError(f"task: {task.name!r}, but the samples are of {of['task']!r}")
+    return Design(
+        task=task,
+        scopes=of["scopes"],
+        clients=of["clients"],
+        checkpoints=tuple(of["checkpoints"]),
+        root_seed=of["root_seed"],
+        rounds=of["rounds"],
+        aggregator=of["aggregator"],
+        examples=tuple(of["client_examples"]),
+    )
+
+
+def unraveller(task: Task) -> Callable[[Array], Params]:
+    """(t,) -> the task's parameters, without computing any."""
+    keys = {stream: root_key(0) for stream in task.streams}
+    shapes = jax.eval_shape(task.init, keys)
+    return ravel_pytree(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes))[1]
+
+
+def draw(
+    task: Task, keys: Keys, assets: Assets, held_out_examples: int | None = None
+) -> tuple[Data, Data]:
+    """A client's training data, and its held-out data.
+
+    Args:
+        task: with held-out data.
+        keys: of the client, stream -> key.
+        assets: of the task.
+        held_out_examples: how many of the held-out data are kept, the first; all by default.
+    """
+    held_out = task.held_out(keys, assets)
+    return task.data(keys, assets), jax.tree.map(lambda a: a[:held_out_examples], held_out)
+
+
+def objective(task: Task, data: Data, theta: Array) -> Array:
+    """The global objective F of a model: the mean over clients of the loss on their own data.
+
+    All clients weigh alike, as they have equally many examples.
+
+    Args:
+        task: the task.
+        data: of all clients, arrays (Q, examples, ...).
+        theta: (t,), the model.
+    """
+    params = unraveller(task)(theta)
+    return jnp.mean(jax.vmap(lambda own: task.loss(params, own, None)[0])(data))
+
+
+def measures(task: Task, data: Data, held_out: Data, theta: Array) -> Array:
+    """(3,): the `MEASURES` of a model, as means over the clients' data.
+
+    Args:
+        task: the task.
+        data, held_out: of all clients, arrays (Q, examples, ...).
+        theta: (t,), the model.
+    """
+    params = unraveller(task)(theta)
+
+    def of_client(own: Data, others: Data) -> Array:
+        return jnp.stack([task.loss(params, own, None)[0], *task.loss(params, others, None)])
+
+    return jnp.mean(jax.vmap(of_client)(data, held_out), axis=0)
+
+
+def fisher_information(task: Task, data: Data, theta: Array) -> Array:
+    """(t,): the mean over examples of the squared gradient of the loss (the empirical Fisher).
+
+    Args:
+        task: the task.
+        data: of one client, arrays (examples, ...).
+        theta: (t,), its model.
+    """
+    unravel = unraveller(task)
+
+    def squared(example: Data) -> Array:
+        batch = jax.tree.map(lambda a: a[None], example)
+        return jax.grad(lambda w: task.loss(unravel(w), batch, None)[0])(theta) ** 2
+
+    return jnp.mean(jax.lax.map(squared, data, batch_size=task.batch_size), axis=0)
+
+
+def over_blocks(
+    of_block: Callable[[xr.Dataset, np.ndarray], Array],
+    samples: xr.Dataset,
+    size: int = SEEDS_AT_ONCE,
+    what: str = "evaluating",
+) -> np.ndarray:
+    """What a function makes of samples, a block of seeds at a time.
+
+    Args:
+        of_block: of a block and the indices (size,) in it that fill it up to one size, so that all
+            blocks compile to one call, makes an array (size, ...).
+        samples: a dataset as `fedmi.sample` returns it, with a seed at least.
+        size: seeds a block.
+        what: is being done, to be shown.
+
+    Returns:
+        (seeds, ...).
+    """
+    count = samples.sizes["seed"]
+    parts = []
+    starts = range(0, count, size)
+    for first in track(starts, total=len(starts), what=what, unit="block"):
+        block = samples.isel(seed=slice(first, first + size))
+        own = block.sizes["seed"]
+        parts.append(np.asarray(of_block(block, np.resize(np.arange(own), size)))[:own])
+    return np.concatenate(parts)
+
+
+def _losses(
+    design: Design, drawn: Callable[[Keys, Assets], Data], part: int
+) -> Callable[..., Array]:
+    """The loss (part 0) or metric (1) of the download and of weights, each on a client's data.
+
+    Args:
+        design: of the samples.
+        drawn: what data are drawn.
+        part: of what the loss returns.
+
+    Returns:
+        A function (seeds (n,), weights (n, Q, K, t), downloads of a later round (n, Q, t) or None,
+        assets) -> (n, Q, 1 + K).
+    """
+    task = design.task
+
+    def one(keys: Keys, weights: Array, later: Array | None, *, assets: Assets) -> Array:
+        download, unravel = ravel_pytree(task.init(keys))
+        download = download if later is None else later
+        data = drawn(keys, assets)
+
+        def loss(theta: Array) -> Array:
+            return task.loss(unravel(theta), data, None)[part]
+
+        return jax.lax.map(loss, jnp.concatenate([download[None], weights]))
+
+    def evaluate(seeds: Array, weights: Array, later: Array | None, assets: Assets) -> Array:
+        of_client = partial(one, assets=assets)
+        mapped = over_seeds_and_clients(of_client, design.root, design.scopes, design.clients)
+        return mapped(seeds, weights, later)
+
+    return evaluate
+
+
+def objectives(task: Task, samples: xr.Dataset) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
+    """The `objective` of weights at the samples' seeds.
+
+    Args:
+        task: the task that the samples are of.
+        samples: whose keys, coupling and clients are meant.
+
+    Returns:
+        A function (seeds of shape (n,), weights of shape (n, K, t)) -> (n, 1 + K), the objective
+        of the download and of the weights. It is compiled for one n and K.
+
+    Raises:
+        ValueError: if the samples are of another task, of a later round than the first, or of
+            clients with unequal data.
+    """
+    design, assets = design_of(task, samples), task.assets()
+    if design.rounds > 1 or not design.alike:
+        raise ValueError("samples: of a later round, or of clients with unequal data; give others")
+    losses = _losses(design, task.data, part=0)
+
+    @jax.jit
+    def evaluate(seeds: Array, weights: Array, assets: Assets) -> Array:
+        shape = (len(weights), design.clients, *weights.shape[1:])
+        everywhere = jnp.broadcast_to(weights[:, None], shape)
+        return losses(seeds, everywhere, None, assets).mean(axis=1)
+
+    return lambda seeds, weights: np.asarray(evaluate(seeds, weights, assets), dtype=np.float64)
 
 
 def held_out_metric(task: Task, samples: xr.Dataset, *, seeds: int) -> xr.DataArray:
@@ -39,34 +233,18 @@ def held_out_metric(task: Task, samples: xr.Dataset, *, seeds: int) -> xr.DataAr
     check_whole("seeds", seeds, 1)
     if task.held_out is None:
         raise ValueError(f"task: {task.name!r} has no held-out data")
-    if samples.attrs["task"] != task.name:
-        raise ValueError(f"task: {task.name!r}, but the samples are of {samples.attrs['task']!r}")
-    coupling, clients = samples.attrs["scopes"], samples.sizes["client"]
-    root, assets = root_key(samples.attrs["root_seed"]), task.assets()
-
-    def one(keys: Keys, thetas: Array, later: Array | None, assets: Assets) -> Array:
-        download, unravel = ravel_pytree(task.init(keys))
-        download = download if later is None else later
-        data = task.held_out(keys, assets)
-
-        def metric(theta):
-            return task.loss(unravel(theta), data, None)[1]
-
-        return jax.lax.map(metric, jnp.concatenate([download[None], thetas]))
-
-    @jax.jit
-    def evaluate(seeds: Array, thetas: Array, later: Array | None, assets: Assets) -> Array:
-        with_assets = partial(one, assets=assets)
-        return over_seeds_and_clients(with_assets, root, coupling, clients)(seeds, thetas, later)
-
+    design = design_of(task, samples)
     if not samples.sizes["seed"]:
         raise ValueError(
             "samples: no finite seed is left to evaluate; lower the task's learning rate or clip "
             "its gradients"
         )
     samples = samples.isel(seed=slice(seeds))
-    parts = []
-    for block, filled in blocks(samples, SEEDS_AT_ONCE):
+    assets = task.assets()
+
+    evaluate = jax.jit(_losses(design, task.held_out, part=1))
+
+    def of_block(block: xr.Dataset, filled: np.ndarray) -> Array:
         block = block[["theta", *({"download"} & set(block))]].compute()
         if not all(np.isfinite(values).all() for values in block.data_vars.values()):
             raise ValueError(
@@ -75,26 +253,12 @@ def held_out_metric(task: Task, samples: xr.Dataset, *, seeds: int) -> xr.DataAr
             )
         later = None
         if "download" in block:  # of a later round, the same for all clients
-            later = np.repeat(block.download.values[filled][:, None], clients, axis=1)
-        values = evaluate(block.seed.values[filled], block.theta.values[filled], later, assets)
-        parts.append(np.asarray(values)[: block.sizes["seed"]])
+            later = np.repeat(block.download.values[filled][:, None], design.clients, axis=1)
+        return evaluate(block.seed.values[filled], block.theta.values[filled], later, assets)
+
     return xr.DataArray(
-        np.concatenate(parts),
+        over_blocks(of_block, samples),
         dims=("seed", "client", "iteration"),
         coords=dict(seed=samples.seed, iteration=[0, *samples.iteration.values]),
         name=task.metric,
     )
-
-
-def blocks(samples: xr.Dataset, size: int) -> Iterator[tuple[xr.Dataset, np.ndarray]]:
-    """Samples in blocks of seeds, each with the indices in it that fill it up to one size.
-
-    The last block is filled up with its own first seeds, so that all compile to one call.
-
-    Args:
-        samples: a dataset as `fedmi.sample` returns it.
-        size: seeds a block.
-    """
-    for first in range(0, samples.sizes["seed"], size):
-        block = samples.isel(seed=slice(first, first + size))
-        yield block, np.resize(np.arange(block.sizes["seed"]), size)

@@ -7,8 +7,7 @@ no seed.
 
 import time
 import uuid
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from functools import partial
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -18,100 +17,22 @@ import numpy as np
 import xarray as xr
 from jax import Array
 
-from fedmi import devices, scopes, tasks
+from fedmi import devices
 from fedmi.progress import track
-from fedmi.sampling import provenance, store
-from fedmi.sampling import rounds as federated_rounds
-from fedmi.sampling.checks import check_local, check_whole, is_whole
-from fedmi.sampling.sgd import over_seeds_and_clients, train, train_on
+from fedmi.sampling import provenance
+from fedmi.sampling.checks import check_local, check_whole
+from fedmi.sampling.design import Design
+from fedmi.sampling.rounds import train_rounds
+from fedmi.sampling.server import MEAN, check_aggregator
+from fedmi.sampling.sgd import over_seeds_and_clients, train_on
+from fedmi.sampling.store import SampleStore, check_parameters, create, existing, warn_of_versions
 from fedmi.sampling.tiles import TILE, OfSeeds, block_size, compute_tiles, fitting_tile
-from fedmi.tasks.task import Assets, Keys, Task, in_json
+from fedmi.tasks.task import Assets, Data, Keys, Task
 
-WHOLE = (0, 1)
-"""The block that holds all seeds: the first of one."""
+Block = tuple[int, int]
+"""(i, n): the block i = 0 ... n - 1 of n that all seeds are divided into."""
 
-
-def sampler(
-    task: Task,
-    coupling: Mapping[str, str],
-    clients: int,
-    checkpoints: Sequence[int],
-    *,
-    rounds: int = 1,
-    aggregator: str = federated_rounds.MEAN,
-    client_examples: Sequence[int] | None = None,
-) -> OfSeeds:
-    """The function that samples seeds, to be compiled.
-
-    Args:
-        rounds, aggregator, client_examples: as `fedmi.sampling.rounds.describe` gives them.
-
-    Returns:
-        A function (root key, seeds (n,), assets) -> theta of shape (n, clients, checkpoints, t),
-        metric (n, clients, steps) and the number of clipped steps (n, clients); from the second
-        round on also the download (n, t).
-    """
-
-    def one(keys: Keys, assets: Assets) -> dict[str, Array]:
-        if rounds == 1 and client_examples is None:
-            return _kept(*train(task, keys, assets, checkpoints=checkpoints))
-        history, servers = federated_rounds.train_rounds(
-            task, keys, assets, rounds=rounds,
-            aggregator=federated_rounds.aggregator_of(aggregator),
-            examples=client_examples or [task.examples] * clients, checkpoints=checkpoints,
-        )  # fmt: skip
-        return _kept(*history) | (dict(download=servers[-2]) if rounds > 1 else {})
-
-    of_seeds = _mapped(one, coupling, clients)
-
-    def with_one_download(root: Array, seeds: Array, assets: Assets) -> dict[str, Array]:
-        arrays = of_seeds(root, seeds, assets)
-        return arrays | (dict(download=arrays["download"][:, 0]) if rounds > 1 else {})
-
-    return with_one_download
-
-
-def grid_sampler(
-    variants: Sequence[Task],
-    coupling: Mapping[str, str],
-    clients: int,
-    checkpoints: Sequence[Sequence[int]],
-) -> OfSeeds:
-    """The same for several tasks that have their data in common, which are made once.
-
-    Args:
-        variants: tasks that differ in nothing that their data depend on.
-        checkpoints: of each.
-
-    Returns:
-        A function as `sampler`'s, with a list of such results, one for each task.
-    """
-
-    def one(keys: Keys, assets: Assets) -> list[dict[str, Array]]:
-        data = variants[0].data(keys, assets)
-        return [
-            _kept(*train_on(task, keys, data, checkpoints=kept))
-            for task, kept in zip(variants, checkpoints, strict=True)
-        ]
-
-    return _mapped(one, coupling, clients)
-
-
-def _kept(theta: Array, metric: Array, clipped: Array) -> dict[str, Array]:
-    """What a store keeps of a training."""
-    return dict(theta=theta, metric=metric, clipped=jnp.sum(clipped))
-
-
-def _mapped(
-    one: Callable[[Keys, Assets], Any], coupling: Mapping[str, str], clients: int
-) -> OfSeeds:
-    """Maps a function of one client of one seed over seeds and clients."""
-
-    def of_seeds(root: Array, seeds: Array, assets: Assets) -> Any:
-        mapped = over_seeds_and_clients(lambda keys: one(keys, assets), root, coupling, clients)
-        return mapped(seeds)
-
-    return of_seeds
+WHOLE: Block = (0, 1)
 
 
 def sample(
@@ -125,7 +46,7 @@ def sample(
     store: str | Path | None = None,
     tile: int | None = None,
     rounds: int = 1,
-    aggregator: str = federated_rounds.MEAN,
+    aggregator: str = MEAN,
     examples: Sequence[int] | None = None,
 ) -> xr.Dataset:
     """Samples client-computed parameters: one epoch of local SGD for every client of every seed.
@@ -172,29 +93,27 @@ def sample(
         parameters.
         OSError: if the store cannot be written; it stays whole.
     """
-    samples = sample_block(
-        task, seeds=seeds, clients=clients, coupling=coupling, checkpoints=checkpoints,
-        root_seed=root_seed, store=store, tile=tile, rounds=rounds, aggregator=aggregator,
+    design = Design.of(
+        task,
+        clients=clients,
+        coupling=coupling,
+        checkpoints=checkpoints,
+        root_seed=root_seed,
+        rounds=rounds,
+        aggregator=aggregator,
         examples=examples,
-    )  # fmt: skip
-    return samples.dataset(seeds)
+    )
+    return sample_block(design, seeds=seeds, store=store, tile=tile).dataset(seeds)
 
 
 def sample_block(
-    task: Task | str,
+    design: Design,
     *,
     seeds: int,
-    block: tuple[int, int] | None = WHOLE,
-    clients: int = 3,
-    coupling: str | Mapping[str, str] = "shared-source",
-    checkpoints: Sequence[int] | None = None,
-    root_seed: int = 0,
+    block: Block | None = WHOLE,
     store: str | Path | None = None,
     tile: int | None = None,
-    rounds: int = 1,
-    aggregator: str = federated_rounds.MEAN,
-    examples: Sequence[int] | None = None,
-) -> store.SampleStore:
+) -> SampleStore:
     """`sample`, but only one of the blocks that the seeds are divided into.
 
     Blocks are whole tiles, so that several may fill one store at the same time, from wherever it
@@ -203,10 +122,11 @@ def sample_block(
     the end.
 
     Args:
-        block: (i, n), the block i = 0 ... n - 1 of n; None makes the store, and no more.
+        design: all that the samples depend on.
         seeds: of all blocks together.
-        task, clients, coupling, checkpoints, root_seed, store, tile, rounds, aggregator, examples:
-            as for `sample`.
+        block: the one that is sampled; None makes the store, and no more.
+        store: folder of the zarr store; None keeps the samples in memory.
+        tile: seeds a tile, by default as `sample` says.
 
     Returns:
         The store.
@@ -214,78 +134,60 @@ def sample_block(
     Raises:
         ValueError, fedmi.sampling.store.StoreError, OSError: as `sample` does.
     """
-    task = tasks.get(task)
-    checkpoints = check_arguments(task, seeds, clients, checkpoints, root_seed, tile)
-    check_block(block)
-    if store is not None:
-        store = check_local("store", store)
-    elif jax.process_count() > 1:
-        raise ValueError("store: None; several processes need a folder that all of them see")
-    coupling = scopes.resolve(coupling, task.streams)
-    scopes.check_varies(coupling)
-    federated = federated_rounds.describe(task, clients, rounds, aggregator, examples)
-    root = scopes.root_key(root_seed)
-    of_seeds = sampler(task, coupling, clients, checkpoints, **federated)
-    with devices.first_process_first():
-        assets = task.assets()
-        samples = existing(store)
-        if tile is None:
-            tile = samples.tile if samples is not None else fitting_tile(
-                of_seeds, root, assets,
-                block=partial(block_size, clients=clients, parameters=task.parameter_count),
-                memory=devices.memory(),
-                seed_bytes=4 * clients * len(checkpoints) * task.parameter_count,
-            )  # fmt: skip
-        parameters = describe(
-            task, assets, coupling, clients=clients, checkpoints=checkpoints, root_seed=root_seed,
-            tile=tile, **federated,
-        )  # fmt: skip
-        samples = matching(samples, store, parameters, task)
-        samples.grow(seeds)
-    if block is not None:
-        side_by_side = block_size(tile, clients, task.parameter_count)
-        fill([samples], lambda *a: [of_seeds(*a)], root, assets, side_by_side, seeds, block)
-        devices.wait_for_all_processes()
-    return samples
+    return sample_together([design], [store], seeds=seeds, block=block, tile=tile)[0]
 
 
-def check_arguments(
-    task: Task,
+def sample_together(
+    designs: Sequence[Design],
+    stores: Sequence[str | Path | None],
+    *,
     seeds: int,
-    clients: int,
-    checkpoints: Sequence[int] | None,
-    root_seed: int,
-    tile: int | None,
-) -> list[int]:
-    """Refuses impossible arguments of `sample`; returns the checkpoints as a list of int.
+    block: Block | None = WHOLE,
+    tile: int | None = None,
+) -> list[SampleStore]:
+    """`sample_block` of several designs whose clients have the same data, which are drawn once.
+
+    Args:
+        designs: those that differ in nothing that their data depend on.
+        stores: folder of each.
+        seeds, block, tile: of all of them, as `sample_block` explains them.
+
+    Returns:
+        The store of each.
 
     Raises:
-        ValueError: naming the argument, what was wrong, and what would be right.
+        ValueError, fedmi.sampling.store.StoreError, OSError: as `sample` does.
     """
-    for name, value, least in (
-        ("seeds", seeds, 1),
-        ("clients", clients, 2),
-        ("root_seed", root_seed, 0),
-        ("tile", TILE if tile is None else tile, 1),
-    ):
-        check_whole(name, value, least)
-    if root_seed >= 2**32:
-        raise ValueError(f"root_seed: {root_seed} is not below 2**32")
-    if checkpoints is None:
-        return [task.steps]
-    kept = list(checkpoints) if isinstance(checkpoints, Iterable) else [checkpoints]
-    if not kept or kept != sorted(set(kept)):
-        raise ValueError(f"checkpoints: {kept} must be ascending, without repeats, at least one")
-    for iteration in kept:
-        if not (is_whole(iteration) and 1 <= iteration <= task.steps):
-            raise ValueError(
-                f"checkpoints: {iteration!r} is not an iteration of the epoch, which are 1 to "
-                f"{task.steps}"
-            )
-    return [int(iteration) for iteration in kept]
+    check_whole("seeds", seeds, 1)
+    check_whole("tile", TILE if tile is None else tile, 1)
+    check_block(block)
+    if None in stores and jax.process_count() > 1:
+        raise ValueError("store: None; several processes need a folder that all of them see")
+    paths = [None if store is None else check_local("store", store) for store in stores]
+    with devices.first_process_first():
+        there = [existing(path) for path in paths]
+        for design, found in zip(designs, there, strict=True):
+            if found is None or found.seeds() < seeds:
+                check_aggregator(design.aggregator, design.task.parameter_count, design.examples)
+        assets = designs[0].task.assets()
+        if tile is None:
+            tiles = [found.tile for found in there if found is not None]
+            tile = tiles[0] if tiles else fitting_tile(designs[0], sampler(designs), assets)
+        filled = []
+        for design, path, found in zip(designs, paths, there, strict=True):
+            description = design.describe(assets=provenance.digest(assets), tile=tile)
+            if found is None:
+                found = create(path, description)
+            check_parameters(found, description)
+            found.grow(seeds)
+            filled.append(found)
+    if block is not None:
+        _fill(designs, filled, assets, seeds, block)
+        devices.wait_for_all_processes()
+    return filled
 
 
-def check_block(block: tuple[int, int] | None) -> None:
+def check_block(block: Block | None) -> None:
     """Raises ValueError unless a block is None or the number of one of several, from 0."""
     if block is None:
         return
@@ -296,106 +198,68 @@ def check_block(block: tuple[int, int] | None) -> None:
         raise ValueError(f"block: {index} is not from 0 to {count - 1}, of {count} blocks")
 
 
-def describe(
-    task: Task,
-    assets: Assets,
-    coupling: Mapping[str, str],
-    *,
-    clients: int,
-    checkpoints: Sequence[int],
-    root_seed: int,
-    tile: int,
-    **federated: Any,
-) -> dict[str, Any]:
-    """What samples depend on, in JSON's types.
-
-    Args:
-        task, assets, coupling, clients, checkpoints, root_seed, tile: as for `sample`, checked.
-        **federated: as `fedmi.sampling.rounds.describe` gives it.
-
-    Raises:
-        ValueError: if the task's options cannot be written as JSON.
-    """
-    description = dict(
-        task=task.name,
-        options=dict(task.options),
-        examples=task.examples,
-        batch_size=task.batch_size,
-        learning_rate=task.learning_rate,
-        clip_norm=task.clip_norm,
-        metric=task.metric,
-        parameters=task.parameter_count,
-        assets=provenance.digest(assets),
-        coupling=scopes.name_of(coupling, task.streams),
-        scopes=dict(coupling),
-        generator=scopes.GENERATOR,
-        root_seed=int(root_seed),
-        clients=int(clients),
-        checkpoints=list(checkpoints),
-        tile=int(tile),
-        **({} if task.epochs == 1 else dict(epochs=task.epochs)),
-        **federated,
-    )
-    return in_json(description, task)
-
-
-def existing(path: Path | None) -> store.SampleStore | None:
-    """The store in a folder, None where there is none."""
-    return store.open_existing(path) if path is not None and path.exists() else None
-
-
-def matching(
-    samples: store.SampleStore | None,
-    path: Path | None,
-    parameters: Mapping[str, Any],
-    task: Task,
-) -> store.SampleStore:
-    """The existing store, if its samples are those asked for, or a new one."""
-    if samples is None:
-        return store.create(path, parameters, steps=task.steps, size=task.parameter_count)
-    store.check_parameters(samples, parameters)
-    return samples
-
-
-def tiles_of(seeds: int, tile: int, block: tuple[int, int]) -> list[int]:
+def tiles_of(seeds: int, tile: int, block: Block) -> list[int]:
     """The tiles, by index, of a block: equal parts of all, one after the other, to a tile."""
     index, count = block
     return np.array_split(np.arange(-(-seeds // tile)), count)[index].tolist()
 
 
-def fill(
-    stores: Sequence[store.SampleStore],
-    of_seeds: Callable[[Array, Array, Assets], Sequence[dict[str, Array]]],
-    root: Array,
+def _fill(
+    designs: Sequence[Design],
+    stores: Sequence[SampleStore],
     assets: Assets,
-    side_by_side: int,
     seeds: int,
-    block: tuple[int, int] = WHOLE,
+    block: Block,
 ) -> None:
     """Computes the tiles that any store lacks, writes each as it is done, and records the run.
 
     Args:
-        stores: of equal tiles, with room for the seeds; a tile that one has already it keeps.
-        of_seeds: the function that samples seeds for each of them.
-        root, assets: its arguments.
-        side_by_side: seeds that a device computes at once (`fedmi.sampling.tiles.block_size`).
+        designs: as for `sample_together`.
+        stores: of each, of equal tiles, with room for the seeds; a tile that one has it keeps.
+        assets: of the task.
         seeds: how many the stores shall hold.
-        block: of these, as for `sample_block`.
+        block: of these, the one that is computed.
     """
-    tile = stores[0].tile
+    first, tile = designs[0], stores[0].tile
     own = tiles_of(seeds, tile, block)[jax.process_index() :: jax.process_count()]
-    wanted = [set(samples.pending(seeds, own)) for samples in stores]
-    pending = sorted(set().union(*wanted))
+    lacking = [(at, store, set(store.pending(seeds, own))) for at, store in enumerate(stores)]
+    lacking = [found for found in lacking if found[2]]
+    pending = sorted(set().union(*(tiles for *_, tiles in lacking)))
     if not pending:
         return
-    versions = provenance.versions()
-    entry = dict(
+    entry = _entry(first_seed=pending[0] * tile, seeds=seeds, block=block, tiles=len(pending))
+    started = time.monotonic()
+    for _, store, _ in lacking:
+        warn_of_versions(store, entry["versions"])
+        store.clear_partial_files(pending)
+        store.record(entry)
+    results = compute_tiles(
+        sampler([designs[at] for at, *_ in lacking]),
+        first.root,
+        assets,
+        tile=tile,
+        block=block_size(tile, first.clients, first.task.parameter_count),
+        pending=pending,
+    )
+    for index, parts in track(results, total=len(pending), what="sampling", unit="tile"):
+        for (_, store, tiles), arrays in zip(lacking, parts, strict=True):
+            if index in tiles:
+                last = min(seeds - index * tile, tile)  # the padding is not kept
+                store.write(index, {name: array[:last] for name, array in arrays.items()})
+    finished = dict(end=provenance.now(), seconds=round(time.monotonic() - started, 3))
+    for _, store, _ in lacking:
+        store.record(entry | finished)
+
+
+def _entry(*, first_seed: int, seeds: int, block: Block, tiles: int) -> dict[str, Any]:
+    """What a store records of a run that begins."""
+    return dict(
         run=uuid.uuid4().hex,
-        first_seed=pending[0] * tile,
+        first_seed=first_seed,
         seeds=int(seeds),
         block=list(block),
-        tiles=len(pending),
-        versions=versions,
+        tiles=tiles,
+        versions=provenance.versions(),
         devices=provenance.devices(),
         hardware=provenance.hardware(),
         code=provenance.code(),
@@ -403,21 +267,46 @@ def fill(
         end=None,
         seconds=None,
     )
-    started = time.monotonic()
-    for samples in stores:
-        store.warn_of_versions(samples, versions)
-        samples.clear_partial_files(pending)
-        samples.record(entry)
-    results = compute_tiles(of_seeds, root, assets, tile=tile, block=side_by_side, pending=pending)
-    for index, parts in track(results, total=len(pending), what="sampling", unit="tile"):
-        for samples, lacking, arrays in zip(stores, wanted, parts, strict=True):
-            if index not in lacking:
-                continue
-            last = min(seeds - index * tile, tile)  # the padding is not kept
-            samples.write(index, {name: array[:last] for name, array in arrays.items()})
-    finished = dict(end=provenance.now(), seconds=round(time.monotonic() - started, 3))
-    for samples in stores:
-        samples.record(entry | finished)
+
+
+def sampler(designs: Sequence[Design]) -> OfSeeds:
+    """The function that samples seeds of designs whose data are the same, to be compiled.
+
+    Returns:
+        A function (root key, seeds (n,), assets) -> for each design theta of shape (n, clients,
+        checkpoints, t), metric (n, clients, steps) and the number of clipped steps (n, clients);
+        from the second round on also the download (n, t).
+    """
+    first = designs[0]
+
+    def one(keys: Keys, assets: Assets) -> list[dict[str, Array]]:
+        data = first.task.data(keys, assets)
+        return [_trained(design, keys, data) for design in designs]
+
+    def of_seeds(root: Array, seeds: Array, assets: Assets) -> list[dict[str, Array]]:
+        mapped = over_seeds_and_clients(
+            lambda keys: one(keys, assets), root, first.scopes, first.clients
+        )
+        return [_with_one_download(arrays) for arrays in mapped(seeds)]
+
+    return of_seeds
+
+
+def _trained(design: Design, keys: Keys, data: Data) -> dict[str, Array]:
+    """What a store keeps of a client's training."""
+    beside = {}
+    if design.rounds == 1 and design.alike:
+        history = train_on(design.task, keys, data, checkpoints=design.checkpoints)
+    else:
+        history, servers = train_rounds(design, keys, data)
+        beside = dict(download=servers[-2]) if design.rounds > 1 else {}
+    theta, metric, clipped = history
+    return dict(theta=theta, metric=metric, clipped=jnp.sum(clipped)) | beside
+
+
+def _with_one_download(arrays: dict[str, Array]) -> dict[str, Array]:
+    """The download is the same at all clients, and kept once."""
+    return arrays | {name: arrays[name][:, 0] for name in ("download",) if name in arrays}
 
 
 def finite(samples: xr.Dataset) -> xr.Dataset:

@@ -12,31 +12,10 @@ from jax import Array
 from jax.flatten_util import ravel_pytree
 
 from fedmi import scopes
-from fedmi.tasks.task import Assets, Data, Keys, Params, Task
+from fedmi.tasks.task import Data, Keys, Params, Task
 
 CLIENTS = "client"
 """The name of the mapped axis of clients, over which rounds of federated learning aggregate."""
-
-
-def train(
-    task: Task, keys: Keys, assets: Assets, *, checkpoints: Sequence[int] | None = None
-) -> tuple[Array, Array, Array]:
-    """Local SGD at one client for the task's epochs (Step 2 of the paper's introduction).
-
-    Args:
-        task: the task.
-        keys: the client's keys, stream -> key.
-        assets: the task's assets.
-        checkpoints: the iterations whose parameters are kept, ascending, from 1 to `task.steps`;
-            all of them by default.
-
-    Returns:
-        theta of shape (checkpoints, t), the parameters after each of these steps; the metric of
-        shape (steps,), taken on each minibatch before the step that uses it, thus in the first
-        epoch on examples not yet seen; and whether each step's gradient was clipped, of shape
-        (steps,).
-    """
-    return train_on(task, keys, task.data(keys, assets), checkpoints=checkpoints)
 
 
 def train_on(
@@ -48,14 +27,23 @@ def train_on(
     params: Params | None = None,
     examples: Array | None = None,
 ) -> tuple[Array, Array, Array]:
-    """`train` on data that are there already, as `task.data` makes them.
+    """Local SGD at one client for the task's epochs (Step 2 of the paper's introduction).
 
     Args:
-        task, keys, checkpoints: as for `train`.
-        data: of the client.
+        task: the task.
+        keys: the client's keys, stream -> key.
+        data: the client's, as `task.data` makes them.
+        checkpoints: the iterations whose parameters are kept, ascending, from 1 to `task.steps`;
+            all of them by default.
         params: where the client starts, the task's own download by default.
         examples: how many of the data, from the first on, are the client's own; a whole number of
             minibatches. It takes no steps beyond them in any epoch. All by default.
+
+    Returns:
+        theta of shape (checkpoints, t), the parameters after each of these steps; the metric of
+        shape (steps,), taken on each minibatch before the step that uses it, thus in the first
+        epoch on examples not yet seen; and whether each step's gradient was clipped, of shape
+        (steps,).
     """
     params = task.init(keys) if params is None else params
     optimizer = task.optimizer

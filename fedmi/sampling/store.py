@@ -5,16 +5,10 @@ seeds entered in the array `completed`. What a crash leaves behind is therefore 
 counts or one that does not, and sampling goes on with those that do not.
 
 Every chunk is written, and ends with a checksum: so what is missing, cut or altered is told from
-samples. (zarr reads a missing chunk as fill values, which look like seeds that diverged.) Sampling
-computes such a tile again; reading refuses it.
+samples. Sampling computes such a tile again; reading refuses it.
 """
 
-import hashlib
 import json
-import os
-import shutil
-import time
-import uuid
 import warnings
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import contextmanager, suppress
@@ -23,23 +17,17 @@ from math import prod
 from pathlib import Path
 from typing import Any
 
-import google_crc32c
 import numpy as np
 import xarray as xr
 import zarr
 from xarray.backends import BackendArray
 from xarray.core import indexing
 
-from fedmi.sampling.checks import Plain
+from fedmi.sampling import layout
+from fedmi.sampling.layout import ATTRIBUTE, StoreError, fingerprint, per_seed
+from fedmi.sampling.shards import shard_is_whole
 
-SCHEMA = 2
-ATTRIBUTE = "fedmi"  # the group's one attribute; everything else lies inside it
 RUNS = "runs"
-DRAFT_SECONDS = 3600  # an older draft of a store is nobody's any more
-
-
-class StoreError(Plain, ValueError):
-    """A store that cannot be used as asked: of other parameters or schema, damaged, or no store."""
 
 
 class SampleStore:
@@ -54,14 +42,10 @@ class SampleStore:
     def __init__(self, group: zarr.Group, path: Path | None) -> None:
         self._group = group
         self.path = path
-        self.parameters: dict[str, Any] = self._record["parameters"]
+        self.parameters: dict[str, Any] = group.attrs[ATTRIBUTE]["parameters"]
         self.tile: int = self.parameters["tile"]
         self._per_seed = per_seed(self.parameters)
         self._arrays = {name: group[name] for name in self._per_seed}
-
-    @property
-    def _record(self) -> dict[str, Any]:
-        return self._group.attrs[ATTRIBUTE]
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -255,10 +239,9 @@ class SampleStore:
                 "run the same command again to go on"
             )
         stored = {name: _Stored(self, name) for name in self._per_seed}
-        coordinates = _coordinates(self.parameters, stored["metric"].shape[-1])
         return xr.Dataset(
             {name: array.variable()[:seeds] for name, array in stored.items()},
-            coords=coordinates | dict(seed=np.arange(seeds)),
+            coords=layout.coordinates(self.parameters) | dict(seed=np.arange(seeds)),
             attrs=self.parameters | dict(hash=fingerprint(self.parameters)),
         )
 
@@ -313,153 +296,20 @@ class _Stored(BackendArray):
             ) from cause
 
 
-def shard_is_whole(file: Path, chunks: int, *, thorough: bool) -> bool:
-    """Whether a shard (zarr's codec `sharding_indexed`) is there with all of its chunks.
-
-    Its chunks stand one after the other, and then its index, the first byte and the length of each;
-    every chunk and the index end with their CRC-32C.
-
-    Args:
-        file: the shard.
-        chunks: how many it has.
-        thorough: whether the chunks are held against their checksums, too, and not only the index.
-    """
-    size = 16 * chunks + 4
-    try:
-        with file.open("rb") as shard:
-            end = shard.seek(0, os.SEEK_END) - size
-            shard.seek(max(end, 0))
-            index = np.frombuffer(shard.read(), np.uint8)
-            shard.seek(0)
-            data = np.frombuffer(shard.read(max(end, 0)) if thorough else b"", np.uint8)
-    except (FileNotFoundError, NotADirectoryError, IsADirectoryError):
-        return False
-    if len(index) != size or not _is_sealed(index):
-        return False
-    spans = index[:-4].view("<u8").reshape(-1, 2).tolist()  # huge numbers for one not written
-    if any(first + length > end for first, length in spans):
-        return False
-    return not thorough or all(_is_sealed(data[first : first + n]) for first, n in spans)
-
-
-def _is_sealed(data: np.ndarray) -> bool:
-    """Whether bytes end with their own checksum, as zarr's codec `crc32c` has it."""
-    return data.size >= 4 and google_crc32c.value(data[:-4]) == int(data[-4:].copy().view("<u4")[0])
-
-
-def per_seed(parameters: Mapping[str, Any]) -> tuple[str, ...]:
-    """The arrays whose first axis counts the seeds."""
-    federated = parameters.get("rounds", 1) > 1  # before, all seeds download what `init` makes
-    return ("theta", "metric", "clipped", *(["download"] if federated else []))
-
-
-def fingerprint(parameters: Mapping[str, Any]) -> str:
-    """A short hash of what the samples depend on."""
-    text = json.dumps(parameters, sort_keys=True)
-    return hashlib.sha256(text.encode()).hexdigest()[:16]
-
-
-def create(
-    path: Path | None, parameters: Mapping[str, Any], *, steps: int, size: int
-) -> SampleStore:
+def create(path: Path | None, parameters: Mapping[str, Any]) -> SampleStore:
     """A new store without seeds, or the one that another process has made at the same time.
-
-    It is laid out beside its place and then renamed, so that no half-made store is ever found
-    there.
 
     Args:
         path: the folder, which must not exist; None for a store in memory.
-        parameters: what the samples depend on, in JSON's types; `tile`, `clients` and
-            `checkpoints` among them are sizes of the arrays.
-        steps: SGD steps an epoch.
-        size: parameters a client.
+        parameters: what the samples depend on (`fedmi.sampling.design.Design.describe`).
 
     Raises:
         OSError: if the folder cannot be made.
     """
     if path is None:
-        return SampleStore(_lay_out(zarr.storage.MemoryStore(), parameters, steps, size), None)
-    draft = path.with_name(f".{path.name}.{uuid.uuid4().hex}.draft")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        for abandoned in path.parent.glob(f".{path.name}.*.draft"):
-            if time.time() - abandoned.stat().st_mtime > DRAFT_SECONDS:
-                shutil.rmtree(abandoned, ignore_errors=True)
-        _lay_out(zarr.storage.LocalStore(draft), parameters, steps, size)
-        with suppress(FileExistsError):
-            _rename(draft, path)
-    except OSError as error:
-        raise OSError(
-            error.errno,
-            f"store: {path} cannot be made ({error.strerror or error}); name a folder that can be "
-            "written, on a disk with room",
-        ) from error
+        return SampleStore(layout.lay_out(zarr.storage.MemoryStore(), parameters), None)
+    layout.create(path, parameters)
     return open_existing(path)
-
-
-def _rename(draft: Path, path: Path) -> None:
-    """Puts a draft in its place.
-
-    Raises:
-        FileExistsError: if another store has come there; the draft is gone.
-    """
-    try:
-        os.rename(draft, path)
-    except OSError:
-        shutil.rmtree(draft, ignore_errors=True)
-        if path.exists():
-            raise FileExistsError(path) from None
-        raise
-
-
-def _lay_out(
-    store: zarr.abc.store.Store, parameters: Mapping[str, Any], steps: int, size: int
-) -> zarr.Group:
-    group = zarr.create_group(store)
-    tile, clients = parameters["tile"], parameters["clients"]
-    kept = len(parameters["checkpoints"])
-    compressors = (zarr.codecs.ZstdCodec(), zarr.codecs.Crc32cCodec())
-
-    def of_seeds(name, dtype, fill, dimensions, chunk, shard):
-        """An array of which a shard holds a tile."""
-        group.create_array(
-            name,
-            dtype=dtype,
-            fill_value=fill,
-            dimension_names=("seed", *dimensions),
-            shape=(0, *shard),
-            chunks=(tile, *chunk),
-            shards=(tile, *shard),
-            compressors=compressors,
-        )
-
-    # Estimates read one client at one checkpoint over all seeds: that is what a chunk holds of a
-    # tile.
-    of_seeds(
-        "theta", "float32", np.nan, ("client", "iteration", "parameter"),
-        (1, 1, size), (clients, kept, size),
-    )  # fmt: skip
-    of_seeds("metric", "float32", np.nan, ("client", "step"), (clients, steps), (clients, steps))
-    of_seeds("clipped", "int32", 0, ("client",), (clients,), (clients,))
-    if "download" in per_seed(parameters):
-        of_seeds("download", "float32", np.nan, ("parameter",), (size,), (size,))
-    group.create_array(
-        "completed", dtype="int32", fill_value=0, dimension_names=("tile",), shape=(0,),
-        chunks=(1,), compressors=compressors,
-    )  # fmt: skip
-    for name, values in _coordinates(parameters, steps).items():
-        group.create_array(name, data=values, dimension_names=(name,), compressors=compressors)
-    record = dict(parameters=dict(parameters), steps=steps, size=size)
-    group.attrs[ATTRIBUTE] = record | dict(schema=SCHEMA, hash=fingerprint(record))
-    return group
-
-
-def _coordinates(parameters: Mapping[str, Any], steps: int) -> dict[str, np.ndarray]:
-    return dict(
-        client=np.arange(parameters["clients"]),
-        iteration=np.array(parameters["checkpoints"], np.int64),
-        step=np.arange(1, steps + 1),
-    )
 
 
 def open_existing(path: Path) -> SampleStore:
@@ -470,67 +320,16 @@ def open_existing(path: Path) -> SampleStore:
         StoreError: if the folder is no store of samples, one of another schema, or one that cannot
             be read for damage.
     """
-    if not path.exists():
-        raise FileNotFoundError(f"there is no store at {path}")
-    try:
-        group = zarr.open_group(path, mode="r+")
-        record = dict(group.attrs[ATTRIBUTE])
-        schema = record.pop("schema")
-    except (
-        FileNotFoundError, FileExistsError, NotADirectoryError, AttributeError, LookupError,
-        RecursionError, TypeError, ValueError,
-    ) as error:  # fmt: skip
-        raise StoreError(
-            f"{path} is not a store of fedmi's samples, or its zarr.json is damaged ({error}); "
-            "name another folder, or remove it"
-        ) from error
-    if schema != SCHEMA:
-        raise StoreError(
-            f"the store {path} is of schema {schema}, this fedmi writes schema {SCHEMA}: name "
-            "another folder, or remove it and sample again"
-        )
-    _check_layout(group, record, path)
+    group = layout.open_group(path)
     samples = SampleStore(group, path)
     # A run killed while it made room may have left one array larger than another.
     samples.grow(max(group[name].shape[0] for name in per_seed(samples.parameters)))
-    # fedmi reads no coordinates, but what reads the store as plain zarr does.
-    for name, values in _coordinates(record["parameters"], record["steps"]).items():
-        with suppress(ValueError):
-            if np.array_equal(group[name], values):
-                continue
-        group[name][:] = values
     return samples
 
 
-def _check_layout(group: zarr.Group, record: dict[str, Any], path: Path) -> None:
-    """Refuses a store whose zarr.json files are not those that it was made with.
-
-    Raises:
-        StoreError: naming the first such file.
-    """
-
-    def damaged(file: str, error: object) -> StoreError:
-        return StoreError(
-            f"the store {path} is damaged: {file} is not what it was made with ({error}); put the "
-            "file back from a copy, or remove the store and sample again"
-        )
-
-    def layout(array: zarr.Array) -> dict[str, Any]:
-        """All that does not change as the store grows."""
-        described = array.metadata.to_dict()
-        return described | dict(shape=described["shape"][1:])
-
-    if record.pop("hash", None) != fingerprint(record):
-        raise damaged("zarr.json", "its attributes have another checksum")
-    sizes = record["parameters"], record["steps"], record["size"]
-    expected = _lay_out(zarr.storage.MemoryStore(), *sizes)
-    for name, array in expected.arrays():
-        try:
-            found = layout(group[name])
-        except (AttributeError, LookupError, RecursionError, TypeError, ValueError) as error:
-            raise damaged(f"{name}/zarr.json", error) from error
-        if found != layout(array):
-            raise damaged(f"{name}/zarr.json", "another layout")
+def existing(path: Path | None) -> SampleStore | None:
+    """The store in a folder, None where there is none."""
+    return open_existing(path) if path is not None and path.exists() else None
 
 
 def check_parameters(store: SampleStore, parameters: Mapping[str, Any]) -> None:

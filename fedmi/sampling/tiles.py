@@ -22,6 +22,7 @@ import numpy as np
 from jax import Array
 
 from fedmi import devices
+from fedmi.sampling.design import Design
 from fedmi.tasks.task import Assets
 
 OfSeeds = Callable[[Array, Array, Assets], Any]
@@ -47,33 +48,27 @@ def block_size(tile: int, clients: int, parameters: int) -> int:
     return max(size for size in range(1, min(most, tile) + 1) if tile % size == 0)
 
 
-def fitting_tile(
-    of_seeds: OfSeeds,
-    root: Array,
-    assets: Assets,
-    *,
-    block: Callable[[int], int],
-    memory: int | None,
-    seed_bytes: int,
-) -> int:
+def fitting_tile(design: Design, of_seeds: OfSeeds, assets: Assets) -> int:
     """How many seeds a tile may have, by default.
 
     On a CPU `TILE`, or fewer where their parameters would take more than `TILE_BYTES`; on a GPU
     what half of its memory holds.
 
     Args:
-        of_seeds, root, assets: as for `compute_tiles`.
-        block: tile -> seeds a block.
-        memory: of the device in bytes; None for a CPU.
-        seed_bytes: what the kept parameters of a seed take.
+        design: of the samples.
+        of_seeds: the function that samples seeds.
+        assets: of the task.
 
     Returns:
         A power of two, at most `LARGEST_TILE`.
     """
+    memory, clients, parameters = devices.memory(), design.clients, design.task.parameter_count
     if memory is None:
-        return min(devices.power_of_two(TILE_BYTES // seed_bytes), TILE)
-    blocks = jnp.zeros((TILE // block(TILE), block(TILE)), jnp.int32)
-    needs = _over_blocks.lower(of_seeds, root, blocks, assets).compile().memory_analysis()
+        kept = 4 * clients * len(design.checkpoints) * parameters
+        return min(devices.power_of_two(TILE_BYTES // kept), TILE)
+    block = block_size(TILE, clients, parameters)
+    blocks = jnp.zeros((TILE // block, block), jnp.int32)
+    needs = _over_blocks.lower(of_seeds, design.root, blocks, assets).compile().memory_analysis()
     a_seed = (needs.temp_size_in_bytes + needs.output_size_in_bytes) / TILE
     return min(devices.power_of_two(int(memory / 2 / a_seed)), LARGEST_TILE)
 
@@ -91,7 +86,8 @@ def compute_tiles(
 
     Args:
         of_seeds: the function.
-        root, assets: its other arguments.
+        root: the root key.
+        assets: of the task.
         tile: seeds.
         block: seeds, of which a tile has a whole number (`block_size`).
         pending: the tiles, by index.

@@ -22,6 +22,14 @@ from fedmi import aggregation, scopes
 from fedmi.aggregation import MEAN, linear, matching
 from fedmi.aggregation.linear import LINEAR, MAPS, LinearAggregator
 from fedmi.progress import track
+from fedmi.sampling.replay import (
+    MEASURES,
+    draw,
+    fisher_information,
+    measures,
+    objective,
+    unraveller,
+)
 from fedmi.sampling.sgd import train_on
 from fedmi.sampling.tiles import TILE, block_size, compute_tiles
 from fedmi.stats import bonferroni_limit, mean_and_error
@@ -35,7 +43,6 @@ ELSEWHERE = "other seeds' pooled solution"
 LINE, PLANE = "oracle: server step", "oracle: plane of the clients"
 REFERENCES = (ALONE, ENSEMBLE, POOLED, LONGER, ELSEWHERE, LINE, PLANE)
 
-MEASURES = ("objective", "held_out_loss", "held_out_metric")
 STEPS = np.r_[0.0, 2 ** np.arange(-3, 6.5, 0.5)]
 """Server step sizes tried, from none to 64 times what the clients went."""
 
@@ -129,9 +136,8 @@ def state_of(
 
         def one(client: Array) -> tuple[Data, Data, Array, Array]:
             keys = keys_of(client)
-            data = task.data(keys, assets)
+            data, held_out = draw(task, keys, assets, held_out_examples)
             download = ravel_pytree(task.init(keys))[0]
-            held_out = jax.tree.map(lambda a: a[:held_out_examples], task.held_out(keys, assets))
             return data, held_out, download, train_on(task, keys, data, checkpoints=checkpoints)[0]
 
         data, held_out, downloads, thetas = jax.vmap(one)(jnp.arange(clients))
@@ -147,45 +153,6 @@ def state_of(
         )
 
     return trained
-
-
-def judged(task: Task, state: State, w: Array) -> Array:
-    """(3,): the `MEASURES` of a model w (t,), as means over the clients' data."""
-    return judged_on(task, state.data, state.held_out, w)
-
-
-def judged_on(task: Task, data: Data, held_out: Data, w: Array) -> Array:
-    """(3,): the `MEASURES` of a model w (t,) on data of all clients, arrays (Q, examples, ...)."""
-    params = unraveller(task)(w)
-
-    def of_client(own: Data, others: Data) -> Array:
-        return jnp.stack([task.loss(params, own, None)[0], *task.loss(params, others, None)])
-
-    return jnp.mean(jax.vmap(of_client)(data, held_out), axis=0)
-
-
-def objective(task: Task, state: State, w: Array) -> Array:
-    """The global objective F(w), the first of `judged`."""
-    params = unraveller(task)(w)
-    return jnp.mean(jax.vmap(lambda data: task.loss(params, data, None)[0])(state.data))
-
-
-def unraveller(task: Task) -> Callable[[Array], Params]:
-    """(t,) -> the task's parameters, without computing any."""
-    keys = {stream: scopes.root_key(0) for stream in task.streams}
-    shapes = jax.eval_shape(task.init, keys)
-    return ravel_pytree(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes))[1]
-
-
-def fisher_information(task: Task, theta: Array, data: Data) -> Array:
-    """(t,): the mean over examples of the squared gradient of the loss (the empirical Fisher)."""
-    unravel = unraveller(task)
-
-    def squared(example: Data) -> Array:
-        batch = jax.tree.map(lambda a: a[None], example)
-        return jax.grad(lambda w: task.loss(unravel(w), batch, None)[0])(theta) ** 2
-
-    return jnp.mean(jax.lax.map(squared, data, batch_size=task.batch_size), axis=0)
 
 
 def aggregates(
@@ -392,7 +359,9 @@ def fit(plan: Comparison) -> list[Fitted]:
         def curve(thetas: Array) -> Array:
             update = jnp.mean(thetas, axis=0) - state.download
             steps = jnp.asarray(STEPS, update.dtype)
-            return jax.lax.map(lambda s: objective(task, state, state.download + s * update), steps)
+            return jax.lax.map(
+                lambda s: objective(task, state.data, state.download + s * update), steps
+            )
 
         return jax.lax.map(curve, state.thetas)
 
@@ -434,7 +403,7 @@ def judge(plan: Comparison, fitted: Sequence[Fitted]) -> list[dict]:
 
     def of_state(state: State) -> dict[str, dict[str, Array]]:
         def information(thetas: Array) -> Array:
-            return jax.lax.map(lambda a: fisher_information(task, *a), (thetas, state.data))
+            return jax.lax.map(lambda a: fisher_information(task, *a), (state.data, thetas))
 
         informed = jax.lax.map(information, state.thetas)
         made = []
@@ -450,7 +419,8 @@ def judge(plan: Comparison, fitted: Sequence[Fitted]) -> list[dict]:
         apart = jnp.linalg.norm(models - mean, axis=2) / moved
         everything = jnp.concatenate([models, state.thetas], axis=1)
         values = jax.lax.map(
-            lambda w: judged(task, state, w), everything.reshape(-1, everything.shape[2])
+            lambda w: measures(task, state.data, state.held_out, w),
+            everything.reshape(-1, everything.shape[2]),
         ).reshape(*everything.shape[:2], -1)
         found = dict(zip(names, jnp.moveaxis(values, 1, 0), strict=False))
         found[ALONE] = jnp.mean(values[:, len(names) :], axis=1)
@@ -478,7 +448,7 @@ def search(plan: Comparison, fitted: Sequence[Fitted]) -> tuple[list[dict], list
             update = mean - state.download
 
             def f(w: Array) -> Array:
-                return objective(task, state, w)
+                return objective(task, state.data, w)
 
             line = state.download + best_step(lambda s: f(state.download + s * update)) * update
             plane = best_on_plane(f, thetas)
@@ -488,7 +458,10 @@ def search(plan: Comparison, fitted: Sequence[Fitted]) -> tuple[list[dict], list
             straight = between[0] + places[:, 0] * (between[-1] - between[0])
             moved = jnp.linalg.norm(update)
             return dict(
-                values={name: judged(task, state, w) for name, w in models.items()},
+                values={
+                    name: measures(task, state.data, state.held_out, w)
+                    for name, w in models.items()
+                },
                 apart={name: jnp.linalg.norm(w - mean) / moved for name, w in models.items()},
                 excess=between - straight,
             )
@@ -591,7 +564,7 @@ def surface(plan: Comparison, seed: int) -> pd.DataFrame:
     update = mean - state.download
 
     def f(w: Array) -> Array:
-        return objective(task, state, w)
+        return objective(task, state.data, w)
 
     step = jax.jit(lambda: best_step(lambda s: f(state.download + s * update)))()
     marked = {f"client {q}": thetas[q] for q in range(3)} | {

@@ -29,30 +29,24 @@ the other clients' parameters are held without error. The law is that of the par
 download differs from seed to seed, the server knows it, and updates would take fewer bits.
 """
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from functools import partial
 from itertools import permutations
 from math import nan
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import xarray as xr
-from jax import Array
-from jax.flatten_util import ravel_pytree
 
 from fedmi.mi.null import repairing
-from fedmi.progress import track
-from fedmi.sampling.replay import SEEDS_AT_ONCE, blocks
-from fedmi.sampling.sgd import over_seeds_and_clients
+from fedmi.sampling.replay import objectives, over_blocks
 from fedmi.scopes import root_key
 from fedmi.stats import Z95, mean_and_error, ratio_and_error
 from fedmi.study import rate_distortion
 from fedmi.study.rate_distortion import Law, SideInformation
 from fedmi.study.tables import origin
-from fedmi.tasks.task import Assets, Keys, Task
+from fedmi.tasks.task import Task
 
 LEVELS = 3.0 ** -np.arange(11, -1, -1)  # water levels, of the largest variance
 REPAIRINGS = 4
@@ -171,49 +165,6 @@ class Cost:
     levels: np.ndarray
 
 
-def objective(task: Task, samples: xr.Dataset) -> Callable[[np.ndarray, np.ndarray], np.ndarray]:
-    """The global objective F: the mean over clients of the loss on their own training data.
-
-    The data are drawn anew from the samples' own keys; dropout is off. All clients have as many
-    examples, so that all weigh alike.
-
-    Args:
-        task: the task that the samples are of.
-        samples: whose keys, coupling and clients are meant.
-
-    Returns:
-        A function (seeds of shape (n,), weights of shape (n, K, t)) -> (n, 1 + K), the objective
-        of the download and of the weights. It is compiled for one n and K.
-
-    Raises:
-        ValueError: if the samples are of another task, of a later round than the first, or of
-            clients with unequal data.
-    """
-    if samples.attrs["task"] != task.name:
-        raise ValueError(f"task: {task.name!r}, but the samples are of {samples.attrs['task']!r}")
-    if samples.attrs.get("rounds", 1) > 1 or "client_examples" in samples.attrs:
-        raise ValueError("samples: of a later round, or of clients with unequal data; give others")
-    coupling, clients = samples.attrs["scopes"], samples.sizes["client"]
-    root, assets = root_key(samples.attrs["root_seed"]), task.assets()
-
-    def one(keys: Keys, weights: Array, assets: Assets) -> Array:
-        download, unravel = ravel_pytree(task.init(keys))
-        data = task.data(keys, assets)
-
-        def loss(theta):
-            return task.loss(unravel(theta), data, None)[0]
-
-        return jax.lax.map(loss, jnp.concatenate([download[None], weights]))
-
-    @jax.jit
-    def evaluate(seeds: Array, weights: Array, assets: Assets) -> Array:
-        everywhere = jnp.broadcast_to(weights[:, None], (len(weights), clients, *weights.shape[1:]))
-        mapped = over_seeds_and_clients(partial(one, assets=assets), root, coupling, clients)
-        return mapped(seeds, everywhere).mean(axis=1)
-
-    return lambda seeds, weights: np.asarray(evaluate(seeds, weights, assets), dtype=np.float64)
-
-
 def costs(
     task: Task, samples: xr.Dataset, fitted: Mapping[int, Sources], *, seed: int = 0
 ) -> dict[int, Cost]:
@@ -230,21 +181,17 @@ def costs(
     """
     if not samples.sizes["seed"]:
         raise ValueError("samples: no seed is left to evaluate; take more seeds")
-    evaluate, rng = objective(task, samples), np.random.default_rng(seed)
-    found = []
-    total = -(-samples.sizes["seed"] // SEEDS_AT_ONCE)
-    parts = blocks(samples, SEEDS_AT_ONCE)
-    for block, filled in track(parts, total=total, what="evaluating", unit="block"):
-        weights = np.concatenate(
-            [
-                candidates(block.theta.sel(iteration=iteration).values[filled], of, rng)
-                for iteration, of in fitted.items()
-            ],
-            axis=1,
-        )
-        values = evaluate(block.seed.values[filled], weights.astype(np.float32))
-        found.append(values[: block.sizes["seed"]])
-    values = np.concatenate(found)
+    evaluate, rng = objectives(task, samples), np.random.default_rng(seed)
+
+    def of_block(block: xr.Dataset, filled: np.ndarray) -> np.ndarray:
+        weights = [
+            candidates(block.theta.sel(iteration=iteration).values[filled], of, rng)
+            for iteration, of in fitted.items()
+        ]
+        weights = np.concatenate(weights, axis=1).astype(np.float32)
+        return evaluate(block.seed.values[filled], weights)
+
+    values = over_blocks(of_block, samples)
     each = np.split(values[:, 1:], len(fitted), axis=1)
     return {
         iteration: _cost(values[:, 0], of_checkpoint, of.levels)

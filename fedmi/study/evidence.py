@@ -62,9 +62,9 @@ def by_construction(test: str, attrs: Mapping[str, Any]) -> bool:
         attrs: of the samples, `scopes` among them.
     """
     scopes = attrs["scopes"].values()
-    if "shared" not in scopes and attrs.get("rounds", 1) == 1:
+    if "shared" not in scopes and attrs["rounds"] == 1:
         return True
-    alike = "client" not in scopes and "client_examples" not in attrs
+    alike = "client" not in scopes and len(set(attrs["client_examples"])) == 1
     return test in OF_COVARIANCES and alike
 
 

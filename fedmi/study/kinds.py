@@ -14,7 +14,8 @@ from pydantic import (
 
 from fedmi import scopes
 from fedmi.mi.trust import bench
-from fedmi.sampling import rounds as federated_rounds
+from fedmi.sampling import server
+from fedmi.sampling.design import Design
 from fedmi.study import refusals
 from fedmi.study.plan import (
     FEWEST_PERMUTATIONS,
@@ -30,7 +31,6 @@ from fedmi.study.plan import (
     Seeds,
     Several,
     Two,
-    check_checkpoints,
     check_covariance,
     check_permutations,
 )
@@ -106,7 +106,7 @@ class Rounds(_Several):
 
     rounds: Distinct[PositiveInt]
     """The rounds whose epochs are sampled."""
-    aggregator: Aggregator = federated_rounds.MEAN
+    aggregator: Aggregator = server.MEAN
     checkpoints: Annotated[Checkpoints, Field(min_length=2)]
 
     PARTS = ("couplings", "rounds")
@@ -189,7 +189,7 @@ class Case(OfTask):
 
     def check(self, task: Task) -> None:
         """Refuses checkpoints beyond the epoch, and a task without data to judge on."""
-        check_checkpoints(self.checkpoints, task)
+        Design.of(task, clients=self.clients, checkpoints=self.checkpoints)
         _check_held_out(self.task, task)
 
 

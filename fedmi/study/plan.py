@@ -15,8 +15,8 @@ from pydantic import (
     model_validator,
 )
 
-from fedmi import scopes
-from fedmi.sampling import rounds as federated_rounds
+from fedmi.sampling import server
+from fedmi.sampling.design import Design
 from fedmi.sampling.store import fingerprint
 from fedmi.study import refusals
 from fedmi.tasks.task import Task
@@ -56,7 +56,7 @@ Aggregator = Annotated[
     str,
     Field(
         description="What makes one model of the clients' after a round: "
-        f"`{'`, `'.join(federated_rounds.AGGREGATORS)}`, or your own `package.module:attribute`."
+        f"`{'`, `'.join(server.AGGREGATORS)}`, or your own `package.module:attribute`."
     ),
 ]
 Permutations = Annotated[
@@ -133,7 +133,7 @@ class Sampling(Plan, OfTask):
     """Seeds computed at once; memory grows with it. It is chosen for the devices by default."""
     rounds: PositiveInt = 1
     """Rounds of federated learning, of which the last is sampled."""
-    aggregator: Aggregator = federated_rounds.MEAN
+    aggregator: Aggregator = server.MEAN
     examples: list[PositiveInt] | None = None
     """Training examples of each client; by default all that the task has."""
 
@@ -142,17 +142,13 @@ class Sampling(Plan, OfTask):
         others = Sampling.model_fields.keys() - {"task", "options"}
         return dict(task=self.make_task()) | self.model_dump(include=others)
 
-    def federated(self, task: Task) -> dict[str, Any]:
-        """What its samples depend on besides one epoch (`fedmi.sampling.rounds.describe`)."""
-        return federated_rounds.describe(
-            task, self.clients, self.rounds, self.aggregator, self.examples
-        )
+    def design(self) -> Design:
+        """All that its samples depend on."""
+        return Design.of(**{k: v for k, v in self.sampling().items() if k not in ("seeds", "tile")})
 
     def check(self, task: Task) -> None:
         """Refuses a coupling, checkpoints, rounds or examples that the task cannot have."""
-        scopes.check_varies(scopes.resolve(self.coupling, task.streams))
-        self.federated(task)
-        check_checkpoints(self.checkpoints, task)
+        self.design()
 
 
 class Study(Sampling):
@@ -205,15 +201,6 @@ class Study(Sampling):
         """The same by estimator, of several k only the first, which figures show."""
         first = self.model_copy(update=dict(neighbours=int(np.ravel(self.neighbours)[0])))
         return {estimator: first.options_of(estimator) for estimator in self.estimators}
-
-
-def check_checkpoints(checkpoints: list[int], task: Task) -> None:
-    """Refuses checkpoints beyond the epoch."""
-    if checkpoints[-1] > task.steps:
-        raise ValueError(
-            f"checkpoints: {checkpoints[-1]} is beyond the epoch, which has {task.steps} "
-            f"iterations ({task.examples} examples in minibatches of {task.batch_size})"
-        )
 
 
 def check_permutations(permutations: int, seeds: int) -> None:

@@ -13,8 +13,7 @@ import xarray as xr
 
 from fedmi.sampling import store
 from fedmi.sampling.checks import Plain
-from fedmi.sampling.sampler import describe, finite
-from fedmi.scopes import resolve
+from fedmi.sampling.sampler import finite
 from fedmi.study import params
 from fedmi.tasks.task import plain
 
@@ -193,16 +192,6 @@ def samples_of(folder: Path, study: str) -> xr.Dataset:
     samples = store.open_existing(folder / "samples.zarr")
     # Only what the params file says: the assets (images, weights) need not be had to estimate.
     plan = params.load(study)
-    task = plan.make_task()
-    asked = describe(
-        task,
-        (),
-        resolve(plan.coupling, task.streams),
-        clients=plan.clients,
-        checkpoints=plan.checkpoints,
-        root_seed=plan.root_seed,
-        tile=plan.tile or samples.tile,
-        **plan.federated(task),
-    )
-    store.check_parameters(samples, asked | dict(assets=samples.parameters["assets"]))
+    assets, tile = samples.parameters["assets"], plan.tile or samples.tile
+    store.check_parameters(samples, plan.design().describe(assets=assets, tile=tile))
     return finite(samples.dataset(seeds))

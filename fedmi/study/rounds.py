@@ -52,7 +52,7 @@ def rows(samples: xr.Dataset, *, permutations: int) -> list[dict]:
         Rows with `COLUMNS`; means over pairs and their errors as in
         `fedmi.study.trends.coupling_rows`.
     """
-    number = dict(round=samples.attrs.get("rounds", 1))
+    number = dict(round=samples.attrs["rounds"])
     found = []
     for what, values in ((PARAMETERS, samples), (UPDATES, updates(samples))):
         mi, apart = [], []

@@ -27,11 +27,10 @@ from fedmi import distance, mi, scopes
 from fedmi.mi.gaussian import whiten
 from fedmi.mi.variants.reduction import halves, random_directions
 from fedmi.progress import track
-from fedmi.sampling.replay import blocks
+from fedmi.sampling.replay import MEASURES, design_of, draw, measures, over_blocks
 from fedmi.sampling.sampler import finite, sample
 from fedmi.sampling.sgd import train_on
 from fedmi.stats import Z95, bonferroni_limit, mean_and_error, ratio_and_error, sign
-from fedmi.study.aggregators import MEASURES, judged_on
 from fedmi.study.params import Case, ScaleUp
 from fedmi.tasks.layers import WHOLE, layers
 from fedmi.tasks.task import Assets, Task
@@ -44,7 +43,6 @@ COUNTS = (1, 2, 3, 5, 10, 30, 100)
 """Of how many clients the mean is taken, as far as there are so many."""
 
 SEEDS_AT_ONCE = 512  # half of a block must be as many as the components, `kinds.MOST_AMONG`
-JUDGED_AT_ONCE = 32
 
 _WHERE = ["case", "task", "parameters", "clients", "iteration"]
 MI_COLUMNS = [
@@ -291,47 +289,37 @@ def averaging_rows(task: Task, samples: xr.Dataset, *, seeds: int) -> list[dict]
     kept = samples.iteration.values.tolist()
     seen = task.examples * min(task.epochs, clients)
     together = replace(task, examples=seen, epochs=-(-task.steps * task.batch_size // seen))
-    coupling = samples.attrs["scopes"]
-    root = scopes.root_key(samples.attrs["root_seed"])
+    design = design_of(task, samples)
 
     def of_seed(seed: Array, thetas: Array, assets: Assets) -> Array:
         """(models, K, 3) of a seed's clients (Q, K, t)."""
-
-        def keys_of(client: Array | int) -> Mapping[str, Array]:
-            return scopes.client_keys(root, coupling, seed=seed, client=client)
-
-        def draw(client: Array) -> tuple:
-            return task.data(keys_of(client), assets), task.held_out(keys_of(client), assets)
-
-        data, held_out = jax.vmap(draw)(jnp.arange(clients))
+        data, held_out = jax.vmap(
+            lambda client: draw(task, design.keys(seed=seed, client=client), assets)
+        )(jnp.arange(clients))
         # As many steps see as many examples; whose they are is left to chance.
-        order = keys_of(clients)[task.stream("order")]
+        keys = design.keys(seed=seed, client=clients)
+        order = keys[task.stream("order")]
         chosen = jax.random.permutation(order, clients * task.examples)[: together.examples]
         pool = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[chosen], data)
-        pooled = train_on(together, keys_of(clients), pool, checkpoints=kept)[0]
+        pooled = train_on(together, keys, pool, checkpoints=kept)[0]
         means = jnp.cumsum(thetas, axis=0)[counts - 1] / counts[:, None, None]
         models = jnp.concatenate([means, pooled[None]])
         values = jax.lax.map(
-            lambda w: judged_on(task, data, held_out, w), models.reshape(-1, models.shape[-1])
+            lambda w: measures(task, data, held_out, w), models.reshape(-1, models.shape[-1])
         )
         return values.reshape(*models.shape[:2], -1)
 
     @jax.jit
-    def of_block(seeds: Array, thetas: Array, assets: Assets) -> Array:
+    def evaluate(seeds: Array, thetas: Array, assets: Assets) -> Array:
         return jax.lax.map(lambda a: of_seed(*a, assets), (seeds, thetas))
 
-    samples = samples.isel(seed=slice(seeds))
-    assets = task.assets()
-    total = -(-samples.sizes["seed"] // JUDGED_AT_ONCE)
-    values = [
-        np.asarray(of_block(block.seed.values[filled], block.theta.values[filled], assets))[
-            : block.sizes["seed"]
-        ]
-        for block, filled in track(
-            blocks(samples, JUDGED_AT_ONCE), total=total, what="judging", unit="block"
-        )
-    ]
-    return _judged_rows(samples, counts, np.concatenate(values).astype(np.float64))
+    samples, assets = samples.isel(seed=slice(seeds)), task.assets()
+
+    def of_block(block: xr.Dataset, filled: np.ndarray) -> Array:
+        return evaluate(block.seed.values[filled], block.theta.values[filled], assets)
+
+    values = over_blocks(of_block, samples, what="judging").astype(np.float64)
+    return _judged_rows(samples, counts, values)
 
 
 def _judged_rows(samples: xr.Dataset, counts: np.ndarray, values: np.ndarray) -> list[dict]:

@@ -13,23 +13,14 @@ from pathlib import Path
 import pandas as pd
 import xarray as xr
 
-from fedmi import scopes
 from fedmi.progress import track
-from fedmi.sampling.sampler import (
-    check_arguments,
-    describe,
-    existing,
-    fill,
-    finite,
-    grid_sampler,
-    matching,
-)
-from fedmi.sampling.tiles import TILE, block_size
+from fedmi.sampling.design import Design
+from fedmi.sampling.sampler import finite, sample_together
+from fedmi.sampling.tiles import TILE
 from fedmi.stats import bonferroni_limit, sign
 from fedmi.study import results, tables
 from fedmi.study.params import Sweep
 from fedmi.study.trends import coupling_rows, trends
-from fedmi.tasks.task import Task
 
 COLUMNS = [
     "task", "coupling", "learning_rate", "batch_size", "steps", "n", "first_bits", "first_se",
@@ -38,22 +29,28 @@ COLUMNS = [
 ]  # fmt: skip
 
 
-def sample_grid(
-    points: Mapping[str, Task],
-    *,
-    seeds: int,
-    clients: int,
-    coupling: str | Mapping[str, str],
-    root_seed: int,
-    folder: Path,
-) -> dict[str, xr.Dataset]:
-    """Samples the first and the last iteration at every point of a grid, on the same data.
+def designs(plan: Sweep, coupling: str) -> dict[str, Design]:
+    """The first and the last iteration at every point of the grid, by a name for files."""
+    return {
+        name: Design.of(
+            task,
+            clients=plan.clients,
+            coupling=coupling,
+            checkpoints=sorted({1, task.steps}),
+            root_seed=plan.root_seed,
+        )
+        for name, task in plan.points().items()
+    }
+
+
+def sample_grid(points: Mapping[str, Design], *, seeds: int, folder: Path) -> dict[str, xr.Dataset]:
+    """Samples every point of a grid, on the same data.
 
     What the folder holds is not computed again.
 
     Args:
-        points: name -> task, as `fedmi.study.kinds.Sweep.points` gives them.
-        seeds, clients, coupling, root_seed: see `fedmi.sample`.
+        points: name -> design, as `designs` gives them.
+        seeds: number of repetitions N.
         folder: where the stores <name>.zarr are.
 
     Returns:
@@ -62,35 +59,9 @@ def sample_grid(
     Raises:
         ValueError, fedmi.sampling.store.StoreError, OSError: as `fedmi.sample` does.
     """
-    variants = list(points.values())
-    checkpoints = [
-        check_arguments(task, seeds, clients, sorted({1, task.steps}), root_seed, TILE)
-        for task in variants
-    ]
-    scope = scopes.resolve(coupling, variants[0].streams)
-    scopes.check_varies(scope)
-    assets = variants[0].assets()
-    stores = []
-    for (name, task), kept in zip(points.items(), checkpoints, strict=True):
-        path = folder / f"{name}.zarr"
-        parameters = describe(
-            task, assets, scope, clients=clients, checkpoints=kept, root_seed=root_seed, tile=TILE
-        )
-        stores.append(matching(existing(path), path, parameters, task))
-    unfinished = [i for i, samples in enumerate(stores) if samples.pending(seeds)]
-    if unfinished:
-        sampler = grid_sampler(
-            [variants[i] for i in unfinished],
-            scope,
-            clients,
-            [checkpoints[i] for i in unfinished],
-        )
-        filled = [stores[i] for i in unfinished]
-        for samples in filled:
-            samples.grow(seeds)
-        side_by_side = block_size(TILE, clients, variants[0].parameter_count)
-        fill(filled, sampler, scopes.root_key(root_seed), assets, side_by_side, seeds)
-    return {name: samples.dataset(seeds) for name, samples in zip(points, stores, strict=True)}
+    stores = [folder / f"{name}.zarr" for name in points]
+    sampled = sample_together(list(points.values()), stores, seeds=seeds, tile=TILE)
+    return {name: store.dataset(seeds) for name, store in zip(points, sampled, strict=True)}
 
 
 def trend_row(samples: xr.Dataset, *, permutations: int) -> dict:
@@ -141,15 +112,8 @@ def run(plan: Sweep, coupling: str, folder: Path) -> pd.DataFrame:
     """
     if coupling not in plan.couplings:
         raise ValueError(f"coupling: {coupling!r} is none of the sweep's, {plan.couplings}")
-    points = plan.points()
-    samples = sample_grid(
-        points,
-        seeds=plan.seeds,
-        clients=plan.clients,
-        coupling=coupling,
-        root_seed=plan.root_seed,
-        folder=folder / coupling,
-    )
+    points = designs(plan, coupling)
+    samples = sample_grid(points, seeds=plan.seeds, folder=folder / coupling)
     rows = []
     for name in track(points, total=len(points), what="estimating", unit="point"):
         make = partial(_row, samples[name], plan.permutations)

@@ -15,7 +15,7 @@ from fedmi.models.fast.lenet_features import features
 from fedmi.models.lenet import CLASSES, FEATURES, pretrain
 from fedmi.tasks.augmentation import warp
 from fedmi.tasks.augmented_digits import Degrees, Drawing, Fraction, Pixels, recognition
-from fedmi.tasks.task import Keys, Params, Task, recorded
+from fedmi.tasks.task import Keys, Params, Task
 
 
 @pydantic.validate_call(config=pydantic.ConfigDict(strict=True, allow_inf_nan=False))
@@ -51,7 +51,7 @@ def digits(
             this concentration (Hsu, Qi and Brown 2019), by a stream `skew`. The smaller, the
             fewer digits a client has. By default all clients draw from all originals alike.
     """
-    options = recorded(locals(), epochs=1, label_concentration=None)
+    options = dict(locals())
     head = nn.Dense(CLASSES)
 
     def init(keys: Keys) -> Params:

@@ -16,7 +16,7 @@ from jax import Array
 
 from fedmi.models.fast.recurrent import recurrent_stack
 from fedmi.models.recurrent import RecurrentRegressor, dropout_masks
-from fedmi.tasks.task import Assets, Data, Keys, Params, Task, recorded
+from fedmi.tasks.task import Assets, Data, Keys, Params, Task
 
 Range = tuple[float, float]
 Fraction = Annotated[float, pydantic.Field(ge=0, lt=1)]
@@ -66,7 +66,7 @@ def signal(
             come from a band of its own, by this share narrower than the whole range and placed
             anywhere in it by a stream `skew`. By default all clients have the whole range.
     """
-    options = recorded(locals(), epochs=1, source_skew=None)
+    options = dict(locals())
     skewed = source_skew is not None
     if not round(256 * dropout) == 256 * dropout:
         raise ValueError(f"dropout: {dropout} is not a multiple of 1/256, such as 0.0625")

@@ -23,20 +23,6 @@ Data = Any  # a pytree of arrays whose first axis counts the examples
 Assets = Any  # a pytree of arrays that every seed reads: images, frozen weights
 
 
-def recorded(options: Mapping[str, Any], **later: Any) -> dict[str, Any]:
-    """A task's options for its stores, without those that came later and are not used.
-
-    A store that was made before an option was there keeps its description that way.
-
-    Args:
-        options: all of them.
-        **later: options that came later, with their defaults.
-    """
-    return {
-        name: value for name, value in options.items() if name not in later or value != later[name]
-    }
-
-
 @dataclass(frozen=True)
 class Checked:
     """A function of a task that refuses what it may not return, whoever calls it.

@@ -1,7 +1,6 @@
 import subprocess
 import sys
 from dataclasses import replace
-from functools import partial
 from pathlib import Path
 
 import jax
@@ -12,9 +11,9 @@ from jax.flatten_util import ravel_pytree
 
 import fedmi
 from fedmi import aggregation, scopes
-from fedmi.sampling import rounds, sgd
+from fedmi.sampling import rounds, server, sgd
+from fedmi.sampling.design import Design
 from fedmi.sampling.sgd import over_seeds_and_clients
-from fedmi.study import params
 from tests import tiny
 from tests.killing import bytes_of, kill_after
 
@@ -26,10 +25,13 @@ SEEDS = jnp.arange(3)
 
 
 def federate(task, clients, **options):
-    options = dict(rounds=1, examples=[task.examples] * clients) | options
-    scope = scopes.resolve("shared-source", task.streams)
-    one = partial(rounds.train_rounds, task, assets=task.assets(), **options)
-    return jax.jit(over_seeds_and_clients(one, ROOT, scope, clients))(SEEDS)
+    options = dict(checkpoints=range(1, task.steps + 1)) | options
+    design, assets = Design.of(task, clients=clients, **options), task.assets()
+
+    def one(keys):
+        return rounds.train_rounds(design, keys, task.data(keys, assets))
+
+    return jax.jit(over_seeds_and_clients(one, ROOT, design.scopes, clients))(SEEDS)
 
 
 def keys_of(task, seed, client, coupling="shared-source"):
@@ -41,7 +43,10 @@ def keys_of(task, seed, client, coupling="shared-source"):
 def test_the_first_round_is_the_single_epoch():
     (theta, metric, clipped), servers = federate(tiny.task, 3)
     scope = scopes.resolve("shared-source", tiny.task.streams)
-    one = partial(sgd.train, tiny.task, assets=())
+
+    def one(keys):
+        return sgd.train_on(tiny.task, keys, tiny.task.data(keys, ()))
+
     alone = jax.jit(over_seeds_and_clients(one, ROOT, scope, 3))(SEEDS)
     for found, expected in zip((theta, metric, clipped), alone, strict=True):
         np.testing.assert_array_equal(found, expected)
@@ -49,10 +54,11 @@ def test_the_first_round_is_the_single_epoch():
     np.testing.assert_array_equal(servers[:, 0], servers[:, 2])  # all clients hear the same
 
 
-def test_one_client_alone_takes_plain_sgd():
-    (_, _, _), servers = federate(tiny.task, 1, rounds=3)
+def test_clients_that_are_one_take_plain_sgd():
+    shared = dict.fromkeys(tiny.task.streams, "shared")
+    (_, _, _), servers = federate(tiny.task, 2, rounds=3, coupling=shared)
     for seed in range(2):
-        keys = keys_of(tiny.task, seed, 0)
+        keys = keys_of(tiny.task, seed, 0, shared)
         w = np.zeros(tiny.SIZE)
         data = np.asarray(tiny.task.data(keys, ()))
         for number in (1, 2, 3):
@@ -107,8 +113,8 @@ def test_clients_count_by_their_examples():
 
 
 def test_rounds_go_on_from_the_aggregate_by_any_aggregator():
-    aggregator = rounds.aggregator_of("geometric_median")
-    (theta, _, _), servers = federate(tiny.task, 3, rounds=2, aggregator=aggregator)
+    (theta, _, _), servers = federate(tiny.task, 3, rounds=2, aggregator="geometric_median")
+    aggregator = aggregation.geometric_median
     uploads = theta[:, :, -1]
     expected = aggregation.over_seeds(aggregator, uploads)
     np.testing.assert_allclose(servers[:, 0, 1], expected, rtol=1e-5)
@@ -159,7 +165,7 @@ def test_a_later_round_is_sampled_like_the_first():
     np.testing.assert_allclose(second.theta[:3], theta[:, :, [0, 1, 3]], rtol=1e-5)
     np.testing.assert_allclose(second.metric[:3], metric, rtol=1e-5)
     assert second.attrs["rounds"] == 2
-    assert not {"rounds", "aggregator", "client_examples"} & set(first.attrs)
+    assert (first.attrs["rounds"], first.attrs["aggregator"]) == (1, "weighted_mean")
     assert "download" not in first
     held_out = fedmi.held_out_metric(tiny.task, second, seeds=3)
     keys = keys_of(tiny.task, 1, 2)
@@ -181,7 +187,7 @@ def test_clients_of_unequal_data_are_sampled():
     assert unequal.attrs["client_examples"] == [4, 8, 16]
     np.testing.assert_array_equal(*(unequal.theta[:, 0].sel(iteration=k) for k in (1, 4)))
     np.testing.assert_allclose(unequal.theta[:, 2], sampled().theta[:, 2], rtol=1e-5)
-    assert "client_examples" not in sampled(examples=[16, 16, 16]).attrs
+    assert sampled().attrs["client_examples"] == [16, 16, 16]
 
 
 CHILD = """
@@ -208,7 +214,7 @@ def test_killed_and_resumed_rounds_leave_the_same_bytes(tmp_path):
         fedmi.sampling.store.open_existing(torn).dataset(600)
     sample_rounds(torn)
     assert bytes_of(torn) == bytes_of(whole)
-    with pytest.raises(ValueError, match="rounds: 3 in the store, absent asked for"):
+    with pytest.raises(ValueError, match="rounds: 3 in the store, 1 asked for"):
         fedmi.sample(tiny.task, seeds=600, checkpoints=[1, 2, 4], tile=16, store=torn)
 
 
@@ -238,15 +244,16 @@ def test_impossible_rounds_are_refused(options, message):
         sampled(**options)
 
 
-def test_a_params_file_with_an_aggregator_that_remembers_is_refused(tmp_path):
-    text = params.find("params/quick/rounds/signal.yaml").read_text()
-    assert "aggregator: weighted_mean" in text
-    path = tmp_path / "x.yaml"
-    path.write_text(
-        text.replace("aggregator: weighted_mean", "aggregator: tests.sampling.test_rounds:momentum")
-    )
-    with pytest.raises(params.ParamsError, match="x.yaml: aggregator: .*momentum' remembers"):
-        params.load(path, params.Rounds)
+def test_an_aggregator_is_tried_out_before_sampling_and_then_no_more(tmp_path, monkeypatch):
+    options = dict(aggregator="tests.sampling.test_rounds:momentum", store=tmp_path / "a.zarr")
+    with pytest.raises(ValueError, match="momentum' remembers"):
+        sampled(**options)
+    assert not list(tmp_path.iterdir())
+    options |= dict(aggregator="tests.sampling.test_rounds:halfway", rounds=2)
+    sampled(**options)
+    monkeypatch.setattr(server, "check_pure", lambda *_, **__: pytest.fail("tried out again"))
+    sampled(**options)
+    Design.of(tiny.task, aggregator="tests.sampling.test_rounds:halfway")
 
 
 def test_models_keep_their_precision_where_jax_has_more():

@@ -8,14 +8,21 @@ import pytest
 
 import fedmi
 from fedmi import scopes
-from fedmi.sampling import rounds, sampler, sgd
+from fedmi.sampling import rounds, sgd
+from fedmi.sampling.design import Design
 from tests import tiny
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
 TWICE = dataclasses.replace(tiny.task, epochs=2)
 KEYS = {stream: jax.random.key(i) for i, stream in enumerate(tiny.task.streams)}
-train = jax.jit(partial(sgd.train, TWICE, assets=()))
+
+
+def train_one(task, keys, **options):
+    return sgd.train_on(task, keys, task.data(keys, ()), **options)
+
+
+train = jax.jit(partial(train_one, TWICE))
 
 
 def by_hand(task, keys, examples=None):
@@ -48,7 +55,7 @@ def test_epochs_are_plain_sgd_each_in_an_order_of_its_own():
 
 
 def test_the_first_epoch_is_the_single_one():
-    once = jax.jit(partial(sgd.train, tiny.task, assets=()))(KEYS)
+    once = jax.jit(partial(train_one, tiny.task))(KEYS)
     theta, metric, _ = train(KEYS)
     np.testing.assert_allclose(theta[:4], once[0], rtol=0, atol=2 * tiny.ROUNDING)
     np.testing.assert_allclose(metric[:4], once[1], rtol=2 * tiny.METRIC_ROUNDING)
@@ -62,7 +69,7 @@ def test_no_later_epoch_has_the_order_of_another_round():
 
 @pytest.mark.parametrize("checkpoints", [[8], [1, 2, 5], [1, 4, 8]])
 def test_only_checkpoints_are_kept(checkpoints):
-    kept = jax.jit(partial(sgd.train, TWICE, assets=(), checkpoints=checkpoints))(KEYS)
+    kept = jax.jit(partial(train_one, TWICE, checkpoints=checkpoints))(KEYS)
     theta, metric, _ = train(KEYS)
     expected = theta[np.array(checkpoints) - 1]
     np.testing.assert_allclose(kept[0], expected, rtol=0, atol=2 * tiny.ROUNDING)
@@ -73,7 +80,7 @@ def test_no_more_than_the_checkpoints_are_ever_held():
     """What a compiled training needs does not grow with the steps."""
 
     def needs(task):
-        mapped = jax.jit(jax.vmap(partial(sgd.train, task, assets=(), checkpoints=[1])))
+        mapped = jax.jit(jax.vmap(partial(train_one, task, checkpoints=[1])))
         keys = jax.vmap(lambda i: {s: jax.random.fold_in(k, i) for s, k in KEYS.items()})
         memory = mapped.lower(keys(jnp.arange(64))).compile().memory_analysis()
         metrics = 64 * task.steps * (4 + 1)  # and whether they were clipped
@@ -83,14 +90,19 @@ def test_no_more_than_the_checkpoints_are_ever_held():
     assert needs(many) < needs(tiny.task) + 64 * many.steps * 4 * 2  # far below steps x 12 numbers
 
 
+def federated(design):
+    def one(keys):
+        return rounds.train_rounds(design, keys, TWICE.data(keys, ()))
+
+    mapped = sgd.over_seeds_and_clients(one, design.root, design.scopes, design.clients)
+    return jax.jit(mapped)(jnp.arange(2))
+
+
 def test_clients_of_fewer_examples_rest_at_the_end_of_every_epoch():
-    scope = scopes.resolve("shared-source", tiny.task.streams)
-    one = partial(rounds.train_rounds, TWICE, assets=(), rounds=1, examples=[4, 8, 16])
-    root = jax.random.key(0)
-    mapped = jax.jit(sgd.over_seeds_and_clients(one, root, scope, 3))
-    (theta, _, _), servers = mapped(jnp.arange(2))
+    design = Design.of(TWICE, checkpoints=range(1, 9), examples=[4, 8, 16])
+    (theta, _, _), servers = federated(design)
     for client, examples in enumerate([4, 8, 16]):
-        keys = scopes.client_keys(root, scope, seed=1, client=client)
+        keys = design.keys(seed=1, client=client)
         expected, _ = by_hand(TWICE, keys, examples)
         np.testing.assert_allclose(theta[1, client], expected, rtol=0, atol=tiny.ROUNDING)
     weights = np.array([4, 8, 16]) / 28
@@ -99,17 +111,9 @@ def test_clients_of_fewer_examples_rest_at_the_end_of_every_epoch():
 
 
 def test_a_round_keeps_the_checkpoints_and_uploads_the_last_step():
-    scope = scopes.resolve("shared-source", tiny.task.streams)
-
-    def two_rounds(checkpoints):
-        one = partial(
-            rounds.train_rounds, TWICE, assets=(), rounds=2, examples=[16, 16],
-            checkpoints=checkpoints,
-        )  # fmt: skip
-        return jax.jit(sgd.over_seeds_and_clients(one, jax.random.key(0), scope, 2))(jnp.arange(2))
-
-    (whole, _, _), servers = two_rounds(None)
-    (kept, _, _), same = two_rounds([1, 3])
+    design = Design.of(TWICE, clients=2, rounds=2, checkpoints=range(1, 9))
+    (whole, _, _), servers = federated(design)
+    (kept, _, _), same = federated(dataclasses.replace(design, checkpoints=(1, 3)))
     np.testing.assert_allclose(kept, whole[:, :, [0, 2]], rtol=0, atol=2 * tiny.ROUNDING)
     np.testing.assert_allclose(same, servers, rtol=0, atol=2 * tiny.ROUNDING)
 
@@ -123,15 +127,11 @@ def test_samples_of_several_epochs_say_so():
     )
     expected = by_hand(TWICE, keys)[0][[3, 7]]
     np.testing.assert_allclose(samples.theta[2, 1], expected, rtol=0, atol=tiny.ROUNDING)
-    common = dict(clients=2, checkpoints=[1], root_seed=0, tile=4)
-    assert "epochs" not in sampler.describe(
-        tiny.task, (), scopes.resolve("null", tiny.task.streams), **common
-    )
 
 
 @pytest.mark.parametrize("name", ["signal", "digits"])
-def test_one_epoch_leaves_a_tasks_options_as_they_were(name):
-    assert "epochs" not in fedmi.tasks.get(name).options
+def test_a_tasks_options_say_the_epochs(name):
+    assert fedmi.tasks.get(name).options["epochs"] == 1
     task = fedmi.tasks.get(name, epochs=5)
     assert (task.options["epochs"], task.steps) == (5, 100)
     with pytest.raises(ValueError, match="epochs"):

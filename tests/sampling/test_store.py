@@ -12,7 +12,8 @@ import xarray as xr
 import zarr
 
 import fedmi
-from fedmi.sampling import provenance, sampler, store
+from fedmi.sampling import layout, provenance, sampler, store
+from fedmi.sampling.design import Design
 from tests import tiny
 from tests.killing import bytes_of
 
@@ -64,9 +65,9 @@ def test_other_parameters_are_refused_with_the_difference(path, changes, differe
 
 def test_an_older_schema_is_refused(path):
     metadata = json.loads((path / "zarr.json").read_text())
-    metadata["attributes"][store.ATTRIBUTE]["schema"] = 0
+    metadata["attributes"][layout.ATTRIBUTE]["schema"] = 0
     (path / "zarr.json").write_text(json.dumps(metadata))
-    with pytest.raises(store.StoreError, match="is of schema 0.*writes schema 2"):
+    with pytest.raises(store.StoreError, match="is of schema 0.*writes schema 3"):
         fedmi.sample(tiny.task, seeds=40, store=path, **SETTINGS)
 
 
@@ -263,9 +264,8 @@ def test_only_the_tiles_asked_for_are_looked_at(tmp_path, whole):
     samples = store.open_existing(path)
     with pytest.warns(UserWarning, match="tile 2"):
         assert samples.pending(40, [1, 2]) == [2]
-    sampler.sample_block(
-        tiny.task, seeds=40, store=path, rounds=2, block=(1, 3), **SETTINGS
-    )  # of tile 1 alone
+    design = Design.of(tiny.task, checkpoints=[1, 2, 4], rounds=2)
+    sampler.sample_block(design, seeds=40, store=path, tile=16, block=(1, 3))  # of tile 1 alone
     with pytest.warns(UserWarning, match="tile 0 .*tile 2"):
         assert samples.pending(40) == [0, 2]
 
@@ -384,7 +384,7 @@ def test_drafts_that_a_crash_left_are_cleared(tmp_path):
 
 def test_a_store_that_another_process_makes_meanwhile_is_used(tmp_path, monkeypatch):
     path = tmp_path / "samples.zarr"
-    lay_out = store._lay_out
+    lay_out = layout.lay_out
 
     def and_so_does_another(*arguments):
         if not path.exists():
@@ -392,7 +392,7 @@ def test_a_store_that_another_process_makes_meanwhile_is_used(tmp_path, monkeypa
             lay_out(zarr.storage.LocalStore(path), *arguments[1:])
         return lay_out(*arguments)
 
-    monkeypatch.setattr(store, "_lay_out", and_so_does_another)
+    monkeypatch.setattr(layout, "lay_out", and_so_does_another)
     made = fedmi.sample(tiny.task, seeds=4, store=path, **SETTINGS)
     assert made.sizes["seed"] == 4
     assert [p.name for p in tmp_path.iterdir()] == ["samples.zarr"]

@@ -1,24 +1,24 @@
-import functools
+from types import SimpleNamespace
 
 import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
 
-from fedmi import scopes
+from fedmi import devices
 from fedmi.sampling import sampler, tiles
+from fedmi.sampling.design import Design
 from tests import tiny
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
 
-def test_a_tile_is_as_large_as_the_memory_of_the_device_allows():
-    coupling = scopes.resolve("null", tiny.task.streams)
-    of_seeds = sampler.sampler(tiny.task, coupling, 3, [4])
-    fitting = functools.partial(
-        tiles.fitting_tile, of_seeds, jax.random.key(0), (), block=lambda _: 32, seed_bytes=144
-    )
-    found = [fitting(memory=memory) for memory in (2**20, 2**21, 2**40)]
+def test_a_tile_is_as_large_as_the_memory_of_the_device_allows(monkeypatch):
+    design = Design.of(tiny.task, coupling="null")
+    found = []
+    for memory in (2**20, 2**21, 2**40):
+        monkeypatch.setattr(devices, "memory", lambda memory=memory: memory)
+        found.append(tiles.fitting_tile(design, sampler.sampler([design]), ()))
     assert 1 <= found[0] < tiles.LARGEST_TILE
     assert found[1] == 2 * found[0]
     assert found[2] == tiles.LARGEST_TILE
@@ -32,9 +32,9 @@ def test_a_tile_is_as_large_as_the_memory_of_the_device_allows():
     ],
 )  # fmt: skip
 def test_on_a_cpu_a_tile_leaves_no_more_than_so_much(parameters, clients, checkpoints, tile):
-    a_seed = 4 * parameters * clients * checkpoints
-    found = tiles.fitting_tile(None, None, (), block=None, memory=None, seed_bytes=a_seed)
-    assert found == tile
+    task = SimpleNamespace(parameter_count=parameters)
+    design = SimpleNamespace(task=task, clients=clients, checkpoints=range(checkpoints))
+    assert tiles.fitting_tile(design, None, ()) == tile
 
 
 @pytest.mark.parametrize(
@@ -52,11 +52,11 @@ def test_a_block_is_a_whole_part_of_a_tile(clients):
 
 
 def test_devices_have_equally_much_to_do():
-    for devices in range(1, 40):
+    for count in range(1, 40):
         for blocks in (1, 2, 6, 8, 32):
-            found = tiles.tiles_at_once(devices, blocks)
-            assert found * blocks % devices == 0
-            assert all(t * blocks % devices for t in range(1, found))
+            found = tiles.tiles_at_once(count, blocks)
+            assert found * blocks % count == 0
+            assert all(t * blocks % count for t in range(1, found))
 
 
 def test_tiles_come_in_order_with_the_values_of_their_seeds():

@@ -60,7 +60,7 @@ def test_what_holds_by_construction_is_told_by_the_scopes():
 
     def held(coupling, skew=(), **more):
         scopes = fedmi.scopes.resolve(coupling, roles | dict.fromkeys(skew, "skew"))
-        attrs = dict(scopes=scopes, **more)
+        attrs = dict(scopes=scopes, rounds=1, client_examples=[16, 16, 16]) | more
         return [name for name in TESTS if evidence.by_construction(name, attrs)]
 
     assert held("shared-source") == held("shared-source-order") == list(evidence.OF_COVARIANCES)

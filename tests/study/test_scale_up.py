@@ -225,7 +225,7 @@ def test_good_params_are_read_and_fingerprinted_case_by_case(tmp_path):
         (changed(name="a/b"), "cases.1.name: String should match pattern"),
         (changed(seeds=33), "cases.1.seeds: 33 are too few .* give at least 34"),
         (dict(judged_seeds=60), "cases.1.seeds: 50 are fewer than the 60 judged"),
-        (changed(checkpoints=[5]), "cases.1.checkpoints: 5 is beyond the epoch"),
+        (changed(checkpoints=[5]), "cases.1.checkpoints: 5 is not an iteration of the epoch"),
         (changed(seedz=50), "cases.1.seedz: no such key; did you mean seeds.*, name"),
         (dict(judged=5), "judged: no such key; did you mean judged_seeds.*, cases"),
         (

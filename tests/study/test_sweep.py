@@ -3,7 +3,7 @@ import pandas as pd
 import pytest
 
 import fedmi
-from fedmi.sampling import store
+from fedmi.sampling import sampler, store
 from fedmi.stats import bonferroni_limit
 from fedmi.study import params, results, sweep
 from tests import tiny
@@ -18,12 +18,11 @@ PLAN = params.Sweep(
     batch_sizes=SIZES,
     seeds=1500,
 )
-ARGUMENTS = dict(clients=3, coupling="shared-source", root_seed=0)
 
 
 @pytest.fixture(scope="module")
 def points():
-    return PLAN.points()
+    return sweep.designs(PLAN, "shared-source")
 
 
 @pytest.fixture(scope="module")
@@ -33,19 +32,19 @@ def folder(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def sampled(points, folder):
-    return sweep.sample_grid(points, seeds=1500, folder=folder, **ARGUMENTS)
+    return sweep.sample_grid(points, seeds=1500, folder=folder)
 
 
 def test_a_grid_has_every_rate_at_every_size(points):
     assert list(points) == [f"rate-{rate:g}-batch-{size}" for rate in RATES for size in SIZES]
-    task = points["rate-0.125-batch-8"]
+    task = points["rate-0.125-batch-8"].task
     assert (task.learning_rate, task.batch_size, task.steps) == (0.125, 8, 2)
     assert task.options == {"learning_rate": 0.125, "batch_size": 8, "examples": 16}
 
 
 def test_a_point_has_the_samples_that_it_would_have_alone(points, sampled):
     name = "rate-0.25-batch-8"
-    alone = fedmi.sample(points[name], seeds=300, checkpoints=[1, 2], root_seed=0)
+    alone = fedmi.sample(points[name].task, seeds=300, checkpoints=[1, 2], root_seed=0)
     assert alone.attrs["hash"] == sampled[name].attrs["hash"]
     for variable in ("theta", "metric", "clipped"):
         np.testing.assert_array_equal(
@@ -55,8 +54,8 @@ def test_a_point_has_the_samples_that_it_would_have_alone(points, sampled):
 
 def test_what_is_stored_is_not_sampled_again(points, sampled, folder, monkeypatch, capsys):
     before = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    monkeypatch.setattr(sweep, "fill", lambda *_: pytest.fail("sampled again"))
-    again = sweep.sample_grid(points, seeds=1500, folder=folder, **ARGUMENTS)
+    monkeypatch.setattr(sampler, "compute_tiles", lambda *_, **__: pytest.fail("sampled again"))
+    again = sweep.sample_grid(points, seeds=1500, folder=folder)
     for name, samples in sampled.items():
         assert again[name].identical(samples)
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*")} == before
@@ -64,8 +63,9 @@ def test_what_is_stored_is_not_sampled_again(points, sampled, folder, monkeypatc
 
 def test_a_larger_grid_spares_what_is_there_even_with_fewer_seeds(points, sampled, folder):
     stores = {path: path.stat().st_mtime_ns for path in folder.rglob("*")}
-    more = PLAN.model_copy(update=dict(learning_rates=[0.125, 0.5], batch_sizes=[8])).points()
-    found = sweep.sample_grid(more, seeds=300, folder=folder, **ARGUMENTS)
+    plan = PLAN.model_copy(update=dict(learning_rates=[0.125, 0.5], batch_sizes=[8]))
+    more = sweep.designs(plan, "shared-source")
+    found = sweep.sample_grid(more, seeds=300, folder=folder)
     assert found["rate-0.5-batch-8"].sizes["seed"] == 300
     assert {path: path.stat().st_mtime_ns for path in stores} == stores
     assert store.open_existing(folder / "rate-0.125-batch-8.zarr").seeds() == 1500
@@ -83,7 +83,8 @@ def test_a_point_that_cannot_be_estimated_has_a_reason(points, sampled):
 
 
 def test_the_rise_is_the_known_one(points, sampled):
-    for name, task in points.items():
+    for name, design in points.items():
+        task = design.task
         row = sweep.trend_row(fedmi.finite(sampled[name]), permutations=20)
         assert set(row) == set(sweep.COLUMNS)
         truth = tiny.mi_bits(task, task.steps) - tiny.mi_bits(task, 1)

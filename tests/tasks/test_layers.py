@@ -6,7 +6,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 from fedmi import tasks
-from fedmi.study.aggregators import unraveller
+from fedmi.sampling.replay import unraveller
 from fedmi.tasks.layers import WHOLE, layers
 from tests import tiny
 

@@ -109,7 +109,9 @@ def test_an_epoch_teaches_digits_never_seen():
     task = fedmi.tasks.get("lenet")
 
     def one(keys):
-        theta = sgd.train(task, keys, task.assets(), checkpoints=[task.steps])[0][0]
+        theta = sgd.train_on(task, keys, task.data(keys, task.assets()), checkpoints=[task.steps])[
+            0
+        ][0]
         fresh, unravel = ravel_pytree(task.init(keys))
         others = task.held_out(keys, task.assets())
         return jnp.stack([task.loss(unravel(t), others, None)[1] for t in (fresh, theta)])

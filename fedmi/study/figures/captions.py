@@ -67,7 +67,8 @@ def caption_of(manifest: Path, scale: str) -> str:
     made = read_json(manifest, dict)
     parameters = made["parameters"]
     unlike = skews(parameters["options"])
-    if counts := parameters.get("client_examples"):
+    counts = parameters.get("client_examples", [])
+    if set(counts) - {parameters.get("examples")}:
         unlike.append(f"{', '.join(map(str, counts))} examples")
     if parameters.get("rounds", 1) > 1:
         unlike.append(f"round {parameters['rounds']}")
