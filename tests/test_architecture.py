@@ -14,10 +14,13 @@ FLOORS = {
     1: ("scopes", "stats", "models", "progress", "devices"),
     2: ("tasks", "mi", "distance", "aggregation"),
     3: ("sampling",),
-    4: ("study.params", "study.results", "study.paths", "study.pages", "study.figures.style"),
+    4: (
+        "study.params", "study.plan", "study.kinds", "study.refusals", "study.results",
+        "study.paths", "study.pages", "study.figures.style",
+    ),
     5: ("study",),
-    6: ("study.claims", "study.publish", "study.redraw", "__main__"),
-}
+    6: ("study.claims", "study.publish", "__main__"),
+}  # fmt: skip
 
 
 def modules():
@@ -43,7 +46,9 @@ def imports(name):
             found |= {alias.name for alias in node.names}
         elif isinstance(node, ast.ImportFrom):
             assert not node.level, f"{name}: imports are absolute"
-            found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
+            named = {f"{node.module}.{alias.name}" for alias in node.names}
+            of_modules = {full for full in named if full.removeprefix("fedmi.") in MODULES}
+            found |= of_modules if of_modules == named else named | {node.module}
     below = {full.removeprefix("fedmi.") for full in found if full.startswith("fedmi.")}
     return {module for module in below if module in MODULES} - {name}
 
