@@ -7,6 +7,8 @@ CORES ?= $(shell nproc 2>/dev/null || getconf _NPROCESSORS_ONLN)
 
 BIN := .venv/bin
 READY := .venv/ready
+# Of what pip says only errors: its warnings are about the user's own configuration of it.
+PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
 # The project's own tools come first, a researcher's own modules in this folder can be named as
 # `task: module:attribute`, and every program is compiled by XLA once.
@@ -40,10 +42,13 @@ help: ## list the targets
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 		{ echo "fedmi needs Python 3.11 or newer; name one: make PYTHON=python3.12 ..."; exit 1; }
-	$(PYTHON) -m venv .venv
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check -r requirements.lock
-	$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+	@echo "Making .venv with $$($(PYTHON) --version)"
+	@$(PYTHON) -m venv .venv
+	@echo "Installing fedmi and $$(grep -c == requirements.lock) packages, which takes about two minutes"
+	@$(PIP) --requirement requirements.lock
+	@$(PIP) --constraint requirements.lock --editable ".[study,test]"
 	@touch $@
+	@echo "Ready: make help lists what can be done"
 
 setup: $(READY) ## install the locked requirements and the package into .venv
 
@@ -100,8 +105,7 @@ test-slurm: $(READY) ## run the quick studies on a Slurm of its own (Debian: slu
 	python -m pytest -q -m slurm tests/slurm
 
 bench: $(READY) ## measure fedmi beside other libraries (half an hour; installs PyTorch)
-	-$(BIN)/python -m pip install --quiet --disable-pip-version-check \
-		--constraint requirements.lock --editable ".[bench]"
+	-$(PIP) --constraint requirements.lock --editable ".[bench]"
 	python -m benchmarks
 
 coverage: $(READY) ## count how often intervals hold the truth (some minutes)
@@ -110,12 +114,13 @@ coverage: $(READY) ## count how often intervals hold the truth (some minutes)
 proposition-size: $(READY) ## count how often the tests of Proposition 1 reject (half an hour)
 	OPENBLAS_NUM_THREADS=1 python -m benchmarks.proposition --workers $(CORES)
 
-scaling: $(READY) ## map how the cost of every stage grows (twenty minutes, on an idle machine)
+scaling: $(READY) ## map how the cost of every stage grows (half an hour, on an idle machine)
 	python -m benchmarks.scaling
 
-lint: $(READY) ## check the code's style
+lint: $(READY) ## check the code's style and types
 	ruff check . && ruff format --check .
 	snakefmt --check workflow && snakemake --lint --snakefile workflow/Snakefile
+	pyright
 
 clean: ## remove the environment and the caches; results stay
 	rm -rf .venv .cache .snakemake

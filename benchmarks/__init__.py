@@ -1,20 +1,16 @@
-"""What fedmi costs beside other ways to the same numbers, and beside what no way can avoid.
+"""What fedmi costs beside other ways to the same numbers, and how far its numbers can be trusted.
 
-`python -m benchmarks` measures everything in one run on one machine and writes one table of ratios.
+`python -m benchmarks` measures fedmi beside other libraries: suite.py says what, table.py compares.
+A measured thing is a function that returns `work.Work`, in sampling.py, features.py, estimation.py
+(fedmi's, plain JAX's and the bare limits), peers_torch.py and peers_scipy.py (other libraries');
+runner.py times it in a process of its own, worker.py.
 
-    suite.py      what is measured, in which sizes, and what is compared with what
-    runner.py     one process an item; the items of a group take turns
-    worker.py     such a process
-    table.py      medians, ratios, exponents; the table as CSV and as Markdown
-    sampling.py, features.py, estimation.py     fedmi's items, plain JAX's and the bare limits
-    peers_torch.py, peers_scipy.py              other libraries' items
+    scale_up     the same for larger networks and more clients
+    processes    a second process on a second core
+    scaling      how the cost of every stage grows (stages.py); scaling_page.py shows it
+    coverage     how often intervals hold the truth
+    proposition  how often the tests of Proposition 1 reject
+    precision    the fast recurrent stack and the plain network beside float64
 
-`python -m benchmarks.scale_up` does so for sampling larger networks and more clients, and
-`python -m benchmarks.processes` for a second process on a second core.
-
-`python -m benchmarks.scaling` maps how the cost of every stage grew where it was measured.
-
-    scaling.py        at which sizes each stage is measured
-    stages.py         a stage, in a process of its own
-    scaling_words.py  the page
+are modules with commands of their own.
 """

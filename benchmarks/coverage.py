@@ -4,23 +4,22 @@ Draws many data sets from laws whose MI is known, and counts. Writes figures/cov
 """
 
 import argparse
-import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import jax
 import numpy as np
 import pandas as pd
 from scipy import stats
 
-from benchmarks.pool import spread
+from benchmarks.counting import Each, share, spread
+from benchmarks.output import publish
+from benchmarks.runner import say
 from fedmi import mi
 from fedmi.mi.trust import laws
-from fedmi.study import results
+from fedmi.stats import Z95, mean_and_error
 
-FIGURES = Path(__file__).parents[1] / "figures"
 SUBSAMPLING = dict(parts=(2, 4, 8, 16), repeats=6)
 REPAIRINGS = 99
 
@@ -105,13 +104,11 @@ def p_value(estimator: str, n: int, i: int) -> float:
     return pair.p_value - draw.uniform() / (REPAIRINGS + 1)
 
 
-def coverage(experiment: Experiment, sets: int, each: Callable[..., Iterator]) -> dict:
+def coverage(experiment: Experiment, sets: int, each: Each) -> dict:
     """The row of an experiment."""
-    found = np.array(list(each(partial(read, experiment), sets)))
+    bits, low, high = np.array(list(each(partial(read, experiment), sets))).T
     truth = experiment.law().mi_bits
-    bits, low, high = found.T
-    inside = int(((low <= truth) & (truth <= high)).sum())
-    bound = stats.binomtest(inside, sets).proportion_ci(method="wilson")
+    bias, error = mean_and_error(bits - truth)
     return dict(
         kind="interval" if experiment.promised else "bias",
         law=experiment.name,
@@ -120,17 +117,15 @@ def coverage(experiment: Experiment, sets: int, each: Callable[..., Iterator]) -
         sets=sets,
         true_bits=truth,
         mean_bits=bits.mean(),
-        bias=bits.mean() - truth,
-        bias_error=1.96 * bits.std(ddof=1) / np.sqrt(sets),
-        coverage=inside / sets,
-        coverage_low=bound.low,
-        coverage_high=bound.high,
+        bias=bias,
+        bias_error=Z95 * error,
+        **share((low <= truth) & (truth <= high), "coverage"),
         mean_half_width=(high - low).mean() / 2,
         sd=bits.std(ddof=1),
     )
 
 
-def uniformity(estimator: str, n: int, sets: int, each: Callable[..., Iterator]) -> dict:
+def uniformity(estimator: str, n: int, sets: int, each: Each) -> dict:
     """The row that says whether p-values by re-pairing are uniform without dependence."""
     values = np.array(list(each(partial(p_value, estimator, n), sets)))
     return dict(
@@ -145,35 +140,22 @@ def uniformity(estimator: str, n: int, sets: int, each: Callable[..., Iterator])
     )
 
 
-def measure(sets: int, null_sets: int, workers: int) -> pd.DataFrame:
-    """The whole table.
-
-    Args:
-        sets: data sets of each law.
-        null_sets: data sets behind the p-values.
-        workers: processes.
-    """
-    with spread(workers, "data set") as each:
-        rows = []
-        for experiment in EXPERIMENTS:
-            print(f"{experiment.estimator}: {experiment.name}", file=sys.stderr, flush=True)
-            rows.append(coverage(experiment, sets, each))
-        for estimator in ("gaussian", "gaussian_copula", "ksg"):
-            print(f"{estimator}: p-values", file=sys.stderr, flush=True)
-            rows.append(uniformity(estimator, 200, null_sets, each))
-    return pd.DataFrame(rows)
-
-
 def main() -> None:
     """Measures and writes the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.coverage", description=__doc__)
     parser.add_argument("--sets", type=int, default=200, help="data sets of each law")
     parser.add_argument("--null-sets", type=int, default=500, help="data sets behind p-values")
     parser.add_argument("--workers", type=int, default=2, help="processes")
-    arguments = parser.parse_args()
-    table = measure(arguments.sets, arguments.null_sets, arguments.workers)
-    results.write_whole(FIGURES / "coverage.csv", table.to_csv(index=False, float_format="%.4g"))
-    print(table.to_string(index=False))
+    given = parser.parse_args()
+    rows = []
+    with spread(given.workers, "data set") as each:
+        for experiment in EXPERIMENTS:
+            say(f"{experiment.estimator}: {experiment.name}")
+            rows.append(coverage(experiment, given.sets, each))
+        for estimator in ("gaussian", "gaussian_copula", "ksg"):
+            say(f"{estimator}: p-values")
+            rows.append(uniformity(estimator, 200, given.null_sets, each))
+    publish(pd.DataFrame(rows), "coverage")
 
 
 if __name__ == "__main__":

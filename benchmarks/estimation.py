@@ -14,8 +14,8 @@ import numpy as np
 
 from benchmarks.work import Work, best
 from fedmi import mi
-from fedmi.mi.ksg import local_terms
 from fedmi.mi.null import repairing
+from fedmi.mi.terms import local_terms
 
 CLIENTS = 3
 UNIT = "estimates"

@@ -31,4 +31,4 @@ def facts() -> Work:
             if pool["user_api"] == "blas"
         ],
     )
-    return Work(lambda: None, 1, "", json.dumps(found))
+    return Work(lambda: None, note=json.dumps(found))

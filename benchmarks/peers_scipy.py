@@ -7,8 +7,7 @@ from scipy.spatial import cKDTree
 from scipy.special import psi
 
 from benchmarks.estimation import CLIENTS, UNIT, samples
-from benchmarks.table import exponent
-from benchmarks.work import Outcome, Work
+from benchmarks.work import Work
 from fedmi.mi.result import client_pairs
 
 
@@ -41,17 +40,17 @@ def ksg(*, n: int, d: int, limit: float, workers: int) -> Work:
             ksg_bits(clients[a][:size], clients[b][:size], workers=workers)
         return perf_counter() - started
 
-    def run() -> Outcome:
+    def run() -> dict[str, float | str]:
         sizes = [64, 128]
         seconds = [once(size) for size in sizes]
         while 2 * sizes[-1] <= n and sum(seconds) + 4 * seconds[-1] <= limit:
             sizes.append(2 * sizes[-1])
             seconds.append(once(sizes[-1]))
-        growth = exponent(sizes[-3:], seconds[-3:])
+        growth = np.polyfit(np.log(sizes[-3:]), np.log(seconds[-3:]), 1)[0]
         note = (
             f"SciPy's cKDTree, max-norm, {workers} thread(s); measured at N = {sizes[-1]:,} in "
             f"{seconds[-1]:.1f} s, extrapolated by its own growth, N^{growth:.2f}"
         )
-        return Outcome(seconds[-1] * (n / sizes[-1]) ** growth, note)
+        return dict(seconds=seconds[-1] * (n / sizes[-1]) ** growth, note=note)
 
     return Work(run, 1, UNIT)

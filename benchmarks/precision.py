@@ -5,6 +5,8 @@ go: two programs that add the same numbers in another order part ways. So both a
 same training in float64, from the same draws. Writes figures/precision.csv.
 """
 
+import argparse
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -12,15 +14,14 @@ import optax
 import pandas as pd
 from jax.flatten_util import ravel_pytree
 
-from benchmarks.unchanged import FIGURES
+from benchmarks.output import publish
 from fedmi import scopes
 from fedmi.models.fast.recurrent import recurrent_stack
 from fedmi.models.recurrent import RecurrentRegressor, dropout_masks
 from fedmi.sampling import sgd
-from fedmi.study import params, results
+from fedmi.study import params
 from fedmi.tasks.task import Task
 
-SEEDS = 256
 CLIENTS = 3
 QUANTILES = (0.5, 0.9, 0.99, 1.0)
 
@@ -53,14 +54,14 @@ def train(task: Task, predict, download, batches, masks) -> jax.Array:
     return jax.lax.scan(step, download, (batches, masks))[1]
 
 
-def errors(study: params.Study) -> pd.DataFrame:
+def errors(study: params.Study, seeds: int) -> pd.DataFrame:
     """Relative distance of every client's parameters from those of float64, by quantile."""
     task = study.make_task()
     coupling = scopes.resolve(study.coupling, task.streams)
     draw = sgd.over_seeds_and_clients(
         lambda keys: draws(task, keys), jax.random.key(study.root_seed), coupling, CLIENTS
     )
-    drawn = jax.jit(draw)(jnp.arange(SEEDS))
+    drawn = jax.jit(draw)(jnp.arange(seeds))
     drawn = jax.tree.map(lambda a: np.asarray(a).reshape(-1, *a.shape[2:]), drawn)
 
     def plain(weights, x, mask):
@@ -90,10 +91,10 @@ def errors(study: params.Study) -> pd.DataFrame:
 
 def main() -> None:
     """Measures and writes the table."""
-    table = errors(params.load("params/quick/signal.yaml"))
-    results.write_whole(FIGURES / "precision.csv", table.to_csv(index=False, float_format="%.2g"))
-    print(f"{SEEDS} seeds, {CLIENTS} clients: relative error of the parameters")
-    print(table.to_string(index=False))
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.precision", description=__doc__)
+    parser.add_argument("--seeds", type=int, default=256)
+    given = parser.parse_args()
+    publish(errors(params.load("params/quick/signal.yaml"), given.seeds), "precision", digits=2)
 
 
 if __name__ == "__main__":

@@ -17,12 +17,9 @@ from pathlib import Path
 
 import pandas as pd
 
-from benchmarks.__main__ import FIGURES
+from benchmarks.output import publish
 from fedmi.sampling import store
-from fedmi.study import results
 
-COLUMNS = ["processes", "seeds", "seconds", "times_one"]
-FIRST = 4  # one part of so many is taken off
 CHILD = """
 import os, sys
 place, address, count, index, seeds = sys.argv[1], sys.argv[2], *map(int, sys.argv[3:])
@@ -37,19 +34,18 @@ fedmi.sample("signal", seeds=seeds, store=place)
 
 def sampled_in(processes: int, seeds: int) -> float:
     """Seconds in which so many processes fill a store; the slowest one's."""
-    with tempfile.TemporaryDirectory() as folder, socket.socket() as free:
-        free.bind(("localhost", 0))
-        address = f"localhost:{free.getsockname()[1]}"
-        free.close()
+    with tempfile.TemporaryDirectory() as folder:
+        with socket.socket() as free:
+            free.bind(("localhost", 0))
+            address = f"localhost:{free.getsockname()[1]}"
         place = Path(folder) / "samples.zarr"
-        given = [str(place), address, str(processes)]
         children = [
             subprocess.Popen(
-                [sys.executable, "-c", CHILD, *given, str(index), str(seeds)],
+                [sys.executable, "-c", CHILD, place, address, *map(str, (processes, i, seeds))],
                 env=os.environ | dict(JAX_NUM_CPU_DEVICES="1", OPENBLAS_NUM_THREADS="1"),
                 stdout=subprocess.DEVNULL,
             )
-            for index in range(processes)
+            for i in range(processes)
         ]
         if any([child.wait() for child in children]):
             raise RuntimeError(f"sampling by {processes} processes failed")
@@ -58,27 +54,34 @@ def sampled_in(processes: int, seeds: int) -> float:
 
 def table(seeds: int, repeats: int) -> pd.DataFrame:
     """Of each number of processes the least seconds, and how many times as fast it is as one."""
-    first = seeds // FIRST
-    times = {count: ([], []) for count in (1, 2)}
-    for _ in range(repeats):
-        for count, (few, whole) in times.items():
-            few.append(sampled_in(count, first))
-            whole.append(sampled_in(count, seeds))
-    filling = {count: min(whole) for count, (_, whole) in times.items()}
-    compiled = {count: filling[count] - min(few) for count, (few, _) in times.items()}
+    few, least = seeds // 4, {}
+    for count in (1, 2) * repeats:
+        for size in (few, seeds):
+            taken = sampled_in(count, size)
+            least[count, size] = min(taken, least.get((count, size), taken))
+    filling = {count: least[count, seeds] for count in (1, 2)}
+    compiled = {count: filling[count] - least[count, few] for count in (1, 2)}
     rows = [
-        (count, filled, seconds[count], seconds[1] / seconds[count])
-        for filled, seconds in ((seeds, filling), (seeds - first, compiled))
+        dict(
+            processes=count,
+            seeds=filled,
+            seconds=seconds[count],
+            times_one=seconds[1] / seconds[count],
+        )
+        for filled, seconds in ((seeds, filling), (seeds - few, compiled))
         for count in seconds
     ]
-    return pd.DataFrame(rows, columns=COLUMNS).round(3)
+    return pd.DataFrame(rows).round(3)
 
 
-if __name__ == "__main__":
-    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+def main() -> None:
+    """Measures and writes the table."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.processes", description=__doc__)
     parser.add_argument("--seeds", type=int, default=22_000)
     parser.add_argument("--repeats", type=int, default=2)
     given = parser.parse_args()
-    made = table(given.seeds, given.repeats)
-    print(made.to_string(index=False))
-    results.write_whole(FIGURES / "processes.csv", made.to_csv(index=False))
+    publish(table(given.seeds, given.repeats), "processes", digits=6)
+
+
+if __name__ == "__main__":
+    main()

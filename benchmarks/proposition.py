@@ -5,20 +5,18 @@ implication (its power). Writes figures/proposition-size.csv.
 """
 
 import argparse
-import sys
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 
 import numpy as np
 import pandas as pd
-from scipy import stats
 
-from benchmarks.pool import spread
-from fedmi.study import proposition, results
+from benchmarks.counting import Each, share, spread
+from benchmarks.output import publish
+from benchmarks.runner import say
+from fedmi.study import proposition
 
-FIGURES = Path(__file__).parents[1] / "figures"
 D, N, LEVEL = 20, 1000, 0.05
 MIX = np.random.default_rng(0).standard_normal((D, D)) / np.sqrt(D)
 
@@ -124,9 +122,7 @@ def p_values(model: str, draws: int, seeds: int, i: int) -> dict[str, float]:
     return {test.name: test.p_value for test in found}
 
 
-def rows(
-    model: str, simulations: int, draws: int, seeds: int, each: Callable[..., Iterator]
-) -> Iterator[dict]:
+def rows(model: str, simulations: int, draws: int, seeds: int, each: Each) -> Iterator[dict]:
     """The rows of a model, one a test.
 
     Args:
@@ -134,12 +130,10 @@ def rows(
         simulations: how many.
         draws: behind each null.
         seeds: of the distance correlation.
-        each: (function, count) -> its values for 0 .. count - 1.
+        each: runs the simulations.
     """
     found = pd.DataFrame(list(each(partial(p_values, model, draws, seeds), simulations)))
     for test, values in found.items():
-        rejected = int((values <= LEVEL).sum())
-        bound = stats.binomtest(rejected, simulations).proportion_ci(method="wilson")
         yield dict(
             kind="size" if MODELS[model].additive else "power",
             model=model,
@@ -149,30 +143,8 @@ def rows(
             draws=draws,
             simulations=simulations,
             level=LEVEL,
-            rejected=rejected / simulations,
-            rejected_low=bound.low,
-            rejected_high=bound.high,
+            **share(values <= LEVEL, "rejected"),
         )
-
-
-def measure(
-    simulations: int, power_simulations: int, draws: int, seeds: int, workers: int
-) -> pd.DataFrame:
-    """The whole table.
-
-    Args:
-        simulations: of each additive model.
-        power_simulations: of each other model.
-        draws, seeds: see `rows`.
-        workers: processes.
-    """
-    with spread(workers, "simulation") as each:
-        table = []
-        for name, model in MODELS.items():
-            print(name, file=sys.stderr, flush=True)
-            count = simulations if model.additive else power_simulations
-            table += rows(name, count, draws, seeds, each)
-    return pd.DataFrame(table)
 
 
 def main() -> None:
@@ -183,12 +155,14 @@ def main() -> None:
     parser.add_argument("--draws", type=int, default=199, help="behind each null")
     parser.add_argument("--seeds", type=int, default=N, help="of the distance correlation")
     parser.add_argument("--workers", type=int, default=2, help="processes")
-    arguments = parser.parse_args()
-    table = measure(**vars(arguments))
-    results.write_whole(
-        FIGURES / "proposition-size.csv", table.to_csv(index=False, float_format="%.4g")
-    )
-    print(table.to_string(index=False))
+    given = parser.parse_args()
+    table = []
+    with spread(given.workers, "simulation") as each:
+        for name, model in MODELS.items():
+            say(name)
+            count = given.simulations if model.additive else given.power_simulations
+            table += rows(name, count, given.draws, given.seeds, each)
+    publish(pd.DataFrame(table), "proposition-size")
 
 
 if __name__ == "__main__":

@@ -1,21 +1,77 @@
-"""Runs items: one process each, whose device count, threads and peak memory are its own.
+"""Runs items that are compared: one process each, with devices, threads and memory of its own.
 
 All items of a group are set up one after the other, untimed. Then they take turns, so that a
-machine that slows down or speeds up does so for all of them. This module does not import JAX: the
-parent's memory would count in its children's peaks.
+machine that slows down or speeds up does so for all of them.
 """
 
-import json
-import os
-import subprocess
 import sys
-import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from statistics import median
 from time import monotonic
-from typing import Any
+from typing import Any, Literal
 
-from benchmarks.suite import Group, Item
+from benchmarks.worker import Failed, Worker
+
+Relation = Literal["", "faster", "limit", "above", "repairing", "gpu"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Item:
+    """One thing that is timed in a process of its own.
+
+    Attributes:
+        name: unique.
+        rows: the rows of the table that need it.
+        what, size, who: what is done, how much of it, and by whom.
+        function: `module:function`, which returns a `benchmarks.work.Work`.
+        arguments: of that function, of JSON's types.
+        relation: what its ratio to `base` says: "faster", by how much the base beats it; "limit",
+            how many times as long as this the base takes; "above", how many times as long as the
+            base it takes itself; "repairing", the price of one of its `m` re-pairings relative to
+            the base, which has none; "gpu", by how much it beats the base.
+        base: the name of the item that it is compared with.
+        m: re-pairings.
+        repeats: how often it is run.
+        devices: CPU devices that JAX sees.
+        copies: how many processes do the same at once.
+        gpu: whether JAX may use a GPU.
+    """
+
+    name: str
+    rows: tuple[int, ...] = ()
+    what: str = ""
+    size: str = ""
+    who: str = "fedmi"
+    function: str
+    arguments: dict[str, Any] = field(default_factory=dict)
+    relation: Relation = ""
+    base: str = ""
+    m: int = 0
+    repeats: int = 3
+    devices: int = 1
+    copies: int = 1
+    gpu: bool = False
+
+    def environment(self) -> dict[str, str]:
+        """That of its process: a GPU, if there is one and it may, or so many CPU devices."""
+        devices = {"JAX_NUM_CPU_DEVICES": str(self.devices)}
+        return devices | {"JAX_PLATFORMS": "" if self.gpu else "cpu"}
+
+
+@dataclass(frozen=True)
+class Group:
+    """Items that take turns.
+
+    Attributes:
+        title: for the progress report.
+        items: in the order of each round.
+        seconds: after the first round no other begins that would end later than this.
+    """
+
+    title: str
+    items: tuple[Item, ...]
+    seconds: float
 
 
 @dataclass
@@ -37,107 +93,53 @@ class Measurement:
     peak_mib: float = 0
     error: str = ""
 
-
-class Failed(RuntimeError):
-    """A worker that cannot do its item."""
-
-
-class Worker:
-    """One process of an item."""
-
-    def __init__(self, item: Item):
-        self.errors = tempfile.TemporaryFile("w+")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker", item.function, json.dumps(item.arguments)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.errors,
-            text=True,
-            env=environment(item),
-        )
-
-    def order(self) -> None:
-        """Asks for one run."""
-        try:
-            self.process.stdin.write("run\n")
-            self.process.stdin.flush()
-        except OSError as error:
-            raise Failed(f"failed: the process has ended ({error})") from error
-
-    def answer(self) -> dict[str, Any]:
-        """Waits for the next answer."""
-        line = self.process.stdout.readline()
-        if line:
-            answer = json.loads(line)
-            if "error" in answer:
-                raise Failed(answer["error"])
-            return answer
-        code = self.process.wait()
-        self.errors.seek(0)
-        last = self.errors.read().strip().splitlines()[-1:] or [f"exit status {code}"]
-        raise Failed(f"failed: {last[0]}")
-
-    def close(self) -> None:
-        """Ends the process."""
-        self.process.stdin.close()
-        try:
-            self.process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self.process.stdout.close()
-        self.errors.close()
+    @property
+    def typical(self) -> float:
+        """The median of the runs' seconds."""
+        return median(self.seconds)
 
 
-def environment(item: Item) -> dict[str, str]:
-    """The item's environment: a GPU or so many CPU devices."""
-    variables = dict(os.environ, JAX_NUM_CPU_DEVICES=str(item.devices))
-    variables.pop("JAX_PLATFORMS", None)
-    return variables if item.gpu else variables | {"JAX_PLATFORMS": "cpu"}
+def say(text: str) -> None:
+    """Reports progress, apart from the table."""
+    print(text, file=sys.stderr, flush=True)
 
 
-def measure(group: Group, say: Any = print) -> dict[str, Measurement]:
+def measure(group: Group) -> dict[str, Measurement]:
     """Sets up all items of a group, then runs them in turns.
 
     Each item is run `item.repeats` times; after the first round another one begins only if it
     should end within `group.seconds`.
 
-    Args:
-        group: what to measure together.
-        say: is told what happens.
-
     Returns:
         name -> measurement, with `error` set for what could not be measured.
     """
-    measurements = {item.name: Measurement() for item in group.items}
+    found = {item.name: Measurement() for item in group.items}
     workers: dict[str, list[Worker]] = {}
     try:
         for item in group.items:
             started = monotonic()
-            workers[item.name] = [Worker(item) for _ in range(item.copies)]
-            _set_up(workers[item.name], measurements[item.name])
-            outcome = measurements[item.name].error or "ready"
+            workers[item.name] = [
+                Worker(item.function, item.arguments, item.environment())
+                for _ in range(item.copies)
+            ]
+            _set_up(workers[item.name], found[item.name])
+            outcome = found[item.name].error or "ready"
             say(f"  {item.name}: {outcome} after {monotonic() - started:.0f} s")
         started = monotonic()
         for turn in range(max(item.repeats for item in group.items)):
-            due = [
-                item
-                for item in group.items
-                if turn < item.repeats and not measurements[item.name].error
-            ]
-            expected = sum(measurements[item.name].seconds[-1] for item in due) if turn else 0
+            due = [i for i in group.items if turn < i.repeats and not found[i.name].error]
+            expected = sum(found[item.name].seconds[-1] for item in due) if turn else 0
             if turn and monotonic() + expected > started + group.seconds:
                 break
             for item in due:
-                measurement = measurements[item.name]
-                _run(workers[item.name], measurement)
-                taken = measurement.error or f"{measurement.seconds[-1]:.3f} s"
+                _run(workers[item.name], found[item.name])
+                taken = found[item.name].error or f"{found[item.name].seconds[-1]:.3f} s"
                 say(f"  {item.name}: {taken}")
     finally:
         for copies in workers.values():
             for worker in copies:
                 worker.close()
-    return measurements
+    return found
 
 
 def _set_up(workers: Sequence[Worker], measurement: Measurement) -> None:

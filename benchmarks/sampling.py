@@ -12,9 +12,10 @@ import fedmi as package
 from benchmarks.work import Work
 from fedmi import Task, scopes, tasks
 from fedmi.models.recurrent import RecurrentRegressor, dropout_masks
-from fedmi.sampling import sampler, sgd
+from fedmi.sampling import sgd
 from fedmi.sampling.design import Design
 from fedmi.sampling.tiles import block_size, compute_tiles
+from fedmi.sampling.training import training
 
 CLIENTS = 3
 CHECKPOINTS = (1, 2, 4, 8, 16, 20)
@@ -71,9 +72,9 @@ def plain_vmap(*, seeds: int) -> Work:
     return Work(run, seeds * CLIENTS, UNIT, f"{seeds * CLIENTS} networks at once, one device")
 
 
-def plain_signal(**options) -> Task:
+def plain_signal() -> Task:
     """The signal task with the plain Flax network in its loss."""
-    task = tasks.get("signal", **options)
+    task = tasks.get("signal")
     network = RecurrentRegressor(layers=task.options["layers"], units=task.options["units"])
 
     def loss(params, batch, key):
@@ -88,7 +89,7 @@ def plain_signal(**options) -> Task:
 
 def _tiles(task: Task, seeds: int, tile: int) -> Work:
     design = Design.of(task, clients=CLIENTS, coupling=COUPLING, checkpoints=CHECKPOINTS)
-    of_seeds = sampler.sampler([design])
+    of_seeds = training([design])
     root, assets = jax.random.key(0), task.assets()
     block = block_size(tile, CLIENTS, task.parameter_count)
 

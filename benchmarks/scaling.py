@@ -2,30 +2,29 @@
 
 Measures every stage of a study at sizes designed to tell the factors' effects apart: one factor at
 a time around a middle, some corners, and one size that is larger than all of these. From the
-measurements comes the page (`benchmarks.scaling_words`); `--words` writes the page anew without
-measuring, `--only STAGE` measures one stage anew and keeps what the table says of the others.
+measurements comes the page; `--page` writes it anew without measuring, `--only STAGE` measures one
+stage anew and keeps what the table says of the others.
 """
 
 import argparse
-import json
 import os
-import subprocess
-import sys
 import tempfile
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from time import monotonic
 
 import pandas as pd
 
-from benchmarks import scaling_words
-from fedmi.study import results
+from benchmarks.output import FIGURES
+from benchmarks.runner import say
+from benchmarks.scaling_page import FACTORS, page
+from benchmarks.worker import Worker, pinned
+from fedmi.sampling import provenance
 
-FIGURES = Path(__file__).parents[1] / "figures"
 DEVICES = (2, 1)
-FACTORS = ("n", "t", "q", "k", "m", "devices")
+LEAST_SECONDS = 1.5
+"""For which each size is repeated at least."""
+
 COLUMNS = [
     "stage", *FACTORS, "seconds", "compile_seconds", "repeats", "peak_mib", "stored_bytes",
     "machine", "memory", "commit", "taken",
@@ -137,106 +136,83 @@ DESIGNS = {
 """Stage -> its design. N is a multiple of 512, so that both devices have whole tiles."""
 
 
-def measure(stages: Sequence[str], say: Callable[[str], object]) -> pd.DataFrame:
-    """The rows of some stages; `say` is told what happens."""
+def measure(stages: Sequence[str]) -> pd.DataFrame:
+    """The rows of some stages."""
     started, rows = monotonic(), []
     with tempfile.TemporaryDirectory() as cache:
         for stage in stages:
-            design = DESIGNS[stage]
-            for devices in DEVICES:
-                sizes = design.sizes(devices)
-                say(f"{(monotonic() - started) / 60:.1f} min: {stage}, {devices} device(s)")
-                for row in measured(stage, sizes, devices, cache) if sizes else ():
-                    rows.append(row)
-                    say(f"  { {name: row[name] for name in FACTORS} }: {row['seconds']:.3f} s")
-    say(f"{(monotonic() - started) / 60:.1f} min in all")
+            say(f"{(monotonic() - started) / 60:.1f} min: {stage}")
+            for size in [size for devices in DEVICES for size in DESIGNS[stage].sizes(devices)]:
+                rows.append(measured(stage, size, cache))
+                say(f"  {size}: {rows[-1]['seconds']:.3f} s")
     return pd.DataFrame(rows, columns=COLUMNS)
 
 
-def measured(
-    stage: str, sizes: Sequence[Size], devices: int, cache: str, seconds: float | None = None
-) -> Iterator[dict]:
-    """The rows of a stage, from a process with so many cores and devices of JAX's.
+def measured(stage: str, size: Size, cache: str, least_seconds: float = LEAST_SECONDS) -> dict:
+    """The row of a stage at a size, from a process with so many cores and devices of JAX's.
 
     Args:
         stage: out of `benchmarks.stages.STAGES`.
-        sizes: in their order.
-        devices: cores and devices.
+        size: n, t, q (clients), k (checkpoints), m (re-pairings) and devices.
         cache: folder of compiled programs.
-        seconds: for which each size is repeated at least; by default the stages' own.
+        least_seconds: after the first run, which compiles, others follow for so long.
 
     Raises:
-        RuntimeError: if the process fails, with the end of what it said.
+        Failed: if the process fails, with the end of what it said.
     """
+    cores = str(size["devices"])
     environment = dict(
-        os.environ,
         JAX_PLATFORMS="cpu",
-        JAX_NUM_CPU_DEVICES=str(devices),
+        JAX_NUM_CPU_DEVICES=cores,
+        OPENBLAS_NUM_THREADS=cores,
+        OMP_NUM_THREADS=cores,
         JAX_COMPILATION_CACHE_DIR=cache,
         JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS="0",
     )
-    # Each core's share of the linear algebra is fixed by the cores that the process may use.
-    for name in ("OPENBLAS_NUM_THREADS", "OMP_NUM_THREADS"):
-        environment.pop(name, None)
-    command = [sys.executable, "-m", "benchmarks.stages", stage, json.dumps(sizes)]
-    if seconds is not None:
-        command.append(str(seconds))
-    with tempfile.TemporaryFile("w+") as errors:
-        with pinned(devices):
-            process = subprocess.Popen(
-                command, stdout=subprocess.PIPE, stderr=errors, text=True, env=environment
-            )
-        with process:
-            facts = process.stdout.readline()
-            for line in process.stdout:
-                yield json.loads(line) | json.loads(facts)
-        if process.returncode:
-            errors.seek(0)
-            raise RuntimeError(f"{stage} failed:\n{errors.read()[-2000:]}")
-
-
-@contextmanager
-def pinned(cores: int) -> Iterator[None]:
-    """Lets what is started meanwhile run on so many cores only, where the system can.
-
-    Raises:
-        ValueError: if there are fewer.
-    """
-    if not hasattr(os, "sched_setaffinity"):
-        yield
-        return
-    mine = os.sched_getaffinity(0)
-    if len(mine) < cores:
-        raise ValueError(f"cores: {cores} are needed, this process may use {len(mine)}")
-    os.sched_setaffinity(0, sorted(mine)[:cores])
+    with pinned(size["devices"]):
+        worker = Worker("benchmarks.stages:ready", dict(stage=stage, size=size), environment)
     try:
-        yield
+        worker.answer()
+        first, times = worker.run(), []
+        while not times or sum(times) < least_seconds:
+            last = worker.run()
+            times.append(last["seconds"])
     finally:
-        os.sched_setaffinity(0, mine)
-
-
-def main() -> None:
-    """Measures, unless only the words are asked for, and writes the page."""
-    parser = argparse.ArgumentParser(prog="python -m benchmarks.scaling", description=__doc__)
-    parser.add_argument("--words", action="store_true", help="the page alone, from the table")
-    parser.add_argument("--only", metavar="STAGE", choices=DESIGNS, help="measure one stage anew")
-    given = parser.parse_args()
-    path = FIGURES / "scaling.csv"
-    if not given.words:
-        stages = [given.only] if given.only else list(DESIGNS)
-        table = measure(stages, lambda text: print(text, file=sys.stderr, flush=True))
-        if given.only:
-            table = with_others(table, results.read_csv(path))
-        results.write_whole(path, table.to_csv(index=False, float_format="%.6g"))
-    page = scaling_words.page(results.read_csv(path))
-    results.write_whole(path.with_suffix(".md"), page)
-    print(page)
+        worker.close()
+    return dict(
+        size,
+        stage=stage,
+        seconds=min(times),
+        compile_seconds=max(first["seconds"] - min(times), 0.0),
+        repeats=len(times),
+        peak_mib=last["peak_mib"],
+        stored_bytes=first.get("stored_bytes"),
+        machine=provenance.hardware(),
+        memory=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
+        commit=provenance.code()["commit"],
+        taken=provenance.now(),
+    )
 
 
 def with_others(new: pd.DataFrame, old: pd.DataFrame) -> pd.DataFrame:
     """The stages measured anew in the place of what the table said of them."""
     parts = {stage: of for table in (old, new) for stage, of in table.groupby("stage")}
     return pd.concat([parts[stage] for stage in DESIGNS if stage in parts])[COLUMNS]
+
+
+def main() -> None:
+    """Measures, unless only the page is asked for, and writes the page."""
+    parser = argparse.ArgumentParser(prog="python -m benchmarks.scaling", description=__doc__)
+    parser.add_argument("--page", action="store_true", help="the page alone, from the table")
+    parser.add_argument("--only", metavar="STAGE", choices=DESIGNS, help="measure one stage anew")
+    given = parser.parse_args()
+    path = FIGURES / "scaling.csv"
+    if not given.page:
+        table = measure([given.only] if given.only else list(DESIGNS))
+        if given.only:
+            table = with_others(table, pd.read_csv(path))
+        table.to_csv(path, index=False, float_format="%.6g")
+    path.with_suffix(".md").write_text(page(pd.read_csv(path)))
 
 
 if __name__ == "__main__":

@@ -1,20 +1,9 @@
-"""The stages of a study, each at a size of its own, timed in a process of their own.
-
-    python -m benchmarks.stages STAGE '[{"n": 512, "t": 110, ...}, ...]' [SECONDS]
-
-Each is repeated for at least so many SECONDS. One line of JSON with the machine's facts, then one
-for each size in turn. All else that is printed goes to standard error.
-"""
+"""The stages of a study: functions of a size that make all ready and return what is timed."""
 
 import itertools
-import json
-import os
-import sys
 import tempfile
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from pathlib import Path
-from time import perf_counter
 from types import SimpleNamespace
 
 import jax
@@ -24,17 +13,21 @@ import optax
 import xarray as xr
 
 import fedmi
-from benchmarks.work import seconds
-from benchmarks.worker import peak_mib
-from fedmi import scopes, tasks
-from fedmi.sampling import provenance, store
+from benchmarks.work import Work
+from fedmi import tasks
+from fedmi.sampling import store
+from fedmi.sampling.design import Design
 from fedmi.sampling.sampler import TILE
 from fedmi.study import aggregators, tables
 
 CLASSES = 10
 EXAMPLES, BATCH = 200, 10
 COUPLING = "shared-source"
-LEAST_SECONDS = 1.5
+FOLDER = tempfile.TemporaryDirectory()
+PLACES = (Path(FOLDER.name) / str(i) for i in itertools.count())
+"""For stores, which are removed when the process ends."""
+
+Run = Callable[[], object]
 
 
 def linear_layer(t: int) -> fedmi.Task:
@@ -71,12 +64,12 @@ def linear_layer(t: int) -> fedmi.Task:
     )
 
 
-def sampling(size: SimpleNamespace) -> Iterator[Callable]:
+def sampling(size: SimpleNamespace) -> Run:
     """A linear layer of t parameters, sampled into a store."""
     return _sampling(linear_layer(size.t), size)
 
 
-def sampling_digits(size: SimpleNamespace) -> Iterator[Callable]:
+def sampling_digits(size: SimpleNamespace) -> Run:
     """The paper's digits, whose images take more than the training."""
     task = tasks.get("digits")
     if size.t != task.parameter_count:
@@ -85,37 +78,41 @@ def sampling_digits(size: SimpleNamespace) -> Iterator[Callable]:
     return _sampling(task, size)
 
 
-def _sampling(task: fedmi.Task, size: SimpleNamespace) -> Iterator[Callable]:
+def _sampling(task: fedmi.Task, size: SimpleNamespace) -> Run:
     kept = np.linspace(0, task.steps, size.k + 1).astype(int)[1:].tolist()
     study = dict(seeds=size.n, clients=size.q, coupling=COUPLING, checkpoints=kept)
-    with fresh_paths() as paths:
-        yield lambda: fedmi.sample(task, store=next(paths), **study)
+    return lambda: fedmi.sample(task, store=next(PLACES), **study)
 
 
-def writing(size: SimpleNamespace) -> Iterator[Callable]:
-    """What sampling writes of N seeds, tile by tile; returns its bytes."""
+def writing(size: SimpleNamespace) -> Run:
+    """What sampling writes of N seeds, tile by tile, and its bytes."""
     tile = samples(size, seeds=TILE)
-    with fresh_paths() as paths:
-        yield lambda: _write(next(paths), tile, size)
+    return lambda: dict(stored_bytes=_write(next(PLACES), tile, size))
 
 
-def reading(size: SimpleNamespace) -> Iterator[Callable]:
+def reading(size: SimpleNamespace) -> Run:
     """All clients at one checkpoint, as an estimate reads them."""
-    with fresh_paths() as paths:
-        path = next(paths)
-        _write(path, samples(size, seeds=TILE), size)
-        data = store.open_existing(path).dataset(size.n)
+    path = next(PLACES)
+    _write(path, samples(size, seeds=TILE), size)
+    data = store.open_existing(path).dataset(size.n)
 
-        def run() -> None:
-            for client in range(size.q):
-                data.theta.isel(client=client, iteration=0).load()
+    def run() -> None:
+        for client in range(size.q):
+            data.theta.isel(client=client, iteration=0).load()
 
-        yield run
+    return run
 
 
 def _write(path: Path, tile: np.ndarray, size: SimpleNamespace) -> int:
-    parameters = dict(tile=len(tile), clients=size.q, checkpoints=list(range(1, size.k + 1)))
-    written = store.create(path, parameters, steps=EXAMPLES // BATCH, size=size.t)
+    parameters = dict(
+        tile=len(tile),
+        clients=size.q,
+        checkpoints=list(range(1, size.k + 1)),
+        steps=EXAMPLES // BATCH,
+        parameters=size.t,
+        rounds=1,
+    )
+    written = store.create(path, parameters)
     written.grow(size.n)
     metric = np.zeros((len(tile), size.q, EXAMPLES // BATCH), np.float32)
     clipped = np.zeros((len(tile), size.q), np.int32)
@@ -126,36 +123,33 @@ def _write(path: Path, tile: np.ndarray, size: SimpleNamespace) -> int:
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
-def gaussian(size: SimpleNamespace) -> Iterator[Callable]:
+def gaussian(size: SimpleNamespace) -> Run:
     """The Gaussian formula for all pairs at one checkpoint, and over m re-pairings."""
-    yield _estimate("gaussian", size)
+    return _estimate("gaussian", size)
 
 
-def ksg(size: SimpleNamespace) -> Iterator[Callable]:
+def ksg(size: SimpleNamespace) -> Run:
     """Likewise by nearest neighbours."""
-    yield _estimate("ksg", size)
+    return _estimate("ksg", size)
 
 
-def _estimate(estimator: str, size: SimpleNamespace) -> Callable[[], object]:
+def _estimate(estimator: str, size: SimpleNamespace) -> Run:
     data = dataset(size)
     return lambda: tables.mi_rows(data, 1, estimator=estimator, permutations=size.m)
 
 
-def distances(size: SimpleNamespace) -> Iterator[Callable]:
+def distances(size: SimpleNamespace) -> Run:
     """All three distances of all pairs at one checkpoint, and those between unmatched seeds."""
     data = dataset(size)
-    yield lambda: tables.distance_rows(data, 1)
+    return lambda: tables.distance_rows(data, 1)
 
 
-def judging(size: SimpleNamespace) -> Iterator[Callable]:
+def judging(size: SimpleNamespace) -> Run:
     """Every aggregator but the fitted maps, judged on N seeds."""
     task = linear_layer(size.t)
     plan = aggregators.Comparison(
-        task=task,
+        design=Design.of(task, clients=size.q, coupling=COUPLING, checkpoints=range(1, size.k + 1)),
         setting=COUPLING,
-        coupling=scopes.resolve(COUPLING, task.streams),
-        clients=size.q,
-        checkpoints=list(range(1, size.k + 1)),
         fitting_seeds=0,
         judged_seeds=size.n,
         oracle_seeds=0,
@@ -167,28 +161,21 @@ def judging(size: SimpleNamespace) -> Iterator[Callable]:
         rules={},
         elsewhere=np.zeros(size.t),
     )
-    yield lambda: aggregators.judge(plan, [learnt] * size.k)
+    return lambda: aggregators.judge(plan, [learnt] * size.k)
 
 
-def product(size: SimpleNamespace) -> Iterator[Callable]:
+def product(size: SimpleNamespace) -> Run:
     """A matrix product in float32: (N, t) by (t, N)."""
     x = jnp.ones((size.n, size.t), jnp.float32)
     multiply = jax.jit(lambda a: jnp.dot(a, a.T, precision=jax.lax.Precision.HIGHEST))
-    yield lambda: multiply(x).block_until_ready()
+    return lambda: multiply(x).block_until_ready()
 
 
-def copying(size: SimpleNamespace) -> Iterator[Callable]:
+def copying(size: SimpleNamespace) -> Run:
     """Reading and writing an array (N, t) of float32."""
     x = jnp.ones((size.n, size.t), jnp.float32)
     add = jax.jit(lambda a: a + 1)
-    yield lambda: add(x).block_until_ready()
-
-
-@contextmanager
-def fresh_paths() -> Iterator[Iterator[Path]]:
-    """Places for stores, which are removed in the end."""
-    with tempfile.TemporaryDirectory() as folder:
-        yield (Path(folder) / str(i) for i in itertools.count())
+    return lambda: add(x).block_until_ready()
 
 
 def samples(size: SimpleNamespace, seeds: int | None = None) -> np.ndarray:
@@ -220,58 +207,11 @@ STAGES = {
 }
 
 
-def measured(stage: str, size: dict, least_seconds: float = LEAST_SECONDS) -> dict:
-    """The least time of a stage at a size, what compiling took beside, memory and bytes.
+def ready(*, stage: str, size: dict[str, int]) -> Work:
+    """A stage at a size, not yet compiled.
 
     Args:
         stage: out of `STAGES`.
         size: n, t, q (clients), k (checkpoints), m (re-pairings) and devices.
-        least_seconds: after the first run, which compiles, others follow for so long.
     """
-    forget_peak()
-    ready = STAGES[stage](SimpleNamespace(**size))
-    run = next(ready)
-    started = perf_counter()
-    stored = run()
-    first, times = perf_counter() - started, []
-    while not times or sum(times) < least_seconds:
-        times.append(seconds(run))
-    for _ in ready:
-        pass  # lets the stage clear up
-    best = min(times)
-    return dict(
-        size,
-        stage=stage,
-        seconds=best,
-        compile_seconds=max(first - best, 0.0),
-        repeats=len(times),
-        peak_mib=peak_mib(),
-        stored_bytes=stored if isinstance(stored, int) else None,
-    )
-
-
-def forget_peak() -> None:
-    """Lets the peak of memory begin anew, where the system can (proc(5), clear_refs)."""
-    try:
-        Path("/proc/self/clear_refs").write_text("5")
-    except OSError:
-        pass  # the peaks are then those of the process so far
-
-
-def facts() -> dict:
-    """The machine, the code, and the time."""
-    return dict(
-        machine=provenance.hardware(),
-        memory=os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE"),
-        commit=provenance.code()["commit"],
-        taken=provenance.now(),
-    )
-
-
-if __name__ == "__main__":
-    answers = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    print(json.dumps(facts()), file=answers, flush=True)
-    least = [float(text) for text in sys.argv[3:4]]
-    for size in json.loads(sys.argv[2]):
-        print(json.dumps(measured(sys.argv[1], size, *least)), file=answers, flush=True)
+    return Work(STAGES[stage](SimpleNamespace(**size)))

@@ -4,74 +4,18 @@ The rows of the table:
 
     1  signal sampling      4  Gaussian mutual information
     2  digits sampling      5  the null by re-pairing
-    3  KSG                  6  growth with N, and peak memory
+    3  KSG
 
 An item may serve several rows. Items of one group take turns.
 """
 
 from collections.abc import Collection
-from dataclasses import dataclass, field, replace
-from typing import Any, Literal
+from dataclasses import dataclass, replace
+from typing import Any
 
-ROWS = (1, 2, 3, 4, 5, 6)
-BATCHES = (50, 100, 200, 400, 800, 1600)
+from benchmarks.runner import Group, Item
 
-Relation = Literal["", "faster", "limit", "above", "repairing", "gpu"]
-
-
-@dataclass(frozen=True, kw_only=True)
-class Item:
-    """One thing that is timed in a process of its own.
-
-    Attributes:
-        name: unique; the first part names the series whose growth is fitted.
-        rows: the rows of the table that need it.
-        what, size, who: what is done, how much of it, and by whom.
-        function: `module:function`, which returns a `benchmarks.work.Work`.
-        arguments: of that function, of JSON's types.
-        relation: what its ratio to `base` says: "faster", by how much the base beats it; "limit",
-            how many times as long as this the base takes; "above", how many times as long as the
-            base it takes itself; "repairing", the price of one of its `m` re-pairings relative to
-            the base, which has none; "gpu", by how much it beats the base.
-        base: the name of the item that it is compared with.
-        m: re-pairings.
-        n: the size that growth is fitted over.
-        repeats: how often it is run.
-        devices: CPU devices that JAX sees.
-        copies: how many processes do the same at once.
-        gpu: whether JAX may use a GPU.
-    """
-
-    name: str
-    rows: tuple[int, ...]
-    what: str
-    size: str
-    who: str
-    function: str
-    arguments: dict[str, Any] = field(default_factory=dict)
-    relation: Relation = ""
-    base: str = ""
-    m: int = 0
-    n: int = 0
-    repeats: int = 3
-    devices: int = 1
-    copies: int = 1
-    gpu: bool = False
-
-
-@dataclass(frozen=True)
-class Group:
-    """Items that take turns.
-
-    Attributes:
-        title: for the progress report.
-        items: in the order of each round.
-        seconds: after the first round no other begins that would end later than this.
-    """
-
-    title: str
-    items: tuple[Item, ...]
-    seconds: float
+ROWS = (1, 2, 3, 4, 5)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -98,7 +42,7 @@ class Sizes:
     torch_trainings: int = 6
     torch_heads: int = 60
     images: int = 50_000
-    batches: tuple[int, ...] = BATCHES
+    batches: tuple[int, ...] = (50, 100, 200, 400, 800, 1600)
     ksg_m: int = 4
     gaussian_m: int = 20
     tree_seconds: float = 50
@@ -140,7 +84,6 @@ def suite(
         _ksg(sizes.digits, sizes, cores, seconds=340),
         _gaussian(sizes.signal, sizes),
         _gaussian(sizes.digits, sizes),
-        *_growth(sizes, cores),
     ]
     if gpu:
         groups.append(_gpu(sizes, cores))
@@ -151,268 +94,196 @@ def suite(
     return [group for group in wanted if group.items]
 
 
-def label(n: int, d: int) -> str:
-    """N and d in words."""
-    return f"N = {n:,}, d = {d}"
-
-
-def _sampling(task: str, seeds: int, sizes: Sizes, cores: int, **more: Any) -> Item:
-    item = Item(
+def _sampling(task: str, seeds: int, tile: int, cores: int, row: int) -> Item:
+    return Item(
         name=f"{task} sampling/fedmi {seeds}",
-        rows=(6,),
+        rows=(row,),
         what=f"{task} sampling",
         size=f"{seeds:,} seeds, 3 clients",
-        who="fedmi",
         function="benchmarks.sampling:fedmi",
-        arguments=dict(task=task, seeds=seeds, tile=sizes.tile),
-        n=seeds,
+        arguments=dict(task=task, seeds=seeds, tile=tile),
         devices=cores,
     )
-    return replace(item, **more)
+
+
+def _peer(base: Item, name: str, who: str, function: str, **more: Any) -> Item:
+    """Somebody else who does what an item does."""
+    return replace(
+        base,
+        name=f"{base.what}/{name}",
+        who=who,
+        function=f"benchmarks.{function}",
+        relation="faster",
+        base=base.name,
+        **more,
+    )
 
 
 def _signal(sizes: Sizes, cores: int) -> Group:
-    fedmi = _sampling("signal", 2 * sizes.tile * cores, sizes, cores, rows=(1, 6))
-    peer = Item(
-        name="",
-        rows=(1,),
-        what="signal sampling",
-        size=fedmi.size,
-        who="",
-        function="",
-        relation="faster",
-        base=fedmi.name,
-    )
+    fedmi = _sampling("signal", 2 * sizes.tile * cores, sizes.tile, cores, row=1)
     tile = max(sizes.plain_seeds // cores, 1)
-    plain = dict(size=f"{tile * cores:,} seeds, 3 clients", who="plain Flax under jax.vmap")
-    loop = dict(
-        size=f"{sizes.torch_trainings} clients",
-        function="benchmarks.peers_torch:signal",
-        arguments=dict(trainings=sizes.torch_trainings, threads=[1, cores]),
-    )
-    alone = dict(trainings=sizes.torch_trainings, threads=[1])
+    seeds = tile * cores
+    few = dict(size=f"{seeds:,} seeds, 3 clients")
+    loop = dict(size=f"{sizes.torch_trainings} clients", devices=1)
+    trainings = dict(trainings=sizes.torch_trainings)
     items = (
         fedmi,
-        replace(
-            peer,
-            name="signal sampling/plain vmap",
-            **plain,
-            function="benchmarks.sampling:plain_vmap",
-            arguments=dict(seeds=tile * cores),
+        _peer(
+            fedmi, "plain vmap", "plain Flax under jax.vmap", "sampling:plain_vmap",
+            arguments=dict(seeds=seeds), devices=1, **few,
         ),
-        replace(
-            peer,
-            name="signal sampling/plain tiles",
-            **plain | dict(who="plain Flax in fedmi's tiles"),
-            function="benchmarks.sampling:plain_tiles",
-            arguments=dict(seeds=tile * cores, tile=tile),
-            devices=cores,
+        _peer(
+            fedmi, "plain tiles", "plain Flax in fedmi's tiles", "sampling:plain_tiles",
+            arguments=dict(seeds=seeds, tile=tile), **few,
         ),
-        replace(peer, name="signal sampling/torch", who="PyTorch loop", **loop),
-        replace(
-            peer,
-            name="signal sampling/torch copies",
-            who="PyTorch loops, one a core",
-            **loop | dict(arguments=alone),
-            copies=cores,
+        _peer(
+            fedmi, "torch", "PyTorch loop", "peers_torch:signal",
+            arguments=trainings | dict(threads=[1, cores]), **loop,
         ),
-    )
+        _peer(
+            fedmi, "torch copies", "PyTorch loops, one a core", "peers_torch:signal",
+            arguments=trainings | dict(threads=[1]), copies=cores, **loop,
+        ),
+    )  # fmt: skip
     return Group("signal sampling", items, 150)
 
 
 def _digits(sizes: Sizes, cores: int) -> Group:
-    fedmi = _sampling("digits", 2 * sizes.tile * cores, sizes, cores, rows=(2, 6))
-    whole = Item(
-        name="digits sampling/torch",
-        rows=(2,),
-        what="digits sampling",
-        size=f"{sizes.torch_heads} clients",
-        who="PyTorch loop",
-        function="benchmarks.peers_torch:digits",
-        arguments=dict(trainings=sizes.torch_heads, threads=[1, cores], ready=False),
-        relation="faster",
-        base=fedmi.name,
-    )
-    head = replace(
-        whole,
-        name="digits sampling/torch head",
-        who="PyTorch loop, features given",
-        arguments=whole.arguments | dict(ready=True),
-    )
-    return Group("digits sampling", (fedmi, whole, head), 120)
+    fedmi = _sampling("digits", 2 * sizes.tile * cores, sizes.tile, cores, row=2)
+    loop = dict(size=f"{sizes.torch_heads} clients", devices=1)
+    threads = dict(trainings=sizes.torch_heads, threads=[1, cores])
+    items = (
+        fedmi,
+        _peer(
+            fedmi, "torch", "PyTorch loop", "peers_torch:digits",
+            arguments=threads | dict(ready=False), **loop,
+        ),
+        _peer(
+            fedmi, "torch head", "PyTorch loop, features given", "peers_torch:digits",
+            arguments=threads | dict(ready=True), **loop,
+        ),
+    )  # fmt: skip
+    return Group("digits sampling", items, 120)
 
 
 def _features(sizes: Sizes, cores: int) -> Group:
     fedmi = Item(
-        name=f"LeNet features/fedmi {sizes.images}",
-        rows=(2, 6),
+        name="LeNet features/fedmi",
+        rows=(2,),
         what="LeNet features",
         size=f"{sizes.images:,} images",
-        who="fedmi",
         function="benchmarks.features:fedmi",
         arguments=dict(images=sizes.images),
-        n=sizes.images,
         devices=cores,
         repeats=7,
     )
-    arguments = dict(images=sizes.images, batches=list(sizes.batches))
-    flax = replace(
+    own = dict(images=sizes.images, batches=list(sizes.batches))
+    items = (
         fedmi,
-        name="LeNet features/flax",
-        rows=(2,),
-        who="plain Flax convolutions",
-        function="benchmarks.features:flax",
-        arguments=arguments,
-        relation="faster",
-        base=fedmi.name,
-        n=0,
-    )
-    torch = replace(
-        flax,
-        name="LeNet features/torch",
-        who="PyTorch",
-        function="benchmarks.peers_torch:features",
-        arguments=arguments | dict(threads=cores),
-        devices=1,
-    )
-    return Group("LeNet features", (fedmi, flax, torch), 60)
+        _peer(fedmi, "flax", "plain Flax convolutions", "features:flax", arguments=own),
+        _peer(
+            fedmi, "torch", "PyTorch", "peers_torch:features",
+            arguments=own | dict(threads=cores), devices=1,
+        ),
+    )  # fmt: skip
+    return Group("LeNet features", items, 60)
 
 
-def _estimate(estimator: str, n: int, d: int, **more: Any) -> Item:
-    item = Item(
-        name=f"{estimator} d={d}/fedmi {n}",
-        rows=(6,),
+def _estimate(estimator: str, n: int, d: int, rows: tuple[int, ...], **more: Any) -> Item:
+    return Item(
+        name=f"{estimator} d={d}/fedmi",
+        rows=rows,
         what=f"{estimator}, three pairs",
-        size=label(n, d),
-        who="fedmi",
+        size=f"N = {n:,}, d = {d}",
         function=f"benchmarks.estimation:{estimator.lower()}",
         arguments=dict(n=n, d=d),
-        n=n,
+        **more,
     )
-    return replace(item, **more)
 
 
-def _with_null(base: Item, m: int, **more: Any) -> Item:
-    item = replace(
+def _with_null(base: Item, m: int) -> Item:
+    return replace(
         base,
-        name=base.name.replace(" d=", " and null d=", 1),
+        name=f"{base.name} and null",
+        rows=(5,),
         what=f"{base.what}, {m} re-pairings",
         arguments=base.arguments | dict(permutations=m),
         relation="repairing",
         base=base.name,
         m=m,
+        repeats=3,
     )
-    return replace(item, **more)
 
 
-def _limit(base: Item, **more: Any) -> Item:
+def _limit(base: Item, what: str, function: str) -> Item:
     """The bare products beneath an item."""
-    return replace(base, who="limit", relation="limit", base=base.name, n=0, **more)
+    return replace(
+        base,
+        name=f"{base.name}, limit",
+        rows=base.rows[:1],
+        what=what,
+        who="limit",
+        function=f"benchmarks.estimation:{function}",
+        relation="limit",
+        base=base.name,
+    )
 
 
 def _ksg(size: tuple[int, int], sizes: Sizes, cores: int, seconds: float) -> Group:
-    n, d = size
-    arguments = dict(n=n, d=d)
-    fedmi = _estimate("KSG", n, d, rows=(3, 5, 6))
-    null = _with_null(fedmi, sizes.ksg_m, rows=(5, 6))
-    products = _limit(
-        fedmi,
-        name=f"KSG d={d}/products",
-        rows=(3,),
-        what="matrix products of all distances",
-        function="benchmarks.estimation:distance_products",
-    )
+    fedmi = _estimate("KSG", *size, rows=(3, 5))
+    limit = _limit(fedmi, "matrix products of all distances", "distance_products")
     trees = replace(
-        products,
-        name=f"KSG d={d}/trees",
-        what=fedmi.what,
+        fedmi,
+        name=f"{fedmi.name}, trees",
+        rows=(3,),
         who="SciPy's k-d trees",
         function="benchmarks.peers_scipy:ksg",
-        arguments=arguments | dict(limit=sizes.tree_seconds, workers=cores),
+        arguments=fedmi.arguments | dict(limit=sizes.tree_seconds, workers=cores),
         relation="faster",
+        base=fedmi.name,
         repeats=1,
     )
-    return Group(f"KSG, {fedmi.size}", (products, fedmi, null, trees), seconds)
+    items = (limit, fedmi, _with_null(fedmi, sizes.ksg_m), trees)
+    return Group(f"KSG, {fedmi.size}", items, seconds)
 
 
 def _gaussian(size: tuple[int, int], sizes: Sizes) -> Group:
-    n, d = size
-    fedmi = _estimate("Gaussian", n, d, rows=(4, 5, 6), repeats=5)
-    null = _with_null(fedmi, sizes.gaussian_m, rows=(5, 6), repeats=3)
-    product = _limit(
-        fedmi,
-        name=f"Gaussian d={d}/covariance",
-        rows=(4,),
-        what="covariance product of all samples",
-        function="benchmarks.estimation:covariance",
-    )
+    fedmi = _estimate("Gaussian", *size, rows=(4, 5), repeats=5)
+    limit = _limit(fedmi, "covariance product of all samples", "covariance")
     singular = replace(
         fedmi,
-        name=f"Gaussian d={d}/nearly singular",
+        name=f"{fedmi.name}, nearly singular",
         rows=(4,),
         what="Gaussian, three pairs, nearly singular",
         arguments=fedmi.arguments | dict(decades=8),
         relation="above",
-        base=product.name,
-        n=0,
+        base=limit.name,
         repeats=3,
     )
-    return Group(f"Gaussian, {fedmi.size}", (product, fedmi, null, singular), 70)
-
-
-def _growth(sizes: Sizes, cores: int) -> list[Group]:
-    """fedmi's items at the sizes that the other groups do not have."""
-    seeds = 2 * sizes.tile * cores
-    sampling = [
-        _sampling(task, n, sizes, cores, repeats=1)
-        for task in ("signal", "digits")
-        for n in (seeds // 2, seeds * 2)
-    ]
-    full = _features(sizes, cores).items[0]
-    features = [
-        replace(
-            full,
-            name=f"LeNet features/fedmi {images}",
-            rows=(6,),
-            size=f"{images:,} images",
-            arguments=dict(images=images),
-            n=images,
-        )
-        for images in (sizes.images // 4, sizes.images // 2)
-    ]
-    groups = [Group("growth of sampling", tuple(sampling + features), 60)]
-    for n, d in (sizes.signal, sizes.digits):
-        items = []
-        for part in (n // 4, n // 2):
-            ksg, gaussian = _estimate("KSG", part, d, repeats=1), _estimate("Gaussian", part, d)
-            items += [ksg, _with_null(ksg, sizes.ksg_m)]
-            items += [gaussian, _with_null(gaussian, sizes.gaussian_m)]
-        groups.append(Group(f"growth of estimation, d = {d}", tuple(items), 60))
-    return groups
+    items = (limit, fedmi, _with_null(fedmi, sizes.gaussian_m), singular)
+    return Group(f"Gaussian, {fedmi.size}", items, 70)
 
 
 def _gpu(sizes: Sizes, cores: int) -> Group:
     """The whole of both studies' sampling and estimation on a GPU."""
-    bases, items = [], []
+    items = []
     for row, task, (n, d) in ((1, "signal", sizes.signal), (2, "digits", sizes.digits)):
-        bases += [
-            _sampling(task, 2 * sizes.tile * cores, sizes, cores, rows=(row,)),
+        on_cpu = [
+            _sampling(task, 2 * sizes.tile * cores, sizes.tile, cores, row),
             _estimate("KSG", n, d, rows=(3,)),
             _estimate("Gaussian", n, d, rows=(4,)),
         ]
-        items += [_sampling(task, n, replace(sizes, tile=sizes.gpu_tile), 1), *bases[-2:]]
-    on_gpu = [
-        replace(
-            item,
-            name=f"{item.name} on the GPU",
-            rows=base.rows,
-            who="fedmi on the GPU",
-            relation="gpu",
-            base=base.name,
-            n=0,
-            repeats=2,
-            gpu=True,
-        )
-        for item, base in zip(items, bases, strict=True)
-    ]
-    return Group("GPU", tuple(on_gpu), 120)
+        whole = _sampling(task, n, sizes.gpu_tile, 1, row)
+        items += [
+            replace(
+                item,
+                name=f"{item.name} on the GPU",
+                who="fedmi on the GPU",
+                relation="gpu",
+                base=base.name,
+                repeats=2,
+                gpu=True,
+            )
+            for item, base in zip([whole, *on_cpu[1:]], on_cpu, strict=True)
+        ]
+    return Group("GPU", tuple(items), 120)

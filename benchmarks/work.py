@@ -3,16 +3,9 @@
 from collections.abc import Callable, Hashable, Mapping
 from dataclasses import dataclass
 from time import perf_counter
-from typing import NamedTuple, TypeVar
+from typing import TypeVar
 
 Name = TypeVar("Name", bound=Hashable)
-
-
-class Outcome(NamedTuple):
-    """What a run reports where its own wall time is not the answer."""
-
-    seconds: float
-    note: str
 
 
 @dataclass(frozen=True)
@@ -20,15 +13,16 @@ class Work:
     """An item that is ready to be timed: compiled, warmed up, its data in place.
 
     Attributes:
-        run: does the work once; may return an `Outcome`.
+        run: does the work once; a dict that it returns is answered beside its wall time or, where
+            it has `seconds`, in the place of it.
         units: how many things one run makes.
         unit: what these are.
         note: how the work is done, for the table.
     """
 
-    run: Callable[[], Outcome | None]
-    units: float
-    unit: str
+    run: Callable[[], object]
+    units: float = 1
+    unit: str = ""
     note: str = ""
 
 

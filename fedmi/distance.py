@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import ArrayLike
 
 from fedmi import stats
-from fedmi.mi.null import default_key, repairing
+from fedmi.mi.null import repairing
 from fedmi.mi.samples import as_pair
 
 NORMS: dict[str, Callable[[np.ndarray], np.ndarray]] = {
@@ -102,7 +102,7 @@ def unmatched(
     if m < 1:
         raise ValueError(f"{m} re-pairings; the unmatched distance needs at least one")
     x, y = _checked(x, y)
-    repairs = repairing(len(x), m, default_key(key))
+    repairs = repairing(len(x), m, key)
     distances = [METRICS[metric](x, y[repairs.partners(s)]) for s in repairs.shifts]
     return float(np.mean(distances))
 

@@ -11,7 +11,9 @@ Item = TypeVar("Item")
 SECONDS_BETWEEN_LINES = 10.0
 
 
-def track(items: Iterable[Item], *, total: int, what: str, unit: str) -> Iterator[Item]:
+def track(
+    items: Iterable[Item], *, what: str, unit: str, total: int | None = None
+) -> Iterator[Item]:
     """Passes items on and shows how far it has got.
 
     In JupyterLab and in a terminal that is tqdm's bar; elsewhere, as under papermill, a line with
@@ -19,10 +21,11 @@ def track(items: Iterable[Item], *, total: int, what: str, unit: str) -> Iterato
 
     Args:
         items: what is worked on.
-        total: how many there are.
         what: what is being done, for the bar or the lines.
         unit: what one item is called.
+        total: how many there are; by default `len(items)`.
     """
+    total = len(items) if total is None else total
     # Jupyter's server names the notebook to the kernels that it starts; papermill does not.
     in_jupyter = "JPY_SESSION_NAME" in os.environ
     if in_jupyter or sys.stderr.isatty():

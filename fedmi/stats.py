@@ -85,8 +85,12 @@ def family_p_values(bits: np.ndarray, permuted: np.ndarray) -> np.ndarray:
     one re-pairing of two clients, and nearly so of three.) No value is below 1 / (m + 1): twenty
     re-pairings can just tell at 5 %, and only if none of them reads as much anywhere.
 
+    Infinite values, as of clients that share a direction, are beyond all finite ones; for the scale
+    of their test each counts as its largest finite re-pairing. So an infinite re-pairing reads as
+    much as any estimate of the family does.
+
     Args:
-        bits: (J,) estimates; infinite ones are beyond whatever re-pairing reads.
+        bits: (J,) estimates.
         permuted: (J, m) the same over re-paired seeds, column s by the same re-pairing.
 
     Returns:
@@ -96,10 +100,12 @@ def family_p_values(bits: np.ndarray, permuted: np.ndarray) -> np.ndarray:
     m = permuted.shape[1]
     if not m:
         return np.full(len(bits), np.nan)
-    finite = np.where(np.isfinite(bits), bits, permuted.max(axis=1))
-    values = np.column_stack([finite, permuted])
+    values = np.column_stack([bits, permuted])
+    infinite = np.isinf(values)
+    top = np.max(permuted, axis=1, where=~infinite[:, 1:], initial=-np.inf)
+    values = np.where(infinite, np.where(np.isinf(top), 0, top)[:, None], values)
     spread = values.std(axis=1, keepdims=True)
     scores = (values - values.mean(axis=1, keepdims=True)) / np.where(spread > 0, spread, 1)
-    largest = scores[:, 1:].max(axis=0)
-    own = np.where(np.isfinite(bits), scores[:, 0], np.inf)
-    return (1 + (largest >= own[:, None]).sum(axis=1)) / (1 + m)
+    scores[infinite] = np.inf
+    own, largest = scores[:, :1], scores[:, 1:].max(axis=0)
+    return (1 + (largest >= own).sum(axis=1)) / (1 + m)

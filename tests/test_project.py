@@ -1,5 +1,7 @@
 """The project's own files hold together."""
 
+import ast
+import importlib.metadata
 import json
 import os
 import re
@@ -15,10 +17,12 @@ from pathlib import Path
 
 import pytest
 import yaml
+from packaging.requirements import Requirement
 
 ROOT = Path(__file__).parents[1]
 PYPROJECT = tomllib.loads((ROOT / "pyproject.toml").read_text())
 README = (ROOT / "README.md").read_text()
+MAKEFILE = (ROOT / "Makefile").read_text()
 
 
 def locked():
@@ -30,24 +34,98 @@ def normalised(requirement):
     return re.match(r"[A-Za-z0-9._-]+", requirement)[0].lower().replace("_", "-").replace(".", "-")
 
 
-def test_the_lock_is_plain_and_covers_every_dependency():
+CARD = "jax flax optax numpy scipy matplotlib seaborn papermill jupyterlab".split()
+"""The packages that whoever clones the project is promised."""
+
+
+def required(*extras):
+    """Names of the requirements of the library and of these extras."""
+    project = PYPROJECT["project"]
+    optional = project["optional-dependencies"]
+    wanted = project["dependencies"] + [name for extra in extras for name in optional[extra]]
+    return {normalised(requirement) for requirement in wanted}
+
+
+def test_the_lock_is_plain_and_holds_what_is_installed_with_all_that_it_needs():
     lines = (ROOT / "requirements.lock").read_text().splitlines()
     plain = re.compile(r"[A-Za-z0-9._-]+==[A-Za-z0-9.+!]+")
-    assert all(plain.fullmatch(line) for line in lines if not line.startswith("#"))
-    names = {normalised(name) for name in locked()}
-    project = PYPROJECT["project"]
-    extras = project["optional-dependencies"]
-    wanted = project["dependencies"] + extras["test"] + extras["slurm"]
-    assert {normalised(requirement) for requirement in wanted} <= names
+    assert all(plain.fullmatch(line) for line in lines)
+    pinned = {normalised(name): version for name, version in locked().items()}
+    dev = {normalised(requirement) for requirement in PYPROJECT["dependency-groups"]["dev"]}
+    pending, seen = required("study", "test", "slurm") | dev, set()
+    while pending - seen:
+        name = (pending - seen).pop()
+        seen.add(name)
+        found = importlib.metadata.distribution(name)
+        assert pinned[name] == found.version, name
+        needs = map(Requirement, found.requires or ())
+        pending |= {
+            normalised(need.name)
+            for need in needs
+            if need.marker is None or need.marker.evaluate({"extra": ""})
+        }
 
 
-def test_conda_takes_its_dependencies_from_pyproject():
+def test_the_library_requires_what_it_imports_and_the_study_its_extra():
+    brought = importlib.metadata.packages_distributions()
+
+    def imported(paths, anywhere):
+        nodes = [
+            node
+            for path in paths
+            for tree in [ast.parse(path.read_text())]
+            for node in (ast.walk(tree) if anywhere else tree.body)
+        ]
+        names = {n.module for n in nodes if isinstance(n, ast.ImportFrom)}
+        names |= {alias.name for n in nodes if isinstance(n, ast.Import) for alias in n.names}
+        roots = {name.split(".")[0] for name in names} - sys.stdlib_module_names - {"fedmi"}
+        return {normalised(brought[root][0]) for root in roots - {"pydantic_core"}}  # pydantic's
+
+    study = {*(ROOT / "fedmi" / "study").rglob("*.py"), ROOT / "fedmi" / "__main__.py"}
+    library = set((ROOT / "fedmi").rglob("*.py")) - study
+    assert imported(library, anywhere=False) <= required() <= imported(library, anywhere=True)
+    assert imported(library | study, anywhere=True) <= required("study")
+
+
+def test_whoever_clones_has_the_packages_of_the_card():
     environment = yaml.safe_load((ROOT / "environment.yml").read_text())
     *conda, pip = environment["dependencies"]
-    assert pip == {"pip": ["--editable .[test]"]}
+    (line,) = pip["pip"]
+    extras = re.fullmatch(r"--editable \.\[(.*)\]", line)[1].split(",")
+    assert set(CARD) <= required(*extras)
+    assert f'--editable ".[{",".join(extras)}]"' in MAKEFILE
     # Besides pyproject's own requirements, only what no package of Python's brings.
     assert [normalised(name) for name in conda] == ["python", "pip", "make", "git"]
     assert conda[0] == f"python{PYPROJECT['project']['requires-python']}"
+
+
+def test_pre_commit_checks_with_the_locked_ruff():
+    (repo,) = yaml.safe_load((ROOT / ".pre-commit-config.yaml").read_text())["repos"]
+    assert repo["rev"] == f"v{locked()['ruff']}"
+
+
+def test_github_runs_what_ci_runs():
+    workflow = yaml.safe_load((ROOT / ".github" / "workflows" / "check.yml").read_text())
+    assert workflow["jobs"]["check"]["steps"][-1] == {"run": ".ci/run"}
+    assert os.access(ROOT / ".ci" / "run", os.X_OK)
+
+
+@pytest.mark.slow
+def test_a_set_up_says_what_it_does_and_why_it_fails(tmp_path):
+    """Whatever pip thinks of its own configuration."""
+    for name in ("Makefile", "pyproject.toml", "requirements.lock"):
+        shutil.copy2(ROOT / name, tmp_path / name)
+    done = subprocess.run(
+        ["make", "setup", f"PYTHON={sys.executable}"],
+        cwd=tmp_path,
+        capture_output=True,
+        text=True,
+        env=os.environ | {"PIP_NO_INDEX": "1", "PIP_FIND_LINKS": "/no/such/folder"},
+    )
+    making, installing = done.stdout.splitlines()
+    assert making.startswith("Making .venv") and f"{len(locked())} packages" in installing
+    assert done.returncode and not (tmp_path / ".venv" / "ready").exists()
+    assert "No matching distribution" in done.stderr and "WARNING" not in done.stderr
 
 
 def test_ci_calls_the_readmes_test_command_and_then_the_slow_checks():
@@ -190,11 +268,5 @@ def test_no_file_carries_a_registry_or_a_path_of_a_machine():
         assert here not in text, name
 
 
-def test_the_workflow_is_linted_formatted_and_short():
-    workflow, programs = ROOT / "workflow", Path(sys.executable).parent
-    for command in (["snakefmt", "--check", workflow], ["snakemake", "--lint"]):
-        done = subprocess.run(
-            [programs / command[0], *command[1:]], cwd=ROOT, capture_output=True, text=True
-        )
-        assert done.returncode == 0, done.stdout + done.stderr
-    assert len((workflow / "Snakefile").read_text().splitlines()) < 200
+def test_the_workflow_is_short():
+    assert len((ROOT / "workflow" / "Snakefile").read_text().splitlines()) < 200

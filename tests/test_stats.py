@@ -56,6 +56,17 @@ def test_infinite_readings_and_readings_without_spread():
     assert np.isnan(family_p_values(np.array([1.0]), np.empty((1, 0)))).all()
 
 
+@pytest.mark.filterwarnings("error")
+def test_an_infinite_re_pairing_reads_as_much_as_any_estimate():
+    permuted = np.random.default_rng(2).standard_normal((2, M))
+    permuted[0, 3] = np.inf
+    # The same of the family's other test, and of an estimate that is infinite itself.
+    assert family_p_values(np.array([np.inf, 9.0]), permuted).tolist() == [2 / 20, 2 / 20]
+    assert family_p_values(np.array([-9.0, -9.0]), permuted).tolist() == [1, 1]
+    permuted[0] = np.inf
+    assert family_p_values(np.array([np.inf, 9.0]), permuted).tolist() == [1, 1]
+
+
 def test_holm_by_hand():
     # 0.01 * 4, then max(0.04, 0.02 * 3), max(0.06, 0.03 * 2) and max(0.06, 0.5).
     assert stats.holm([0.03, 0.01, 0.5, 0.02]) == pytest.approx([0.06, 0.04, 0.5, 0.06])

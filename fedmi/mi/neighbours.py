@@ -20,6 +20,8 @@ import jax
 import jax.numpy as jnp
 from jax import lax
 
+from fedmi.mi.result import client_pairs
+
 CHUNK = 16
 """Components that one pass of `direct_distances` takes together."""
 
@@ -141,32 +143,6 @@ def kth_by_bits(values: jax.Array, ks: tuple[int, ...]) -> jax.Array:
     return lax.bitcast_convert_type(found, values.dtype)
 
 
-def reaches(x: jax.Array, y: jax.Array, s: jax.Array, bounds: jax.Array) -> jax.Array:
-    """How far the points within each joint distance reach in x and in y.
-
-    Args:
-        x, y, s: as `joint_kth` takes them.
-        bounds: joint distances, (len(ks), B).
-
-    Returns:
-        (len(ks), 2, B): the largest distance to x, and to y, among the points whose joint distance
-        is at most the bound.
-    """
-    n, width = x.shape
-    rows = block_size(n)
-
-    def widen(found: jax.Array, first: jax.Array | int, count: int) -> jax.Array:
-        in_x = lax.dynamic_slice(x, (first, 0), (count, width))
-        in_y = lax.dynamic_slice(y, (s + first, s), (count, width))
-        inside = jnp.maximum(in_x, in_y) <= bounds[:, None]
-        here = [jnp.where(inside, part, -jnp.inf).max(axis=1) for part in (in_x, in_y)]
-        return jnp.maximum(found, jnp.stack(here, axis=1))
-
-    nothing = jnp.full((len(bounds), 2, width), -jnp.inf, x.dtype)
-    found = lax.fori_loop(0, n // rows, lambda i, f: widen(f, i * rows, rows), nothing)
-    return widen(found, n - n % rows, n % rows) if n % rows else found
-
-
 def count_below(far: jax.Array, s: int | jax.Array, n: int, bound: jax.Array) -> jax.Array:
     """How many of rows s..s+n of each column of `far` from column s on are below bound, (B,)."""
     # Slices are added elementwise, as XLA on the CPU turns one long sum into slow code.
@@ -190,30 +166,26 @@ def _joint(x: jax.Array, y: jax.Array, s: jax.Array, first: int, rows: int) -> j
     return jnp.maximum(x[first : first + rows], part)
 
 
-@partial(jax.jit, static_argnames=("pairs", "m", "ks", "metric", "product", "variant"))
+@partial(jax.jit, static_argnames=("m", "ks", "metric", "product"))
 def tile_counts(
     clients: tuple[jax.Array, ...],
     queries: jax.Array,
     *,
-    pairs: tuple[tuple[int, int], ...],
     m: int,
     ks: tuple[int, ...],
     metric: str,
     product: bool,
-    variant: int,
 ) -> tuple[jax.Array, jax.Array]:
-    """Neighbours in x and in y alone, for one tile of queries.
-
-    Those strictly nearer than the k-th joint one, as Kraskov's first estimator counts them, or
-    those within reach of the k joint ones, as the second does.
+    """Neighbours in x and in y alone, strictly nearer than the k-th joint one, of some queries.
 
     Args:
         clients: each (N + m, p_q), the first m points again at the end.
         queries: (B + m,) the points asked for, each below N; where m > 0 they follow each other,
             the first point after the last.
-        pairs, m, ks, metric: what is asked for.
+        m: the number of re-pairings.
+        ks: numbers of neighbours.
+        metric: the distance within x and within y.
         product: whether Euclidean distances come from a matrix product.
-        variant: 1 or 2.
 
     Returns:
         (pairs, 1 + m, len(ks), 2, B) counts n_x and n_y, and (pairs, 1 + m, len(ks), B) the k-th
@@ -233,19 +205,16 @@ def tile_counts(
         again = jnp.where(queries < m, queries + n, queries)
         distances.append(far.at[again, lanes].set(jnp.inf))
 
-    def count(a: int, b: int, s: jax.Array) -> tuple[jax.Array, jax.Array]:
-        x, y = distances[a], distances[b]
+    def count(x: jax.Array, y: jax.Array, s: jax.Array) -> tuple[jax.Array, jax.Array]:
+        def nearer(bound: jax.Array) -> jax.Array:
+            return jnp.stack([count_below(x, 0, n, bound), count_below(y, s, n, bound)])
+
         nearest = joint_kth(x[:n, :tile], y, s, ks)
-        bounds = jnp.stack([nearest, nearest], axis=1)
-        if variant == 2:
-            # What lies within reach is what lies below the next larger number.
-            bounds = jnp.nextafter(reaches(x[:n, :tile], y, s, nearest), jnp.inf)
-
-        def within(bound: jax.Array) -> jax.Array:
-            return jnp.stack([count_below(x, 0, n, bound[0]), count_below(y, s, n, bound[1])])
-
-        return lax.map(within, bounds), nearest
+        return lax.map(nearer, nearest), nearest
 
     shifts = jnp.arange(1 + m)
-    found = [lax.map(partial(count, a, b), shifts) for a, b in pairs]
+    found = [
+        lax.map(partial(count, distances[a], distances[b]), shifts)
+        for a, b in client_pairs(len(clients))
+    ]
     return tuple(jnp.stack(parts) for parts in zip(*found, strict=True))

@@ -57,21 +57,19 @@ def default_key(key: jax.Array | None) -> jax.Array:
     return jax.random.key(0) if key is None else key
 
 
-def repairing(n: int, m: int, key: jax.Array | None) -> Repairing:
+def repairing(n: int, m: int, key: jax.Array | None = None) -> Repairing:
     """Draw m re-pairings of n seeds.
 
     Args:
         n: number of seeds.
-        m: number of re-pairings, fewer than n; 0 for none, which needs no key.
-        key: a JAX random key.
+        m: number of re-pairings, fewer than n; 0 for none.
+        key: a JAX random key; `jax.random.key(0)` if none is given.
 
     Raises:
-        ValueError: m out of range, or no key where one is needed.
+        ValueError: m out of range.
     """
     if not 0 <= m < n:
         raise ValueError(f"permutations: {m} re-pairings of {n} samples; ask for 0 to {n - 1}")
     if not m:
         return Repairing(np.arange(n), 0)
-    if key is None:
-        raise ValueError("re-pairing seeds needs key=, for example jax.random.key(0)")
-    return Repairing(np.asarray(jax.random.permutation(key, n)), m)
+    return Repairing(np.asarray(jax.random.permutation(default_key(key), n)), m)

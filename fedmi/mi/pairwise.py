@@ -1,6 +1,6 @@
 """Mutual information of every pair of clients, and of two arrays as the case of two clients."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import jax
@@ -13,17 +13,28 @@ from fedmi.mi.null import default_key, repairing
 from fedmi.mi.result import Estimate, PairEstimate
 from fedmi.mi.samples import as_samples, check_lengths, check_varies
 from fedmi.mi.variants.copula import pairs as copula_pairs
-from fedmi.mi.variants.neural import pairs as neural_pairs
+from fedmi.mi.variants.ksg2 import pairs as ksg2_pairs
 from fedmi.mi.variants.shrinkage import pairs as shrunk_pairs
 
-ESTIMATORS = {
+
+def _neural_pairs(*arguments: Any, **options: Any) -> list[PairEstimate]:
+    from fedmi.mi.variants import neural  # brings Flax and Optax, which nothing else here needs
+
+    return neural.pairs(*arguments, **options)
+
+
+ESTIMATORS: Mapping[str, Callable[..., list[PairEstimate]]] = {
     "gaussian": gaussian_pairs,
     "gaussian_copula": copula_pairs,
     "ksg": ksg_pairs,
     "gaussian_shrunk": shrunk_pairs,
-    "neural": neural_pairs,
+    "ksg2": ksg2_pairs,
+    "neural": _neural_pairs,
 }
-RANDOMISED = {"gaussian_shrunk", "neural"}  # these draw at random themselves
+"""Name -> estimates of arrays, their names in messages and re-pairings, with options."""
+
+RANDOMISED = {"gaussian_shrunk", "neural"}
+"""These draw at random themselves, and take the option `key`."""
 
 
 def check_estimator(estimator: str) -> None:
@@ -38,7 +49,7 @@ def pairwise(
     estimator: str = "gaussian",
     permutations: int = 20,
     key: jax.Array | None = None,
-    **options,
+    **options: Any,
 ) -> list[PairEstimate]:
     """Estimate every pair of clients, and each again over re-paired seeds.
 
@@ -46,13 +57,14 @@ def pairwise(
 
     Args:
         clients: Q >= 2 arrays (N, p_q); row i of each is seed i.
-        estimator: "gaussian", "gaussian_copula", "gaussian_shrunk", "ksg" or
-            "neural".
+        estimator: "gaussian", "gaussian_copula", "ksg" or "neural", or one of the variants that
+            have no function of their own: "gaussian_shrunk" (`fedmi.mi.variants.shrinkage`, also
+            for fewer samples than dimensions) and "ksg2" (`fedmi.mi.variants.ksg2`).
         permutations: m, the number of re-pairings; 0 for none.
         key: a JAX random key for the re-pairings, and for what the estimator itself draws;
             `jax.random.key(0)` if none is given.
-        **options: of the estimator (`rtol`; `ties`; `k`, `metric`, `variant`, `scale`; see the
-            functions of their names).
+        **options: the keyword arguments of the estimator's function (`rtol`; `ties`; `k`, `metric`,
+            `scale`; see there), of `variants.neural.Training`, or `shrinkage` and `simulations`.
 
     Returns:
         One `PairEstimate` for each pair (0, 1), (0, 2), ..., (1, 2), ...; for several `k`, one for
@@ -61,18 +73,11 @@ def pairwise(
     Raises:
         ValueError: input that the estimator cannot take, naming the client.
     """
-    names = [f"clients[{q}]" for q in range(len(clients))]
-    return _pairwise(clients, names, estimator, permutations, default_key(key), options)
+    named = {f"clients[{q}]": x for q, x in enumerate(clients)}
+    return _pairwise(named, estimator, permutations, key, options)
 
 
-def gaussian(
-    x: ArrayLike,
-    y: ArrayLike,
-    *,
-    rtol: float | None = None,
-    shrinkage: str | None = None,
-    key: jax.Array | None = None,
-) -> Estimate:
+def gaussian(x: ArrayLike, y: ArrayLike, *, rtol: float | None = None) -> Estimate:
     """Mutual information of x and y by the Gaussian formula (Eqs 1-5), its bias removed.
 
     Computed in float64 on the support of the samples. Mean and variance of `raw_bits` under
@@ -87,10 +92,6 @@ def gaussian(
             is divided by its root mean square. By default 4 eps of the precision of the array
             passed: a column with an offset says nothing if it varies by less than 4 eps of that.
             Pass it if the samples were computed in a lower precision, or in thousands of steps.
-        shrinkage: "ledoit-wolf" or "oas" to shrink the correlation matrix first, which works for
-            fewer samples than dimensions too. `null_bits` and `null_sd` are then simulated; there
-            is no interval, and dependence is underestimated (see `fedmi.mi.variants.shrinkage`).
-        key: a JAX random key for these simulations.
 
     Returns:
         An `Estimate`; `interval` is bits +- 1.96 sqrt(null variance + R / (N - 1)), where R
@@ -99,10 +100,7 @@ def gaussian(
     Raises:
         ValueError: fewer samples than rank_x + rank_y + 1, or arrays that are not samples.
     """
-    if shrinkage is None:
-        return _pairwise([x, y], ["x", "y"], "gaussian", 0, None, {"rtol": rtol})[0].estimate
-    options = {"shrinkage": shrinkage}
-    return _pairwise([x, y], ["x", "y"], "gaussian_shrunk", 0, key, options)[0].estimate
+    return estimate_pair(x, y, "gaussian", rtol=rtol).estimate
 
 
 def gaussian_copula(
@@ -110,24 +108,25 @@ def gaussian_copula(
 ) -> Estimate:
     """Mutual information of x and y by the Gaussian formula on normal scores.
 
-    Every component's ranks are mapped to normal quantiles, which leaves the MI as it is, and
-    `gaussian` is taken of these: exact on average for a Gaussian copula with any margins. The null
-    is that of `gaussian`, nearly: scores have a fixed spread, which normal samples have not.
+    Every component's ranks are mapped to normal quantiles, which leaves the MI as it is, and the
+    Gaussian formula is taken of these: exact on average for a Gaussian copula with any margins. The
+    null is that of `gaussian`, nearly: scores have a fixed spread, which normal samples have not.
 
     Args:
         x, y: (N, p) and (N, q), row i of each from the same seed; one dimension is one column.
         ties: "refuse" more than 1 % of tied samples in a component, or "average" to take any;
             they get their mean rank.
-        rtol: see `gaussian`.
+        rtol: a direction of the scores no wider than this part of their root mean square counts as
+            constant; by default 4 eps of float64.
 
     Returns:
-        An `Estimate`.
+        An `Estimate`, in bits.
 
     Raises:
-        ValueError: too many ties (as in a constant component), or what `gaussian` refuses.
+        ValueError: too many ties (as in a constant component), fewer samples than rank_x + rank_y
+            + 1, or arrays that are not samples.
     """
-    options = {"ties": ties, "rtol": rtol}
-    return _pairwise([x, y], ["x", "y"], "gaussian_copula", 0, None, options)[0].estimate
+    return estimate_pair(x, y, "gaussian_copula", ties=ties, rtol=rtol).estimate
 
 
 def ksg(
@@ -136,7 +135,6 @@ def ksg(
     *,
     k: int | Sequence[int] = 3,
     metric: str = "euclidean",
-    variant: int = 1,
     scale: str = "raw",
 ) -> Estimate | list[Estimate]:
     """Mutual information of x and y by nearest neighbours (Eq. 6).
@@ -153,9 +151,6 @@ def ksg(
             Computed in float64 if either is float64, else in float32.
         k: the number of neighbours, or several, for which the distances are computed once.
         metric: the distance within x and within y, "euclidean" or "chebyshev".
-        variant: 1 for Kraskov's first estimator, which the paper uses; 2 for the second,
-            I = psi(k) - 1/k - <psi(n_x) + psi(n_y)> + psi(N), where n_x(i) counts the points at
-            most as far from x_i as the farthest, in x, of the k joint neighbours.
         scale: "raw" for distances between the samples as they are; "standardised" to divide each
             component by its standard deviation first, which a single far sample may decide;
             "scores" to put the normal quantile of its rank in place of each value, tied ones
@@ -165,29 +160,29 @@ def ksg(
     Returns:
         An `Estimate`; for several k a list of them. Its `ceiling_bits` is psi(N) - psi(k + 1) in
         bits, the most that is read where no distance in x equals one in y. Exact copies, as in
-        I(x; x), have such distances and read psi(N) - psi(k) with the first estimator. Its `ties`
-        says how many samples of x and of y repeat another. As many as their precision explains are
-        taken, for example a handful among 10,000 of one component in float32: the estimate is what
-        tiny noise on the samples would give.
+        I(x; x), have such distances and read psi(N) - psi(k). Its `ties` says how many samples of x
+        and of y repeat another. As many as their precision explains are taken, for example a
+        handful among 10,000 of one component in float32: the estimate is what tiny noise on the
+        samples would give.
 
     Raises:
         ValueError: more duplicate samples than their precision explains (rounded or discrete
             values, copies), constant components that are to be standardised, k out of range, or
             arrays that are not samples.
     """
-    options = dict(k=k, metric=metric, variant=variant, scale=scale)
-    found = _pairwise([x, y], ["x", "y"], "ksg", 0, None, options)
+    found = _two(x, y, "ksg", 0, None, dict(k=k, metric=metric, scale=scale))
     return found[0].estimate if np.ndim(k) == 0 else [pair.estimate for pair in found]
 
 
-def neural(x: ArrayLike, y: ArrayLike, *, key: jax.Array, **options) -> Estimate:
+def neural(x: ArrayLike, y: ArrayLike, *, key: jax.Array | None = None, **options: Any) -> Estimate:
     """A lower bound of the mutual information of x and y by a trained critic (InfoNCE).
 
     Args:
         x, y: (N, p) and (N, q), row i of each from the same seed; one dimension is one column.
-        key: a JAX random key for the parts of the seeds, the critics and their batches.
-        **options: of `variants.neural.Training`: objective ("infonce" or "nwj"), batch_size,
-            epochs, patience, restarts, learning_rate, width, embedding.
+        key: a JAX random key for the parts of the seeds, the critics and their batches;
+            `jax.random.key(0)` if none is given.
+        **options: of `fedmi.mi.variants.neural.Training`: objective ("infonce" or "nwj"),
+            batch_size, epochs, patience, restarts, learning_rate, width, embedding.
 
     Returns:
         An `Estimate` whose `ceiling_bits` is the logarithm of the batch size for InfoNCE. A bound
@@ -197,7 +192,7 @@ def neural(x: ArrayLike, y: ArrayLike, *, key: jax.Array, **options) -> Estimate
         ValueError: constant components, too few samples for a batch, impossible options, or
             training that fails.
     """
-    return _pairwise([x, y], ["x", "y"], "neural", 0, key, options)[0].estimate
+    return estimate_pair(x, y, "neural", key=key, **options).estimate
 
 
 def permutation_null(
@@ -207,17 +202,16 @@ def permutation_null(
     estimator: str = "gaussian",
     m: int = 20,
     key: jax.Array | None = None,
-    **options,
+    **options: Any,
 ) -> np.ndarray:
     """Corrected estimates over re-paired seeds: what the estimator reads without dependence.
 
     Args:
-        x, y: (N, p) and (N, q).
-        estimator: "gaussian", "gaussian_copula", "gaussian_shrunk", "ksg" or
-            "neural".
+        x, y: (N, p) and (N, q), row i of each from the same seed.
+        estimator: a name that `pairwise` takes.
         m: the number of re-pairings, fewer than N.
         key: a JAX random key; `jax.random.key(0)` if none is given.
-        **options: of the estimator.
+        **options: the keyword arguments of the estimator's own function.
 
     Returns:
         (m,) values of `bits`; for several `k`, (len(k), m).
@@ -225,48 +219,62 @@ def permutation_null(
     Raises:
         ValueError: what the estimator refuses, and m out of range.
     """
-    found = _pairwise([x, y], ["x", "y"], estimator, m, default_key(key), options)
-    values = [pair.permuted for pair in found]
+    values = [pair.permuted for pair in _two(x, y, estimator, m, key, options)]
     return values[0] if np.ndim(options.get("k", 0)) == 0 else np.stack(values)
 
 
-def one_estimate(
+def estimate_pair(
     x: ArrayLike,
     y: ArrayLike,
-    *,
     estimator: str,
-    permutations: int,
-    key: jax.Array | None,
-    options: Mapping[str, Any],
+    *,
+    permutations: int = 0,
+    key: jax.Array | None = None,
+    **options: Any,
 ) -> PairEstimate:
     """The estimate of two clients, where there can be only one.
+
+    Args:
+        x, y: (N, p) and (N, q), row i of each from the same seed.
+        estimator: a name that `pairwise` takes.
+        permutations: the number of re-pairings.
+        key: a JAX random key; `jax.random.key(0)` if none is given.
+        **options: the keyword arguments of the estimator's own function.
 
     Raises:
         ValueError: several k, or what the estimator refuses.
     """
     if np.ndim(options.get("k", 0)):
         raise ValueError(f"k is {options['k']!r}; name a single number of neighbours here")
-    return _pairwise([x, y], ["x", "y"], estimator, permutations, key, dict(options))[0]
+    return _two(x, y, estimator, permutations, key, options)[0]
 
 
-def _pairwise(
-    clients: Sequence[ArrayLike],
-    names: Sequence[str],
+def _two(
+    x: ArrayLike,
+    y: ArrayLike,
     estimator: str,
     permutations: int,
     key: jax.Array | None,
-    options: dict,
+    options: Mapping[str, Any],
+) -> list[PairEstimate]:
+    return _pairwise({"x": x, "y": y}, estimator, permutations, key, options)
+
+
+def _pairwise(
+    clients: Mapping[str, ArrayLike],
+    estimator: str,
+    permutations: int,
+    key: jax.Array | None,
+    options: Mapping[str, Any],
 ) -> list[PairEstimate]:
     check_estimator(estimator)
     if len(clients) < 2:
         raise ValueError(f"{len(clients)} clients; mutual information needs at least two")
-    arrays = [as_samples(x, name) for x, name in zip(clients, names, strict=True)]
+    names = list(clients)
+    arrays = [as_samples(x, name) for name, x in clients.items()]
     check_lengths(arrays, names)
     for array, name in zip(arrays, names, strict=True):
         check_varies(array, name)
+    own = {"key": default_key(key)} if estimator in RANDOMISED else {}
     repairs = repairing(len(arrays[0]), permutations, key)
-    if estimator in RANDOMISED:
-        if key is None:
-            raise ValueError(f"{estimator} needs key=, for example jax.random.key(0)")
-        options = options | {"key": key}
-    return ESTIMATORS[estimator](arrays, names, repairs, **options)
+    return ESTIMATORS[estimator](arrays, names, repairs, **options, **own)

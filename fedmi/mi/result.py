@@ -3,6 +3,7 @@
 from dataclasses import dataclass, fields
 from itertools import combinations
 from math import inf, isinf, nan
+from typing import Any
 
 import numpy as np
 
@@ -27,7 +28,7 @@ class Estimate:
             exceeded only where distances in x equal those in y, as in I(x; x) (see `fedmi.mi.ksg`).
         n: number of samples.
         rank_x, rank_y: number of directions in which the samples vary.
-        estimator: its name, "ksg2" for Kraskov's second.
+        estimator: its name.
         metric, k: distance within each of x and y, and number of neighbours.
         ties: with KSG, how many samples of x and of y repeat another, as a few of low precision do
             by chance.
@@ -49,6 +50,11 @@ class Estimate:
     metric: str | None = None
     k: int | float = nan
     ties: int | float = nan
+
+    @classmethod
+    def uncorrected(cls, bits: float, **others: Any) -> "Estimate":
+        """An estimate whose bias no formula takes off, and in which no direction is infinite."""
+        return cls(bits=bits, raw_bits=bits, finite_bits=bits, **others)
 
     def __repr__(self) -> str:
         shown = [f"{self.bits:.4g} bits"]

@@ -5,7 +5,9 @@ from typing import NamedTuple
 
 import jax.numpy as jnp
 import numpy as np
+import scipy  # its module `stats` takes long to import, and is when it is first used
 from numpy.typing import ArrayLike
+from scipy.special import ndtri
 
 IDLE = 4.0
 """Eps of their precision, times their root mean square, by which samples may vary and say nothing.
@@ -13,6 +15,11 @@ IDLE = 4.0
 A stored number is off by up to half an eps of its size. Numbers that add up T steps carry about
 0.3 sqrt(T) eps: as much as this after some 190 steps.
 """
+
+
+TIES = ("refuse", "average")
+FEW_TIES = 0.01
+"""Up to this share of tied samples ties are taken for rounding (float32 has 2^24 numbers)."""
 
 
 def as_samples(value: ArrayLike, name: str) -> np.ndarray:
@@ -132,12 +139,6 @@ def centred(array: np.ndarray, rtol: float | None = None) -> Centred:
     return Centred(columns, np.ldexp(1.0, exponents), size, spread)
 
 
-def repeats(array: np.ndarray) -> int:
-    """How many of the samples (N, p) repeat another."""
-    # Adding zero turns -0.0 into 0.0, which is the same number in other bytes.
-    return len(array) - len({row.tobytes() for row in array + array.dtype.type(0)})
-
-
 def check_varies(array: np.ndarray, name: str) -> None:
     """Raise ValueError if all samples are the same: then there is no information to estimate."""
     if (array == array[0]).all():
@@ -164,24 +165,25 @@ def as_pair(x: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     return x, y
 
 
-def check_components_vary(array: np.ndarray, name: str, remedy: str) -> None:
-    """Raise ValueError if a component does not vary beyond rounding; the message ends in a remedy.
+def check_components_vary(array: np.ndarray, name: str, remedy: str) -> Centred:
+    """The samples less their mean, if every component varies beyond rounding.
 
     Args:
         array: (N, p) floating point, of the precision in which it was computed.
         name: what the caller calls it.
-        remedy: what is said after "which".
+        remedy: what the message says after "which".
+
+    Raises:
+        ValueError: components that do not vary.
     """
-    _check_spread(centred(array), name, remedy)
-
-
-def _check_spread(found: Centred, name: str, remedy: str) -> None:
+    found = centred(array)
     constant = np.flatnonzero(found.spread == 0)
     if len(constant):
         raise ValueError(
             f"{name} has {len(constant)} constant components (the first: {constant[0]}; variation "
             f"by rounding alone is none), which {remedy}"
         )
+    return found
 
 
 def standardised(array: np.ndarray, name: str) -> np.ndarray:
@@ -190,6 +192,38 @@ def standardised(array: np.ndarray, name: str) -> np.ndarray:
     Raises:
         ValueError: components that do not vary beyond rounding.
     """
-    found = centred(array)
-    _check_spread(found, name, "cannot be standardised; drop them, or do not standardise")
+    remedy = "cannot be standardised; drop them, or do not standardise"
+    found = check_components_vary(array, name, remedy)
     return (found.columns / found.spread).astype(array.dtype)
+
+
+def normal_scores(samples: np.ndarray, name: str, ties: str = "refuse") -> np.ndarray:
+    """The standard normal quantiles of rank / (N + 1), component by component.
+
+    Args:
+        samples: (N, p).
+        name: the argument's name in messages.
+        ties: "refuse" more than 1 % of tied samples in a component, or "average" to take any (a
+            component that does not vary, or by rounding alone, then has a constant score and says
+            nothing). Tied samples get their mean rank.
+
+    Returns:
+        (N, p) float64.
+
+    Raises:
+        ValueError: an unknown way with ties; or ties, where they are refused.
+    """
+    if ties not in TIES:
+        raise ValueError(f"ties is {ties!r}; it must be one of {', '.join(TIES)}")
+    ranks = scipy.stats.rankdata(samples.astype(np.float64), axis=0)
+    if ties == "refuse":
+        ordered = np.sort(samples, axis=0)
+        tied = (ordered[1:] == ordered[:-1]).mean(axis=0) > FEW_TIES
+        if tied.any():
+            raise ValueError(
+                f"{name} has tied values in {tied.sum()} of {len(tied)} components (the first: "
+                f"{np.argmax(tied)}), whose ranks are not unique: drop these components, if they "
+                'are constant, or pass ties="average"'
+            )
+    ranks[:, centred(samples).spread == 0] = (len(samples) + 1) / 2
+    return ndtri(ranks / (len(samples) + 1))

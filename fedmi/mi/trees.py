@@ -13,6 +13,7 @@ import numpy as np
 from scipy.spatial import cKDTree
 
 from fedmi.mi.null import Repairing
+from fedmi.mi.result import client_pairs
 
 MOST_COMPONENTS, MOST_NEIGHBOURS = 3, 30
 """Up to so many components of each client, and to this k, trees are used."""
@@ -26,7 +27,7 @@ serves them all.
 """
 
 HAIR = 4 * np.finfo(float).eps
-"""A Euclidean radius is drawn in or out by this part of it, just above its rounding."""
+"""A Euclidean radius is drawn in by this part of it, just above its rounding."""
 
 
 def worthwhile(n: int, m: int, components: int, k: int) -> bool:
@@ -42,20 +43,15 @@ def worthwhile(n: int, m: int, components: int, k: int) -> bool:
 
 
 def tree_counts(
-    points: Sequence[np.ndarray],
-    repairing: Repairing,
-    *,
-    pairs: Sequence[tuple[int, int]],
-    ks: Sequence[int],
-    metric: str,
-    variant: int,
+    points: Sequence[np.ndarray], repairing: Repairing, *, ks: Sequence[int], metric: str
 ) -> tuple[np.ndarray, np.ndarray]:
-    """Neighbours in x and in y alone of all points, as `fedmi.mi.neighbours.tile_counts` has them.
+    """Neighbours in x and in y alone, strictly nearer than the k-th joint one, of all points.
 
     Args:
         points: each (N, p_q) float64.
         repairing: of the seeds.
-        pairs, ks, metric, variant: as there.
+        ks: numbers of neighbours.
+        metric: the distance within x and within y, "euclidean" or "chebyshev".
 
     Returns:
         (pairs, 1 + m, len(ks), 2, N) counts n_x and n_y, and (pairs, 1 + m, len(ks), N) the k-th
@@ -63,18 +59,16 @@ def tree_counts(
     """
     points = [x[repairing.order] for x in points]
     trees = [cKDTree(x) for x in points]
-    shape = (len(pairs), 1 + repairing.m, len(ks))
-    counts = np.empty((*shape, 2, repairing.n), int)
-    nearest = np.empty((*shape, repairing.n))
+    pairs = client_pairs(len(points))
+    nearest = np.empty((len(pairs), 1 + repairing.m, len(ks), repairing.n))
+    counts = np.empty((*nearest.shape[:3], 2, repairing.n), int)
     for p, (a, b) in enumerate(pairs):
         for s in (0, *repairing.shifts):
             x, y = points[a], np.roll(points[b], -s, axis=0)
-            nearest[p, s], reach = _joint_neighbours(x, y, ks, metric)
-            for i in range(len(ks)):
-                for side, (tree, z) in enumerate(((trees[a], x), (trees[b], y))):
-                    bound = nearest[p, s, i] if variant == 1 else reach[i, side]
-                    within = _count(tree, z, bound, metric, closed=variant == 2)
-                    counts[p, s, i, side] = within
+            nearest[p, s] = _joint_kth(x, y, ks, metric)
+            for i, bound in enumerate(nearest[p, s]):
+                counts[p, s, i, 0] = _nearer(trees[a], x, bound, metric)
+                counts[p, s, i, 1] = _nearer(trees[b], y, bound, metric)
     return counts, nearest
 
 
@@ -84,18 +78,12 @@ def _norm(differences: np.ndarray, metric: str) -> np.ndarray:
     return np.sqrt((differences**2).sum(axis=-1))
 
 
-def _joint_neighbours(
-    x: np.ndarray, y: np.ndarray, ks: Sequence[int], metric: str
-) -> tuple[np.ndarray, np.ndarray]:
-    """The k-th joint distance of every point, (len(ks), N), and how far its neighbours reach.
-
-    The latter is (len(ks), 2, N): the largest distance in x, and in y, of the points whose joint
-    distance is at most the k-th.
-    """
+def _joint_kth(x: np.ndarray, y: np.ndarray, ks: Sequence[int], metric: str) -> np.ndarray:
+    """The k-th joint distance of every point, (len(ks), N)."""
     n, places = len(x), np.array(ks) - 1
     z = np.hstack([x, y])
     tree = cKDTree(z)
-    nearest, reach = np.empty((len(ks), n)), np.empty((len(ks), 2, n))
+    nearest = np.empty((len(ks), n))
     # The point itself, k neighbours, and one to see that there is none nearer.
     left, width = np.arange(n), max(ks) + 2
     while left.size:
@@ -103,28 +91,19 @@ def _joint_neighbours(
         unsettled = []
         for part in np.array_split(left, -(-left.size * width // 2**20)):
             far, who = tree.query(z[part], width, p=np.inf, workers=-1)
-            in_x, in_y = (_norm(a[who] - a[part, None], metric) for a in (x, y))
-            joint = np.maximum(in_x, in_y)
+            joint = np.maximum(*(_norm(a[who] - a[part, None], metric) for a in (x, y)))
             joint[who == part[:, None]] = np.inf
             kth = np.partition(joint, places, axis=1)[:, places]
-            inside = joint[:, None] <= kth[..., None]
             nearest[:, part] = kth.T
-            for side, within in enumerate((in_x, in_y)):
-                reach[:, side, part] = np.where(inside, within[:, None], 0).max(axis=2).T
             unsettled.append(part[(far[:, -1] <= kth.max(axis=1)) & (width < n)])
         left, width = np.concatenate(unsettled), 2 * width
-    return nearest, reach
+    return nearest
 
 
-def _count(
-    tree: cKDTree, z: np.ndarray, bound: np.ndarray, metric: str, closed: bool
-) -> np.ndarray:
-    """How many other points are nearer than the bound, or at most as far where it is closed."""
+def _nearer(tree: cKDTree, z: np.ndarray, bound: np.ndarray, metric: str) -> np.ndarray:
+    """How many other points are nearer than the bound, (N,)."""
     exact = metric == "chebyshev" or z.shape[1] == 1
-    if exact:
-        radius = bound if closed else np.nextafter(bound, 0)
-    else:
-        radius = bound * (1 + HAIR if closed else 1 - HAIR)
+    radius = np.nextafter(bound, 0) if exact else bound * (1 - HAIR)
     norm = np.inf if exact else 2
     found = tree.query_ball_point(z, radius, p=norm, return_length=True, workers=-1) - 1
-    return found if closed else np.where(bound > 0, found, 0)
+    return np.where(bound > 0, found, 0)

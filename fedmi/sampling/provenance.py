@@ -5,6 +5,7 @@ import importlib.metadata
 import os
 import platform
 import subprocess
+import uuid
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
@@ -62,6 +63,25 @@ def code() -> dict[str, Any]:
 
     status = git("status", "--porcelain")
     return {"commit": git("rev-parse", "HEAD"), "dirty": None if status is None else bool(status)}
+
+
+def run_begins(**what: Any) -> dict[str, Any]:
+    """What a store records of a run that begins; when it ends, `end` and `seconds` are filled in.
+
+    Args:
+        **what: is done in it.
+    """
+    return dict(
+        run=uuid.uuid4().hex,
+        **what,
+        versions=versions(),
+        devices=devices(),
+        hardware=hardware(),
+        code=code(),
+        start=now(),
+        end=None,
+        seconds=None,
+    )
 
 
 def now() -> str:

@@ -142,7 +142,7 @@ def over_blocks(
     count = samples.sizes["seed"]
     parts = []
     starts = range(0, count, size)
-    for first in track(starts, total=len(starts), what=what, unit="block"):
+    for first in track(starts, what=what, unit="block"):
         block = samples.isel(seed=slice(first, first + size))
         own = block.sizes["seed"]
         parts.append(np.asarray(of_block(block, np.resize(np.arange(own), size)))[:own])

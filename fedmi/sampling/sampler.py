@@ -6,28 +6,23 @@ no seed.
 """
 
 import time
-import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import xarray as xr
-from jax import Array
 
 from fedmi import devices
 from fedmi.progress import track
 from fedmi.sampling import provenance
 from fedmi.sampling.checks import check_local, check_whole
 from fedmi.sampling.design import Design
-from fedmi.sampling.rounds import train_rounds
 from fedmi.sampling.server import MEAN, check_aggregator
-from fedmi.sampling.sgd import over_seeds_and_clients, train_on
 from fedmi.sampling.store import SampleStore, check_parameters, create, existing, warn_of_versions
-from fedmi.sampling.tiles import TILE, OfSeeds, block_size, compute_tiles, fitting_tile
-from fedmi.tasks.task import Assets, Data, Keys, Task
+from fedmi.sampling.tiles import TILE, block_size, compute_tiles, fitting_tile
+from fedmi.sampling.training import training
+from fedmi.tasks.task import Assets, Task
 
 Block = tuple[int, int]
 """(i, n): the block i = 0 ... n - 1 of n that all seeds are divided into."""
@@ -172,7 +167,7 @@ def sample_together(
         assets = designs[0].task.assets()
         if tile is None:
             tiles = [found.tile for found in there if found is not None]
-            tile = tiles[0] if tiles else fitting_tile(designs[0], sampler(designs), assets)
+            tile = tiles[0] if tiles else fitting_tile(designs[0], training(designs), assets)
         filled = []
         for design, path, found in zip(designs, paths, there, strict=True):
             description = design.describe(assets=provenance.digest(assets), tile=tile)
@@ -227,14 +222,16 @@ def _fill(
     pending = sorted(set().union(*(tiles for *_, tiles in lacking)))
     if not pending:
         return
-    entry = _entry(first_seed=pending[0] * tile, seeds=seeds, block=block, tiles=len(pending))
+    entry = provenance.run_begins(
+        first_seed=pending[0] * tile, seeds=int(seeds), block=list(block), tiles=len(pending)
+    )
     started = time.monotonic()
     for _, store, _ in lacking:
         warn_of_versions(store, entry["versions"])
         store.clear_partial_files(pending)
         store.record(entry)
     results = compute_tiles(
-        sampler([designs[at] for at, *_ in lacking]),
+        training([designs[at] for at, *_ in lacking]),
         first.root,
         assets,
         tile=tile,
@@ -249,64 +246,6 @@ def _fill(
     finished = dict(end=provenance.now(), seconds=round(time.monotonic() - started, 3))
     for _, store, _ in lacking:
         store.record(entry | finished)
-
-
-def _entry(*, first_seed: int, seeds: int, block: Block, tiles: int) -> dict[str, Any]:
-    """What a store records of a run that begins."""
-    return dict(
-        run=uuid.uuid4().hex,
-        first_seed=first_seed,
-        seeds=int(seeds),
-        block=list(block),
-        tiles=tiles,
-        versions=provenance.versions(),
-        devices=provenance.devices(),
-        hardware=provenance.hardware(),
-        code=provenance.code(),
-        start=provenance.now(),
-        end=None,
-        seconds=None,
-    )
-
-
-def sampler(designs: Sequence[Design]) -> OfSeeds:
-    """The function that samples seeds of designs whose data are the same, to be compiled.
-
-    Returns:
-        A function (root key, seeds (n,), assets) -> for each design theta of shape (n, clients,
-        checkpoints, t), metric (n, clients, steps) and the number of clipped steps (n, clients);
-        from the second round on also the download (n, t).
-    """
-    first = designs[0]
-
-    def one(keys: Keys, assets: Assets) -> list[dict[str, Array]]:
-        data = first.task.data(keys, assets)
-        return [_trained(design, keys, data) for design in designs]
-
-    def of_seeds(root: Array, seeds: Array, assets: Assets) -> list[dict[str, Array]]:
-        mapped = over_seeds_and_clients(
-            lambda keys: one(keys, assets), root, first.scopes, first.clients
-        )
-        return [_with_one_download(arrays) for arrays in mapped(seeds)]
-
-    return of_seeds
-
-
-def _trained(design: Design, keys: Keys, data: Data) -> dict[str, Array]:
-    """What a store keeps of a client's training."""
-    beside = {}
-    if design.rounds == 1 and design.alike:
-        history = train_on(design.task, keys, data, checkpoints=design.checkpoints)
-    else:
-        history, servers = train_rounds(design, keys, data)
-        beside = dict(download=servers[-2]) if design.rounds > 1 else {}
-    theta, metric, clipped = history
-    return dict(theta=theta, metric=metric, clipped=jnp.sum(clipped)) | beside
-
-
-def _with_one_download(arrays: dict[str, Array]) -> dict[str, Array]:
-    """The download is the same at all clients, and kept once."""
-    return arrays | {name: arrays[name][:, 0] for name in ("download",) if name in arrays}
 
 
 def finite(samples: xr.Dataset) -> xr.Dataset:

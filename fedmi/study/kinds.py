@@ -14,8 +14,8 @@ from pydantic import (
 
 from fedmi import scopes
 from fedmi.mi.trust import bench
-from fedmi.sampling import server
 from fedmi.sampling.design import Design
+from fedmi.sampling.server import MEAN
 from fedmi.study import refusals
 from fedmi.study.plan import (
     FEWEST_PERMUTATIONS,
@@ -88,6 +88,19 @@ class Sweep(_Several):
             for size in self.batch_sizes
         }
 
+    def designs(self, coupling: str) -> dict[str, Design]:
+        """What the samples of the first and last iteration at every point depend on, by name."""
+        return {
+            name: Design.of(
+                task,
+                clients=self.clients,
+                coupling=coupling,
+                checkpoints=sorted({1, task.steps}),
+                root_seed=self.root_seed,
+            )
+            for name, task in self.points().items()
+        }
+
     def check(self, task: Task) -> None:
         """Refuses points without a first and a last step, too."""
         for option in {"learning_rate", "batch_size"} & set(self.options):
@@ -106,7 +119,7 @@ class Rounds(_Several):
 
     rounds: Distinct[PositiveInt]
     """The rounds whose epochs are sampled."""
-    aggregator: Aggregator = server.MEAN
+    aggregator: Aggregator = MEAN
     checkpoints: Annotated[Checkpoints, Field(min_length=2)]
 
     PARTS = ("couplings", "rounds")

@@ -15,8 +15,8 @@ from pydantic import (
     model_validator,
 )
 
-from fedmi.sampling import server
 from fedmi.sampling.design import Design
+from fedmi.sampling.server import AGGREGATORS, MEAN
 from fedmi.sampling.store import fingerprint
 from fedmi.study import refusals
 from fedmi.tasks.task import Task
@@ -56,7 +56,7 @@ Aggregator = Annotated[
     str,
     Field(
         description="What makes one model of the clients' after a round: "
-        f"`{'`, `'.join(server.AGGREGATORS)}`, or your own `package.module:attribute`."
+        f"`{'`, `'.join(AGGREGATORS)}`, or your own `package.module:attribute`."
     ),
 ]
 Permutations = Annotated[
@@ -133,7 +133,7 @@ class Sampling(Plan, OfTask):
     """Seeds computed at once; memory grows with it. It is chosen for the devices by default."""
     rounds: PositiveInt = 1
     """Rounds of federated learning, of which the last is sampled."""
-    aggregator: Aggregator = server.MEAN
+    aggregator: Aggregator = MEAN
     examples: list[PositiveInt] | None = None
     """Training examples of each client; by default all that the task has."""
 
@@ -144,7 +144,9 @@ class Sampling(Plan, OfTask):
 
     def design(self) -> Design:
         """All that its samples depend on."""
-        return Design.of(**{k: v for k, v in self.sampling().items() if k not in ("seeds", "tile")})
+        arguments = self.sampling()
+        del arguments["seeds"], arguments["tile"]
+        return Design.of(**arguments)
 
     def check(self, task: Task) -> None:
         """Refuses a coupling, checkpoints, rounds or examples that the task cannot have."""

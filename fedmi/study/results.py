@@ -192,6 +192,8 @@ def samples_of(folder: Path, study: str) -> xr.Dataset:
     samples = store.open_existing(folder / "samples.zarr")
     # Only what the params file says: the assets (images, weights) need not be had to estimate.
     plan = params.load(study)
-    assets, tile = samples.parameters["assets"], plan.tile or samples.tile
-    store.check_parameters(samples, plan.design().describe(assets=assets, tile=tile))
+    asked = plan.design().describe(
+        assets=samples.parameters["assets"], tile=plan.tile or samples.tile
+    )
+    store.check_parameters(samples, asked)
     return finite(samples.dataset(seeds))

@@ -76,9 +76,7 @@ def measure(plan: ScaleUp, case: Case, store: Path) -> dict[str, pd.DataFrame]:
     task = study.make_task()
     samples = finite(sample(**study.sampling() | dict(task=task), store=store))
     readings, distances = [], []
-    for iteration in track(
-        study.checkpoints, total=len(study.checkpoints), what="measuring", unit="checkpoint"
-    ):
+    for iteration in track(study.checkpoints, what="measuring", unit="checkpoint"):
         readings += mi_rows(
             task,
             samples,

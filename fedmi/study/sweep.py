@@ -29,27 +29,13 @@ COLUMNS = [
 ]  # fmt: skip
 
 
-def designs(plan: Sweep, coupling: str) -> dict[str, Design]:
-    """The first and the last iteration at every point of the grid, by a name for files."""
-    return {
-        name: Design.of(
-            task,
-            clients=plan.clients,
-            coupling=coupling,
-            checkpoints=sorted({1, task.steps}),
-            root_seed=plan.root_seed,
-        )
-        for name, task in plan.points().items()
-    }
-
-
 def sample_grid(points: Mapping[str, Design], *, seeds: int, folder: Path) -> dict[str, xr.Dataset]:
     """Samples every point of a grid, on the same data.
 
     What the folder holds is not computed again.
 
     Args:
-        points: name -> design, as `designs` gives them.
+        points: name -> design, as `Sweep.designs` gives them.
         seeds: number of repetitions N.
         folder: where the stores <name>.zarr are.
 
@@ -83,7 +69,6 @@ def trend_row(samples: xr.Dataset, *, permutations: int) -> dict:
         batch_size=attrs["batch_size"],
         steps=samples.sizes["step"],
         n=samples.sizes["seed"],
-        why_not="",
     )
     estimate = partial(tables.mi_rows, samples, estimator="gaussian", permutations=permutations)
     iterations = samples.iteration.values.tolist()
@@ -112,10 +97,10 @@ def run(plan: Sweep, coupling: str, folder: Path) -> pd.DataFrame:
     """
     if coupling not in plan.couplings:
         raise ValueError(f"coupling: {coupling!r} is none of the sweep's, {plan.couplings}")
-    points = designs(plan, coupling)
+    points = plan.designs(coupling)
     samples = sample_grid(points, seeds=plan.seeds, folder=folder / coupling)
     rows = []
-    for name in track(points, total=len(points), what="estimating", unit="point"):
+    for name in track(points, what="estimating", unit="point"):
         make = partial(_row, samples[name], plan.permutations)
         rows.append(results.kept(folder / coupling / f"{name}.json", plan.fingerprint(), make))
     return results.write(rows, folder / f"{coupling}.csv", COLUMNS)

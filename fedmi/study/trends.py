@@ -66,8 +66,9 @@ def read(run: Path, study: str) -> dict[str, tuple[pd.DataFrame, pd.DataFrame]]:
         folder = run / study_of(study, coupling)
         both = []
         for name in ("mi", "distances"):
+            path = folder / f"{name}.csv"
             how = f"`make couplings SCALE={run.name}` runs the studies of all couplings"
-            both.append(results.read_csv(folder / f"{name}.csv", how))
+            both.append(results.read_csv(path, how))
         if not (both[0].estimator == "gaussian").any():
             raise ValueError(f"{folder} has no Gaussian reading; add `gaussian` to its estimators")
         found[coupling] = tuple(both)

@@ -3,9 +3,11 @@
 from functools import partial
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from benchmarks import coverage
+from benchmarks.output import FIGURES
 
 
 def serially(function, count):
@@ -38,6 +40,16 @@ def test_p_values_are_uniform_without_dependence(estimator):
     values = [coverage.p_value(estimator, 120, i) for i in range(60)]
     assert min(values) >= 0 and max(values) <= 1
     assert len(np.unique(values)) == 60
+
+
+def test_the_published_table_is_of_these_experiments():
+    published = pd.read_csv(FIGURES / "coverage.csv")
+    counted = published[published.kind != "p-values"]
+    named = [(e.estimator, e.name, e.n) for e in coverage.EXPERIMENTS]
+    assert named == list(counted[["estimator", "law", "n"]].itertuples(index=False, name=None))
+    row = coverage.coverage(coverage.EXPERIMENTS[0], 3, serially)
+    assert [*row, "ks_p_value"] == list(published)
+    assert counted[counted.kind == "interval"].coverage_high.min() > 0.92
 
 
 def test_the_experiments_are_those_that_are_asked_for():

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 
 from fedmi import devices
-from fedmi.sampling import sampler, tiles
+from fedmi.sampling import tiles, training
 from fedmi.sampling.design import Design
 from tests import tiny
 
@@ -18,7 +18,7 @@ def test_a_tile_is_as_large_as_the_memory_of_the_device_allows(monkeypatch):
     found = []
     for memory in (2**20, 2**21, 2**40):
         monkeypatch.setattr(devices, "memory", lambda memory=memory: memory)
-        found.append(tiles.fitting_tile(design, sampler.sampler([design]), ()))
+        found.append(tiles.fitting_tile(design, training.training([design]), ()))
     assert 1 <= found[0] < tiles.LARGEST_TILE
     assert found[1] == 2 * found[0]
     assert found[2] == tiles.LARGEST_TILE

@@ -11,19 +11,19 @@ import pytest
 import fedmi
 from fedmi import scopes
 from fedmi.aggregation import MEAN
-from fedmi.study import aggregators, params
+from fedmi.sampling.design import Design
+from fedmi.study import aggregators, landscape, oracles, params
 from fedmi.study.aggregators import ALONE, ELSEWHERE, ENSEMBLE, LINE, LONGER, PLANE, POOLED
+from fedmi.study.states import state_of
 from tests import tiny
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
 COUPLING = scopes.resolve("shared-source", tiny.task.streams)
+DESIGN = Design.of(tiny.task, coupling="shared-source", checkpoints=[1, 4])
 PLAN = aggregators.Comparison(
-    task=tiny.task,
+    design=DESIGN,
     setting="shared-source",
-    coupling=COUPLING,
-    clients=3,
-    checkpoints=[1, 4],
     fitting_seeds=300,
     judged_seeds=200,
     oracle_seeds=100,
@@ -46,7 +46,7 @@ def assert_same_models(found, expected):
 
 
 def states(seeds):
-    trained = aggregators.state_of(tiny.task, COUPLING, 3, [1, 4])
+    trained = state_of(DESIGN, [1, 4])
     return jax.jit(jax.vmap(lambda s: trained(jax.random.key(0), s, ())))(jnp.asarray(seeds))
 
 
@@ -86,7 +86,7 @@ def test_pooled_training_is_sgd_on_all_data(state):
 
 @pytest.mark.parametrize("best", [0.0, 0.3, 1.7, 40.0])
 def test_the_best_step_of_a_parabola(best):
-    found = aggregators.best_step(lambda s: (s - best) ** 2)
+    found = oracles.best_step(lambda s: (s - best) ** 2)
     assert abs(found - best) <= 0.02 * max(best, 1)
 
 
@@ -94,7 +94,7 @@ def test_the_best_point_on_the_plane_is_the_projection():
     draw = np.random.default_rng(0)
     for q in (2, 3, 5):
         thetas, goal = draw.standard_normal((q, 12)), draw.standard_normal(12)
-        found = aggregators.best_on_plane(
+        found = oracles.best_on_plane(
             lambda w, goal=goal: jnp.sum((w - goal) ** 2), jnp.asarray(thetas, jnp.float32)
         )
         basis = (thetas[1:] - thetas[0]).T
@@ -113,7 +113,7 @@ def test_the_best_point_is_never_above_the_mean():
 
         # The mean that it starts from is known to rounding, and waves are steep.
         rounding = 8 * EPS * wave * np.abs(mean).sum()
-        assert f(aggregators.best_on_plane(f, thetas)) <= f(mean) + rounding
+        assert f(oracles.best_on_plane(f, thetas)) <= f(mean) + rounding
 
 
 def test_judged_seeds_are_none_that_were_fitted_on():
@@ -198,11 +198,11 @@ def test_the_surface_shows_the_objective(found):
     size = marks[["x", "y"]].astype(float).abs().max().max()
     np.testing.assert_allclose(marks.loc[MEAN, ["x", "y"]].astype(float), 0, atol=16 * EPS * size)
     grid = rows[rows.what == "grid"]
-    assert len(grid) == aggregators.SURFACE_POINTS**2
+    assert len(grid) == landscape.SURFACE_POINTS**2
     # A parabola: at the best point it is no higher than anywhere on the grid.
     assert marks.objective[PLANE] <= grid.objective.min() * (1 + 2 * LOSS_ROUNDING)
     with pytest.raises(ValueError, match="2 do not span a plane"):
-        aggregators.surface(replace(PLAN, clients=2), 0)
+        landscape.surface(replace(PLAN, design=replace(DESIGN, clients=2)), 0)
 
 
 def test_seeds_that_are_not_finite_are_left_out_and_counted():
@@ -254,10 +254,10 @@ def test_a_setting_of_a_params_file(tmp_path):
     text = params.find("params/quick/aggregation/digits.yaml").read_text()
     path.write_text(text)
     plan = params.load(path, params.Aggregation)
-    made = aggregators.of_setting(plan, "skewed")
-    assert made.coupling["skew"] == "client"
-    assert made.coupling["selection"] == "shared"
-    assert "skew" not in aggregators.of_setting(plan, "shared-source").coupling
+    made = aggregators.Comparison.of(plan, "skewed").design
+    assert made.scopes["skew"] == "client"
+    assert made.scopes["selection"] == "shared"
+    assert "skew" not in aggregators.Comparison.of(plan, "shared-source").design.scopes
     for change, message in (
         (("oracle_seeds: 256", "oracle_seeds: 999"), "oracle_seeds: 999 is above the 512"),
         (("  label_concentration: 0.5", "  {}"), "skew"),
@@ -272,5 +272,5 @@ def test_a_setting_of_a_params_file(tmp_path):
 def test_the_table_has_the_columns_that_are_promised(found):
     assert list(found["methods"]) == aggregators.COLUMNS
     assert list(found["barrier"]) == aggregators.BARRIER_COLUMNS
-    assert list(found["surface"]) == aggregators.SURFACE_COLUMNS
+    assert list(found["surface"]) == landscape.SURFACE_COLUMNS
     assert isinstance(found["methods"], pd.DataFrame)

@@ -1,14 +1,13 @@
 import dataclasses
 
-import jax
 import numpy as np
 import pandas as pd
 import pytest
 
 import fedmi
-from fedmi import scopes
-from fedmi.study import compression, figures, rate_distortion
+from fedmi.study import compression, figures, rate_distortion, sources
 from fedmi.study.rate_distortion import Law
+from fedmi.study.sources import Sources
 from tests import tiny
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
@@ -20,7 +19,7 @@ EVALUATED = 400
 def judged(samples):
     """The samples with their sources and costs, fitted and evaluated on different seeds."""
     fitted = samples.isel(seed=slice(EVALUATED, None))
-    of = {iteration: compression.sources(fitted, iteration) for iteration in CHECKPOINTS}
+    of = {iteration: sources.fit(fitted, iteration) for iteration in CHECKPOINTS}
     return samples, of, compression.costs(tiny.task, samples.isel(seed=slice(EVALUATED)), of)
 
 
@@ -55,38 +54,14 @@ def variance(iteration):
     return (1 - kept**iteration) ** 2 + tiny.NOISE**2 / tiny.task.batch_size * np.sum(weights**2)
 
 
-def test_the_objective_is_the_loss_on_the_clients_own_data(shared):
-    samples = shared[0]
-    rng = np.random.default_rng(0)
-    weights = rng.normal(size=(5, 2, 12)).astype(np.float32)
-    seeds = np.array([0, 7, 8, 100, 3000])
-    found = compression.objective(tiny.task, samples)(seeds, weights)
-    assert found.shape == (5, 3)
-    for i, seed in enumerate(seeds):
-        data = [
-            np.asarray(
-                tiny.task.data(
-                    scopes.client_keys(
-                        jax.random.key(0), samples.attrs["scopes"], seed=seed, client=q
-                    ),
-                    (),
-                )
-            )
-            for q in range(3)
-        ]
-        for k, w in enumerate([np.zeros(12), *weights[i]]):
-            expected = np.mean([np.sum((w - x) ** 2, axis=1).mean() / 2 for x in data])
-            np.testing.assert_allclose(found[i, k], expected, rtol=1e-5)
-
-
 def test_samples_of_another_task_are_refused(shared):
     other = dataclasses.replace(tiny.task, name="other")
     with pytest.raises(ValueError, match="task: 'other', but the samples are of 'tiny'"):
-        compression.objective(other, shared[0])
+        compression.costs(other, shared[0], shared[1])
     with pytest.raises(ValueError, match="no seed is left to evaluate"):
         compression.costs(tiny.task, shared[0].isel(seed=slice(0)), shared[1])
     with pytest.raises(ValueError, match="3 seeds are too few"):
-        compression.sources(shared[0].isel(seed=slice(3)), 1)
+        sources.fit(shared[0].isel(seed=slice(3)), 1)
 
 
 def test_both_channels_make_the_error_of_the_water_level():
@@ -94,7 +69,7 @@ def test_both_channels_make_the_error_of_the_water_level():
     rng = np.random.default_rng(0)
     axes, _ = np.linalg.qr(rng.normal(size=(3, 3)))
     law = Law(np.array([1.0, 2.0, 3.0]), axes, variances, (axes**2) @ variances)
-    of = compression.Sources([law], None, None, {}, [], 100)
+    of = Sources([law], None, None, {}, [], 100)
     theta = law.mean + (rng.normal(size=(20_000, 3)) * np.sqrt(variances)) @ axes.T
     found = compression.candidates(theta[:, None], of, rng)
     np.testing.assert_allclose(found[:, 0], theta)
@@ -163,7 +138,7 @@ def test_the_error_of_the_bits_is_what_other_seeds_make_of_them(shared):
         for g, r in zip(gain, rise, strict=True)
     ]
     level = [compression.harmless_level(c.rise["noise"], c.gain, levels, 0.1) for c in costs]
-    of = compression.Sources([law], None, None, {}, [], 100)
+    of = Sources([law], None, None, {}, [], 100)
     row = compression.rows(shared[0], 1, of, costs[0], tolerances=[0.1])[0]
     spread = np.std(0.5 * np.log2(2 / np.array(level))) / 12
     assert row["bits_se"] == pytest.approx(spread, rel=0.3)
@@ -213,7 +188,7 @@ def test_few_seeds_leave_out_what_they_cannot_tell(shared):
 
 
 def test_two_clients_have_one_other(shared):
-    of = compression.sources(shared[0].isel(client=slice(2), seed=slice(200)), 1)
+    of = sources.fit(shared[0].isel(client=slice(2), seed=slice(200)), 1)
     np.testing.assert_allclose(of.one[0].variances, of.others[0].variances)
 
 

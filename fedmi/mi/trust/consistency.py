@@ -15,7 +15,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from fedmi.mi.null import default_key
-from fedmi.mi.pairwise import check_estimator, one_estimate
+from fedmi.mi.pairwise import check_estimator, estimate_pair
 from fedmi.mi.result import PairEstimate
 from fedmi.mi.samples import as_pair, centred, standardised
 
@@ -122,9 +122,7 @@ def self_consistency(
     draw = np.random.default_rng(np.asarray(jax.random.key_data(draw_key)))
 
     def estimate(x: np.ndarray, y: np.ndarray) -> PairEstimate:
-        return one_estimate(
-            x, y, estimator=estimator, permutations=permutations, key=repair_key, options=options
-        )
+        return estimate_pair(x, y, estimator, permutations=permutations, key=repair_key, **options)
 
     whole = estimate(x, y)
     half = np.sort(draw.permutation(x.shape[1])[: x.shape[1] // 2])

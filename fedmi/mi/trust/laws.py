@@ -148,8 +148,7 @@ class Mapped:
 
     Attributes:
         law: the law.
-        of_x, of_y: maps of (n, p) and (n, q) arrays, invertible row by row, such as `numpy.arcsinh`
-            or `linear(matrix)`.
+        of_x, of_y: maps of (n, p) and (n, q) arrays, invertible row by row, as `numpy.arcsinh` is.
     """
 
     law: Law
@@ -165,20 +164,6 @@ class Mapped:
         """Draws n samples of the law and maps them."""
         x, y = self.law.sample(key, n)
         return self.of_x(x), self.of_y(y)
-
-
-def linear(matrix: np.ndarray) -> Callable[[np.ndarray], np.ndarray]:
-    """The map x -> matrix x of every row.
-
-    Raises:
-        ValueError: if the matrix cannot be inverted in float64.
-    """
-    matrix = np.asarray(matrix, float)
-    if matrix.ndim != 2 or matrix.shape[0] != matrix.shape[1]:
-        raise ValueError(f"matrix: shape {matrix.shape} is not that of a square matrix")
-    if not np.linalg.cond(matrix) < 1e12:
-        raise ValueError("matrix: cannot be inverted in float64; it would not preserve MI")
-    return lambda x: x @ matrix.T
 
 
 def paired(correlations: np.ndarray) -> np.ndarray:
@@ -216,25 +201,6 @@ def dense(d: int, mi_bits: float) -> np.ndarray:
     sums, gap = correlation(mi_bits), correlation_gap(mi_bits)
     r = sums / (1 + (d - 1) * gap)
     return np.full((2 * d, 2 * d), r) + (1 - r) * np.eye(2 * d)
-
-
-def shared_latent(d: int, mi_bits: float) -> np.ndarray:
-    """The correlations (2 d, 2 d) of x_i = a_i s + noise and y_i = a_i s + noise, s one latent.
-
-    The loadings a_i rise from 1/2 to 3/2, the noises are independent, of unit variance, and s has
-    the variance v that gives the MI: what x says of s is in a' x, and the correlation of a' x and
-    a' y is v / (v + 1 / a'a).
-
-    Raises:
-        ValueError: negative MI.
-    """
-    loadings = np.linspace(0.5, 1.5, d) if d > 1 else np.ones(1)
-    v = correlation(mi_bits) / (correlation_gap(mi_bits) * (loadings @ loadings))
-    both = np.tile(loadings, 2)
-    spread = np.sqrt(1 + v * both**2)
-    covariance = v * np.outer(both / spread, both / spread)
-    np.fill_diagonal(covariance, 1)
-    return covariance
 
 
 def correlation(mi_bits: float) -> float:

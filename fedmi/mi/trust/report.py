@@ -16,11 +16,10 @@ from fedmi.mi.null import default_key
 from fedmi.mi.trust.calibrate import Calibration, calibrate
 from fedmi.mi.trust.subsample import Subsamples, fitting_parts, subsample
 
-COLUMNS = [
-    "estimator", "net_bits", "perm_bits", "perm_sd", "p_value", "low", "high", "interval",
-    "ceiling_bits", "limit_bits", "limit_sd", "variance_exponent", "truth_low", "truth_high",
-    "fits", "blind", "agree",
-]  # fmt: skip
+COLUMNS = (
+    "estimator net_bits perm_bits perm_sd p_value low high interval ceiling_bits limit_bits "
+    "limit_sd variance_exponent truth_low truth_high fits blind agree"
+).split()
 
 
 @dataclass(frozen=True)
@@ -58,6 +57,36 @@ def common_range(rows: pd.DataFrame) -> tuple[float, float] | None:
     return (float(low), float(high)) if low <= high else None
 
 
+def agreeing(rows: pd.DataFrame) -> pd.DataFrame | None:
+    """The most rows of a report, at least two, that some true value fits; None where no two do."""
+    groups = (
+        rows.iloc[list(chosen)]
+        for size in range(len(rows), 1, -1)
+        for chosen in combinations(range(len(rows)), size)
+    )
+    return next((group for group in groups if common_range(group)), None)
+
+
+def range_in_words(low: float, high: float) -> str:
+    """A range of true values in bits; `high` is infinite where it has no end."""
+    if isinf(low):
+        return "infinitely many bits"
+    return f"{low:.3g} bits or more" if isinf(high) else f"{low:.3g} to {high:.3g} bits"
+
+
+def fit_in_words(row: Any, largest: float) -> str:
+    """Which true values fit a row of a report, as what an estimator's name is followed by.
+
+    Args:
+        row: with `fits`, `truth_low` and `truth_high`.
+        largest: the largest truth that was tried.
+    """
+    if row.fits == "some":
+        return f"fits {range_in_words(row.truth_low, row.truth_high)}"
+    more = "more" if row.fits == "above" else "less"
+    return f"reads {more} than any law of 0 to {largest:.3g} bits makes it read"
+
+
 def sentence(rows: pd.DataFrame, largest: float) -> str:
     """What a report's calibrated ranges say together, in words.
 
@@ -65,46 +94,23 @@ def sentence(rows: pd.DataFrame, largest: float) -> str:
         rows: of a report's table, one an estimator.
         largest: the largest truth that was tried.
     """
-    names = list(rows.estimator)
-    each = "; ".join(_fit_in_words(row, largest) for row in rows.itertuples())
-    if len(names) == 1:
+    each = "; ".join(
+        f"{row.estimator} ({row.net_bits:.3g}) {fit_in_words(row, largest)}"
+        for row in rows.itertuples()
+    )
+    if len(rows) == 1:
         return f"{each}."
-    shared = common_range(rows)
-    if shared:
-        return f"{_listed(names)} agree: normal laws of {_in_bits(*shared)} read what they read."
-    groups = (
-        rows.iloc[list(chosen)]
-        for size in range(len(names) - 1, 1, -1)
-        for chosen in combinations(range(len(names)), size)
-    )
-    agreeing = next((group for group in groups if common_range(group)), None)
-    text = f"No normal law that was tried reads what {_listed(names)} read: {each}."
-    if agreeing is None:
-        return text
-    some = _listed(list(agreeing.estimator))
-    return f"{text} Of them {some} agree, on {_in_bits(*common_range(agreeing))}."
+    group = agreeing(rows)
+    shared = "" if group is None else range_in_words(*common_range(group))
+    if group is not None and len(group) == len(rows):
+        return f"{_listed(rows)} agree: normal laws of {shared} read what they read."
+    text = f"No normal law that was tried reads what {_listed(rows)} read: {each}."
+    return text if group is None else f"{text} Of them {_listed(group)} agree, on {shared}."
 
 
-def _fit_in_words(row: Any, largest: float) -> str:
-    if row.fits == "some":
-        return (
-            f"{row.estimator} ({row.net_bits:.3g}) fits {_in_bits(row.truth_low, row.truth_high)}"
-        )
-    more = "more" if row.fits == "above" else "less"
-    return (
-        f"{row.estimator} ({row.net_bits:.3g}) reads {more} than any law of 0 to {largest:.3g} "
-        "bits makes it read"
-    )
-
-
-def _in_bits(low: float, high: float) -> str:
-    if isinf(low):
-        return "infinitely many bits"
-    return f"{low:.3g} bits or more" if isinf(high) else f"{low:.3g} to {high:.3g} bits"
-
-
-def _listed(names: Sequence[str]) -> str:
-    return " and ".join([", ".join(names[:-1]), names[-1]])
+def _listed(rows: pd.DataFrame) -> str:
+    *names, last = rows.estimator
+    return f"{', '.join(names)} and {last}"
 
 
 def report(
@@ -120,33 +126,40 @@ def report(
 ) -> Report:
     """Calibrates estimators at the samples' own size, and says how far each can be trusted.
 
-    The interval is the Gaussian formula's own, widened as in `PairEstimate`, and that of
-    subsampling for the others. Subsampling needs parts of at least 2 (rank_x + rank_y) samples,
-    hence eight times as many samples as ranks; where there are fewer, what comes from it is nan.
+    The interval is the Gaussian formula's own, as much wider as re-pairings spread more than those
+    of normal samples, and that of subsampling for the others. Subsampling needs parts of at least 2
+    (rank_x + rank_y) samples, hence eight times as many samples as ranks; where there are fewer,
+    what comes from it is nan.
 
     Args:
-        x, y: (N, p) and (N, q), with N > rank_x + rank_y.
-        estimators: names of estimators.
-        draws, truths: as `calibrate` takes them.
-        permutations: re-pairings behind the null.
+        x, y: (N, p) and (N, q), with N > rank_x + rank_y; row i of each from the same seed.
+        estimators: names that `fedmi.mi.pairwise` takes.
+        draws: surrogates for each truth and family, at least 2.
+        truths: true MI in bits, 0 among them; by default a grid that ends beyond the readings.
+        permutations: re-pairings behind the null, at least 2.
         key: a JAX random key; `jax.random.key(0)` if none is given.
         options: estimator -> its options.
 
     Raises:
-        ValueError: what `calibrate` refuses.
+        ValueError: impossible arguments, too few samples, or what an estimator refuses.
     """
     options = options or {}
     calibrate_key, part_key = jax.random.split(default_key(key))
     calibration = calibrate(
-        x, y, estimators=estimators, truths=truths, draws=draws, permutations=permutations,
-        key=calibrate_key, options=options,
-    )  # fmt: skip
+        x,
+        y,
+        estimators=estimators,
+        truths=truths,
+        draws=draws,
+        permutations=permutations,
+        key=calibrate_key,
+        options=options,
+    )
     ranges = calibration.ranges().set_index("estimator")
     parts = fitting_parts(calibration.n, sum(calibration.ranks))
     subsamples, rows = {}, []
     for name in estimators:
-        pair = calibration.own[name]
-        if len(parts) > 1 and np.isfinite(pair.estimate.bits):
+        if len(parts) > 1 and np.isfinite(calibration.own[name].estimate.bits):
             try:
                 subsamples[name] = subsample(
                     x, y, estimator=name, parts=parts, key=part_key, **options.get(name, {})

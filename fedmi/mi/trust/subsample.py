@@ -19,7 +19,7 @@ from scipy.special import polygamma, psi, stdtrit
 
 from fedmi.mi.gaussian import whiten
 from fedmi.mi.null import default_key
-from fedmi.mi.pairwise import check_estimator, one_estimate
+from fedmi.mi.pairwise import check_estimator, estimate_pair
 from fedmi.mi.samples import as_pair
 
 PARTS = (2, 4, 8, 16, 32)
@@ -193,10 +193,7 @@ def subsample(
         raise ValueError(f"{n} samples cannot be cut into {parts[-1]} parts; ask for fewer parts")
 
     def bits(rows: np.ndarray | slice) -> float:
-        pair = one_estimate(
-            x[rows], y[rows], estimator=estimator, permutations=0, key=key, options=options
-        )
-        return pair.estimate.bits
+        return estimate_pair(x[rows], y[rows], estimator, key=key, **options).estimate.bits
 
     draw = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     orders = [draw.permutation(n) for _ in range(repeats)]

@@ -151,14 +151,12 @@ def pairs(
     work = [(pair, rows) for pair in combinations for rows in partners]
     bits = [
         _bits(clients[a], clients[b][rows], training, key)
-        for (a, b), rows in track(work, total=len(work), what="training critics", unit="pair")
+        for (a, b), rows in track(work, what="training critics", unit="pair")
     ]
     results = []
     for pair, values in zip(combinations, np.reshape(bits, (len(combinations), -1)), strict=True):
-        estimate = Estimate(
-            bits=float(values[0]),
-            raw_bits=float(values[0]),
-            finite_bits=float(values[0]),
+        estimate = Estimate.uncorrected(
+            float(values[0]),
             ceiling_bits=training.ceiling_bits,
             n=n,
             estimator="neural",

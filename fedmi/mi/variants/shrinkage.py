@@ -54,30 +54,25 @@ def pairs(
     n = repairing.n
     results = []
     for i, (a, b) in enumerate(client_pairs(len(clients))):
-        orders = [
-            np.asarray(jax.random.permutation(k, n))
-            for k in jax.random.split(jax.random.fold_in(key, i), simulations)
-        ]
-        null = np.array([plug_in_bits(scaled[a], scaled[b][o], shrinkage) for o in orders])
-        raw = plug_in_bits(scaled[a], scaled[b], shrinkage)
-        permuted = np.array(
-            [
-                plug_in_bits(scaled[a], scaled[b][repairing.partners(s)], shrinkage)
-                for s in repairing.shifts
-            ]
-        )
+        x, y = scaled[a], scaled[b]
+        keys = jax.random.split(jax.random.fold_in(key, i), simulations)
+        orders = [np.asarray(jax.random.permutation(k, n)) for k in keys]
+        null = np.array([plug_in_bits(x, y[order], shrinkage) for order in orders])
+        raw, bias = plug_in_bits(x, y, shrinkage), null.mean()
+        shifted = (repairing.partners(s) for s in repairing.shifts)
+        permuted = np.array([plug_in_bits(x, y[order], shrinkage) for order in shifted])
         estimate = Estimate(
-            bits=float(raw - null.mean()),
-            raw_bits=float(raw),
-            finite_bits=float(raw - null.mean()),
-            null_bits=float(null.mean()),
+            bits=float(raw - bias),
+            raw_bits=raw,
+            finite_bits=float(raw - bias),
+            null_bits=float(bias),
             null_sd=float(null.std(ddof=1)),
             n=n,
-            rank_x=scaled[a].shape[1],
-            rank_y=scaled[b].shape[1],
+            rank_x=x.shape[1],
+            rank_y=y.shape[1],
             estimator="gaussian_shrunk",
         )
-        results.append(PairEstimate((a, b), estimate, permuted - null.mean()))
+        results.append(PairEstimate((a, b), estimate, permuted - bias))
     return results
 
 

@@ -8,10 +8,12 @@ import pandas as pd
 import pytest
 
 from fedmi import mi
-from fedmi.mi.gaussian import squared_correlations, whiten
+from fedmi.mi.gaussian import squared_correlations
 from fedmi.mi.null import repairing
 from fedmi.mi.trust import laws
-from fedmi.mi.trust.calibrate import FAMILIES, Calibration, _coarse, debiased, surrogates
+from fedmi.mi.trust.calibrate import Calibration, _coarse
+from fedmi.mi.trust.surrogates import FAMILIES, debiased, surrogates
+from fedmi.mi.whitening import whiten
 
 D, N = 20, 800
 
@@ -21,8 +23,8 @@ def samples():
     """Two strong directions of twenty, through mixing maps of unequal scale."""
     covariance = laws.paired(np.r_[0.9, 0.8, np.zeros(D - 2)])
     rng = np.random.default_rng(0)
-    maps = [laws.linear(rng.standard_normal((D, D)) * np.logspace(0, 2, D)) for _ in range(2)]
-    law = laws.Mapped(laws.Normal(covariance, D), *maps)
+    a, b = rng.standard_normal((2, D, D)) * np.logspace(0, 2, D)
+    law = laws.Mapped(laws.Normal(covariance, D), lambda x: x @ a.T, lambda y: y @ b.T)
     return law, *law.sample(jax.random.key(0), N)
 
 

@@ -73,11 +73,11 @@ def test_parts_are_disjoint_and_estimated_as_they_are():
 def test_no_sample_is_used_twice_within_a_repeat(monkeypatch):
     used = []
 
-    def spy(x, y, **_):
+    def spy(x, y, estimator, **_):
         used.append(x[:, 0])
         return SimpleNamespace(estimate=SimpleNamespace(bits=float(x[0, 0])))
 
-    monkeypatch.setattr(subsampling, "one_estimate", spy)
+    monkeypatch.setattr(subsampling, "estimate_pair", spy)
     index = np.arange(403.0)
     mi.subsample(index, index, parts=[2, 4], repeats=3, key=jax.random.key(1))
     of_four = [part for part in used if len(part) == 100]

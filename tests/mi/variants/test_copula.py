@@ -4,8 +4,8 @@ import pytest
 from scipy import stats
 
 from fedmi import mi
+from fedmi.mi.samples import normal_scores
 from fedmi.mi.trust.laws import Mapped, Normal, dense, paired
-from fedmi.mi.variants.copula import normal_scores
 
 
 def test_scores_are_normal_quantiles_of_the_ranks():

@@ -1,0 +1,47 @@
+"""Where the tables and pages go, and how they are worded."""
+
+from pathlib import Path
+
+import numpy as np
+import pandas as pd
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+FIGURES = Path(__file__).parents[1] / "figures"
+
+
+def publish(table: pd.DataFrame, name: str, digits: int = 4) -> None:
+    """Prints a table and writes it to figures/, its numbers to so many digits."""
+    print(table.to_string(index=False, float_format=f"%.{digits}g"))
+    table.to_csv(FIGURES / f"{name}.csv", index=False, float_format=f"%.{digits}g")
+
+
+def render(name: str, **facts: object) -> str:
+    """The page of a template in `benchmarks/templates/`."""
+    return PAGES.get_template(f"{name}.md.j2").render(facts)
+
+
+def significant(value: float, digits: int = 3) -> str:
+    """A number to so many digits, without an exponent."""
+    if value == 0:
+        return "0"
+    decimals = max(digits - 1 - int(np.floor(np.log10(abs(value)))), 0)
+    return f"{value:,.{decimals}f}"
+
+
+def size(count: float) -> str:
+    """Bytes in words."""
+    for unit in ("B", "kB", "MB", "GB", "TB"):
+        if count < 1000:
+            return f"{significant(count, 2)} {unit}"
+        count /= 1000
+    return f"{significant(count, 2)} PB"
+
+
+PAGES = Environment(
+    loader=PackageLoader("benchmarks"),
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
+PAGES.filters |= dict(significant=significant, size=size)

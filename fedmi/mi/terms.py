@@ -1,0 +1,119 @@
+"""What each point adds to Eq. 6, from all distances, a tile at a time, or from trees."""
+
+from collections.abc import Sequence
+from functools import partial
+from math import log, log2
+
+import jax
+import jax.numpy as jnp
+import numpy as np
+from scipy.special import psi
+
+from fedmi import devices
+from fedmi.mi import trees
+from fedmi.mi.neighbours import tile_counts
+from fedmi.mi.null import Repairing
+
+CPU_TILE, LARGEST_TILE = 64, 4096
+"""Query points a tile: on a CPU few enough that three clients' distances stay in its cache."""
+
+
+def local_terms(
+    points: Sequence[np.ndarray],
+    repairing: Repairing,
+    *,
+    ks: Sequence[int],
+    metric: str,
+    product: bool = False,
+    queries: np.ndarray | None = None,
+) -> tuple[np.ndarray, np.ndarray]:
+    """What each query point adds to Eq. 6, in bits: the estimate is the mean of its terms.
+
+    Args:
+        points: Q arrays (N, p_q) of one precision, in which distances are computed.
+        repairing: of the seeds.
+        ks: numbers of neighbours.
+        metric: within x and within y, "euclidean" or "chebyshev".
+        product: whether Euclidean distances come from a product, for which pass centred points.
+        queries: places of query points in the re-pairing's order, by default all; without
+            re-pairings these may be any.
+
+    Returns:
+        (pairs, len(ks), 1 + m, queries) terms, and as many k-th joint distances (squared for metric
+        "euclidean"); index 0 of the third axis is the pairing as it is, index s re-pairing s.
+    """
+    n, m = repairing.n, repairing.m
+    queries = np.arange(n) if queries is None else queries
+    tile = min(queries_a_tile(n, len(points), devices.memory()), len(queries))
+    compute = partial(
+        tile_counts,
+        m=m,
+        ks=tuple(int(k) for k in ks),
+        metric=metric,
+        product=product,
+    )
+    with jax.enable_x64(points[0].dtype == np.float64):
+        clients = tuple(jnp.asarray(repairing.extended(x)) for x in points)
+        tiles = [
+            compute(clients, np.take(queries, np.arange(start, start + tile + m), mode="wrap"))
+            for start in range(0, len(queries), tile)
+        ]
+        counts, nearest = (
+            np.concatenate([np.asarray(part) for part in parts], axis=-1)[..., : len(queries)]
+            for parts in zip(*tiles, strict=True)
+        )
+    return terms_of(counts, n, ks), nearest.swapaxes(1, 2)
+
+
+def tree_terms(
+    clients: Sequence[np.ndarray], repairing: Repairing, *, ks: Sequence[int], metric: str
+) -> tuple[np.ndarray, np.ndarray]:
+    """What `local_terms` returns for all queries (distances not squared), by trees in float64."""
+    points = prepared(clients, np.float64)
+    counts, nearest = trees.tree_counts(points, repairing, ks=ks, metric=metric)
+    return terms_of(counts, repairing.n, ks), nearest.swapaxes(1, 2)
+
+
+def terms_of(counts: np.ndarray, n: int, ks: Sequence[int]) -> np.ndarray:
+    """Eq. 6's terms in bits, (pairs, len(ks), 1 + m, queries), from the counts of `tile_counts`."""
+    # psi of counts is looked up: they are small integers, and there are many of them.
+    table = psi(np.arange(1, n + 1))
+    local = psi(np.array(ks)[:, None]) + psi(n) - table[counts].sum(axis=3)
+    return local.swapaxes(1, 2) / log(2)
+
+
+def prepared(
+    clients: Sequence[np.ndarray], dtype: type, *, centred: bool = False
+) -> list[np.ndarray]:
+    """The samples in a common unit, a power of two, in which no squared distance overflows.
+
+    Args:
+        clients: Q arrays (N, p_q).
+        dtype: of the result, in which the largest squares just fit, for small ones need the room.
+        centred: whether each client is moved to its componentwise median (of a thousand samples,
+            as it need not be exact): a mean would follow a single far sample.
+    """
+    moved = []
+    for x in clients:
+        x = x.astype(np.float64) / 4  # so that no difference overflows
+        if centred:
+            x -= np.median(x[:: max(1, len(x) // 1000)], axis=0)
+        moved.append(x)
+    largest = max(np.abs(x).max() for x in moved)
+    components = max(x.shape[1] for x in moved)
+    room = int(np.finfo(dtype).maxexp - 3 - log2(components)) // 2
+    return [np.ldexp(x, room - np.frexp(largest)[1]).astype(dtype) for x in moved]
+
+
+def queries_a_tile(n: int, clients: int, memory: int | None) -> int:
+    """How many query points are taken together; no count depends on it.
+
+    Args:
+        n: number of points.
+        clients: whose distances are held at once.
+        memory: of the device in bytes, of which at most a quarter is taken; None for a CPU.
+    """
+    if memory is None:
+        return min(CPU_TILE, n)
+    a_query = 8 * n * (clients + 2)  # every client's distances, and what a pair makes of them
+    return min(devices.power_of_two(memory // 4 // a_query), LARGEST_TILE, n)

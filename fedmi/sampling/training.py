@@ -1,0 +1,55 @@
+"""What is compiled: the training of all clients of many seeds."""
+
+from collections.abc import Sequence
+
+import jax.numpy as jnp
+from jax import Array
+
+from fedmi.sampling.design import Design
+from fedmi.sampling.rounds import train_rounds
+from fedmi.sampling.sgd import over_seeds_and_clients, train_on
+from fedmi.sampling.tiles import OfSeeds
+from fedmi.tasks.task import Assets, Data, Keys
+
+
+def training(designs: Sequence[Design]) -> OfSeeds:
+    """The function that trains all clients of seeds, to be compiled.
+
+    Args:
+        designs: those that differ in nothing that their data depend on, which are drawn once.
+
+    Returns:
+        A function (root key, seeds (n,), assets) -> for each design theta of shape (n, clients,
+        checkpoints, t), metric (n, clients, steps) and the number of clipped steps (n, clients);
+        from the second round on also the download (n, t).
+    """
+    first = designs[0]
+
+    def one(keys: Keys, assets: Assets) -> list[dict[str, Array]]:
+        data = first.task.data(keys, assets)
+        return [_trained(design, keys, data) for design in designs]
+
+    def of_seeds(root: Array, seeds: Array, assets: Assets) -> list[dict[str, Array]]:
+        mapped = over_seeds_and_clients(
+            lambda keys: one(keys, assets), root, first.scopes, first.clients
+        )
+        return [_with_one_download(arrays) for arrays in mapped(seeds)]
+
+    return of_seeds
+
+
+def _trained(design: Design, keys: Keys, data: Data) -> dict[str, Array]:
+    """What a store keeps of a client's training."""
+    beside = {}
+    if design.rounds == 1 and design.alike:
+        history = train_on(design.task, keys, data, checkpoints=design.checkpoints)
+    else:
+        history, servers = train_rounds(design, keys, data)
+        beside = dict(download=servers[-2]) if design.rounds > 1 else {}
+    theta, metric, clipped = history
+    return dict(theta=theta, metric=metric, clipped=jnp.sum(clipped)) | beside
+
+
+def _with_one_download(arrays: dict[str, Array]) -> dict[str, Array]:
+    """The download is the same at all clients, and kept once."""
+    return arrays | {name: arrays[name][:, 0] for name in ("download",) if name in arrays}
