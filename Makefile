@@ -86,7 +86,7 @@ test: $(READY) ## run all tests but the slow ones
 # Their numbers come from kernels that differ between processors: OPENBLAS_CORETYPE chooses those of
 # NumPy and SciPy, XLA_FLAGS=--xla_cpu_max_isa=... those of XLA.
 NUMERICAL := tests/mi tests/aggregation tests/models tests/tasks tests/test_distance.py \
-	tests/test_golden.py tests/test_sampling.py tests/test_training.py
+	tests/test_golden.py tests/sampling
 
 test-numerical: $(READY) ## run the numerical tests, with whatever kernels the environment names
 	$(PYTEST) $(NUMERICAL)

@@ -222,7 +222,14 @@ def redraw(published: Path) -> str:
 
 
 def read(path: Path) -> list[Entry]:
-    """What a `figures.json`, or the published manifest, holds."""
+    """What a `figures.json`, or the published manifest, holds.
+
+    Raises:
+        fedmi.study.results.MissingResults: if it is not there.
+        ValueError: if it is damaged.
+    """
+    if not path.exists():
+        raise results.MissingResults(f"there is no {path}: `make figures` publishes what was drawn")
     return [Entry(**entry) for entry in results.read_json(path, list)]
 
 

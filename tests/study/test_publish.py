@@ -164,8 +164,10 @@ def test_what_was_not_drawn_since_it_was_sampled_is_not_published(run):
         run.publish()
 
 
-def test_a_torn_manifest_is_named(run):
+def test_a_missing_or_torn_manifest_is_named(run):
     run.target.mkdir()
+    with pytest.raises(results.MissingResults, match="manifest.json: `make figures` publishes"):
+        publish.redraw(run.target)
     (run.target / publish.PUBLISHED).write_text(json.dumps([])[:1])
     with pytest.raises(ValueError, match="manifest.json is empty, cut short or damaged"):
         publish.redraw(run.target)

@@ -68,7 +68,7 @@ def caption_of(manifest: Path, scale: str) -> str:
     parameters = made["parameters"]
     unlike = skews(parameters["options"])
     counts = parameters.get("client_examples", [])
-    if set(counts) - {parameters["examples"]}:
+    if set(counts) - {parameters.get("examples")}:
         unlike.append(f"{', '.join(map(str, counts))} examples")
     if parameters.get("rounds", 1) > 1:
         unlike.append(f"round {parameters['rounds']}")
