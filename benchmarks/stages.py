@@ -104,8 +104,15 @@ def reading(size: SimpleNamespace) -> Run:
 
 
 def _write(path: Path, tile: np.ndarray, size: SimpleNamespace) -> int:
-    parameters = dict(tile=len(tile), clients=size.q, checkpoints=list(range(1, size.k + 1)))
-    written = store.create(path, parameters, steps=EXAMPLES // BATCH, size=size.t)
+    parameters = dict(
+        tile=len(tile),
+        clients=size.q,
+        checkpoints=list(range(1, size.k + 1)),
+        steps=EXAMPLES // BATCH,
+        parameters=size.t,
+        rounds=1,
+    )
+    written = store.create(path, parameters)
     written.grow(size.n)
     metric = np.zeros((len(tile), size.q, EXAMPLES // BATCH), np.float32)
     clipped = np.zeros((len(tile), size.q), np.int32)

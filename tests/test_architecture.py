@@ -16,7 +16,16 @@ FLOORS = {
     1: ("scopes", "stats", "models", "progress", "devices"),
     2: ("tasks", "mi", "distance", "aggregation"),
     3: ("sampling",),
-    4: ("study.params", "study.results", "study.paths", "study.pages", "study.figures.style"),
+    4: (
+        "study.params",
+        "study.plan",
+        "study.kinds",
+        "study.refusals",
+        "study.paths",
+        "study.results",
+        "study.pages",
+        "study.figures.style",
+    ),
     5: ("study",),
     6: ("study.claims", "study.publish", "study.redraw", "__main__"),
 }
@@ -47,7 +56,8 @@ def imports(name):
             assert not node.level, f"{name}: imports are absolute"
             found |= {f"{node.module}.{alias.name}" for alias in node.names} | {node.module}
     below = {full.removeprefix("fedmi.") for full in found if full.startswith("fedmi.")}
-    return {module for module in below if module in MODULES} - {name}
+    # A package that is named on the way to its module is no import of what it hands on.
+    return {module for module in below if module in MODULES} - {name, "study"}
 
 
 def floor(name):

@@ -194,7 +194,7 @@ def test_results_that_are_no_local_folder_are_refused(tmp_path, results):
         (tmp_path / "file").write_text("not a folder")
     given, _ = write_study(tmp_path)
     before = set(ROOT.iterdir())
-    with pytest.raises(ValueError, match="^results: .*folder"):
+    with pytest.raises(SystemExit, match="^ParamsError: results: .*folder"):
         main(["sample", given[0], "--results", results])
     assert set(ROOT.iterdir()) == before
 

@@ -69,7 +69,6 @@ def trend_row(samples: xr.Dataset, *, permutations: int) -> dict:
         batch_size=attrs["batch_size"],
         steps=samples.sizes["step"],
         n=samples.sizes["seed"],
-        why_not="",
     )
     estimate = partial(tables.mi_rows, samples, estimator="gaussian", permutations=permutations)
     iterations = samples.iteration.values.tolist()

@@ -5,8 +5,9 @@ import pandas as pd
 import pytest
 
 import fedmi
-from fedmi.study import compression, figures, rate_distortion
+from fedmi.study import compression, figures, rate_distortion, sources
 from fedmi.study.rate_distortion import Law
+from fedmi.study.sources import Sources
 from tests import tiny
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
@@ -18,7 +19,7 @@ EVALUATED = 400
 def judged(samples):
     """The samples with their sources and costs, fitted and evaluated on different seeds."""
     fitted = samples.isel(seed=slice(EVALUATED, None))
-    of = {iteration: compression.sources(fitted, iteration) for iteration in CHECKPOINTS}
+    of = {iteration: sources.fit(fitted, iteration) for iteration in CHECKPOINTS}
     return samples, of, compression.costs(tiny.task, samples.isel(seed=slice(EVALUATED)), of)
 
 
@@ -60,7 +61,7 @@ def test_samples_of_another_task_are_refused(shared):
     with pytest.raises(ValueError, match="no seed is left to evaluate"):
         compression.costs(tiny.task, shared[0].isel(seed=slice(0)), shared[1])
     with pytest.raises(ValueError, match="3 seeds are too few"):
-        compression.sources(shared[0].isel(seed=slice(3)), 1)
+        sources.fit(shared[0].isel(seed=slice(3)), 1)
 
 
 def test_both_channels_make_the_error_of_the_water_level():
@@ -68,7 +69,7 @@ def test_both_channels_make_the_error_of_the_water_level():
     rng = np.random.default_rng(0)
     axes, _ = np.linalg.qr(rng.normal(size=(3, 3)))
     law = Law(np.array([1.0, 2.0, 3.0]), axes, variances, (axes**2) @ variances)
-    of = compression.Sources([law], None, None, {}, [], 100)
+    of = Sources([law], None, None, {}, [], 100)
     theta = law.mean + (rng.normal(size=(20_000, 3)) * np.sqrt(variances)) @ axes.T
     found = compression.candidates(theta[:, None], of, rng)
     np.testing.assert_allclose(found[:, 0], theta)
@@ -137,7 +138,7 @@ def test_the_error_of_the_bits_is_what_other_seeds_make_of_them(shared):
         for g, r in zip(gain, rise, strict=True)
     ]
     level = [compression.harmless_level(c.rise["noise"], c.gain, levels, 0.1) for c in costs]
-    of = compression.Sources([law], None, None, {}, [], 100)
+    of = Sources([law], None, None, {}, [], 100)
     row = compression.rows(shared[0], 1, of, costs[0], tolerances=[0.1])[0]
     spread = np.std(0.5 * np.log2(2 / np.array(level))) / 12
     assert row["bits_se"] == pytest.approx(spread, rel=0.3)
@@ -187,7 +188,7 @@ def test_few_seeds_leave_out_what_they_cannot_tell(shared):
 
 
 def test_two_clients_have_one_other(shared):
-    of = compression.sources(shared[0].isel(client=slice(2), seed=slice(200)), 1)
+    of = sources.fit(shared[0].isel(client=slice(2), seed=slice(200)), 1)
     np.testing.assert_allclose(of.one[0].variances, of.others[0].variances)
 
 

@@ -46,7 +46,7 @@ def couplings(table: pd.DataFrame, caption: str = "") -> Figure:
 
 
 def _reading(axes: Axes, rows: pd.DataFrame) -> None:
-    label = "read (where directions are shared: of the others)"
+    label = "read, finite part" if rows.infinite.any() else "read"
     style.band(axes, rows.iteration, rows.net_bits, Z95 * rows.net_se, READING, label)
     style.zero_line(axes)
     if rows.predicted_bits.notna().any():

@@ -5,6 +5,7 @@ Colours are told apart by the colour-blind and, with markers and line styles, in
 
 from collections.abc import Collection, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import cycle
 from pathlib import Path
 from typing import Any
 
@@ -45,12 +46,8 @@ def looks_of(names: Iterable, palette: str = "colorblind") -> dict[Any, Look]:
     """A colour, a marker and a line style for each name."""
     names = list(names)
     colours = sns.color_palette(palette, max(len(names), 3))
-    return {
-        name: dict(
-            color=colours[i], marker=MARKERS[i % len(MARKERS)], linestyle=DASHES[i % len(DASHES)]
-        )
-        for i, name in enumerate(names)
-    }
+    of_each = zip(names, colours, cycle(MARKERS), cycle(DASHES), strict=False)
+    return {name: dict(color=c, marker=m, linestyle=dash) for name, c, m, dash in of_each}
 
 
 def side_by_side(names: Collection, gap: float = 0.2) -> dict[Any, float]:
