@@ -31,29 +31,23 @@ ROLES = ("init", "source", "variation", "order", "dropout", "skew")
 
 # Per named coupling, the scope of a stream by the part (role) that it plays in the task. What makes
 # a client unlike the others, `skew`, belongs to the client, whatever is shared.
+_NULL = dict(
+    init="fixed",
+    source="client",
+    variation="client",
+    order="independent",
+    dropout="independent",
+    skew="client",
+)
+_SHARED_SOURCE = _NULL | dict(source="shared", variation="independent")
 COUPLINGS: Mapping[str, Mapping[str, str]] = {
-    "null": dict(
-        init="fixed", source="client", variation="client", order="independent",
-        dropout="independent", skew="client",
-    ),
+    "null": _NULL,
     "independent": dict.fromkeys(ROLES, "independent") | dict(skew="client"),
-    "shared-source": dict(
-        init="fixed", source="shared", variation="independent", order="independent",
-        dropout="independent", skew="client",
-    ),
-    "shared-source-order": dict(
-        init="fixed", source="shared", variation="independent", order="shared",
-        dropout="independent", skew="client",
-    ),
-    "shared-init": dict(
-        init="shared", source="client", variation="client", order="independent",
-        dropout="independent", skew="client",
-    ),
-    "shared-order": dict(
-        init="fixed", source="client", variation="client", order="shared", dropout="shared",
-        skew="client",
-    ),
-}  # fmt: skip
+    "shared-source": _SHARED_SOURCE,
+    "shared-source-order": _SHARED_SOURCE | dict(order="shared"),
+    "shared-init": _NULL | dict(init="shared"),
+    "shared-order": _NULL | dict(order="shared", dropout="shared"),
+}
 
 
 def resolve(coupling: str | Mapping[str, str], streams: Mapping[str, str]) -> dict[str, str]:

@@ -68,6 +68,25 @@ def floats(value: ArrayLike, name: str) -> Array:
         return jnp.asarray(value.astype(precision))
 
 
+def shares(value: ArrayLike, name: str, clients: int) -> np.ndarray | Array:
+    """The clients' shares n_q / n of all examples, one each.
+
+    Raises:
+        ValueError: as `real`; another shape; numbers that are negative or do not sum to 1.
+    """
+    value = real(value, name)
+    check_shape(value, name, (clients,), "one a client")
+    if known(value):
+        found = np.asarray(value, np.float64)
+        # Shares that were rounded are meant to sum to 1; numbers of examples are not.
+        if not ((found >= 0).all() and abs(found.sum() - 1) < 1e-3):
+            raise ValueError(
+                f"{name}: {found.tolist()} are no shares n_q / n, which are 0 or more and sum to "
+                "1; divide the clients' numbers of examples by their sum"
+            )
+    return value
+
+
 def models(clients: ArrayLike, weights: ArrayLike) -> tuple[Array, Array]:
     """Clients (Q, t) and their weights (Q,) as `floats`.
 
@@ -77,17 +96,7 @@ def models(clients: ArrayLike, weights: ArrayLike) -> tuple[Array, Array]:
     clients = floats(clients, "clients")
     if clients.ndim != 2:
         raise ValueError(f"clients: shape {clients.shape}; it must be (clients, parameters)")
-    weights = real(weights, "weights")
-    check_shape(weights, "weights", clients.shape[:1], "one a client")
-    if known(weights):
-        shares = np.asarray(weights, np.float64)
-        # Shares that were rounded are meant to sum to 1; numbers of examples are not.
-        if not ((shares >= 0).all() and abs(shares.sum() - 1) < 1e-3):
-            raise ValueError(
-                f"weights: {shares.tolist()} are no shares n_q / n, which are 0 or more and sum to "
-                "1; divide the clients' numbers of examples by their sum"
-            )
-    return clients, floats(weights, "weights")
+    return clients, floats(shares(weights, "weights", len(clients)), "weights")
 
 
 def at_least_zero(

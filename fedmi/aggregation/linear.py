@@ -14,6 +14,7 @@ from jax import Array
 from numpy.typing import ArrayLike
 from scipy import linalg
 
+from fedmi.aggregation import inputs
 from fedmi.aggregation.inputs import floats, real
 
 KINDS = ("scalar", "coordinate", "reduced-rank")
@@ -134,11 +135,8 @@ def fit(
         if not np.isfinite(values).all():
             raise ValueError(f"{name}: not finite; drop such seeds (fedmi.finite)")
     q = clients.shape[1]
-    shares = np.full(q, 1 / q) if shares is None else _float64(shares, "shares")
-    if shares.shape != (q,) or not ((shares >= 0).all() and abs(shares.sum() - 1) < 1e-3):
-        raise ValueError(
-            f"shares: {shares.tolist()}; they must be {q} numbers n_q / n, 0 or more, that sum to 1"
-        )
+    shares = np.full(q, 1 / q) if shares is None else shares
+    shares = np.asarray(inputs.shares(shares, "shares", q), np.float64)
     updates = clients - (download[:, None] if download.ndim == 2 else download)
     wanted = target - download
     order = np.random.default_rng(seed).permutation(len(clients))

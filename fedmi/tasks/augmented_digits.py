@@ -6,8 +6,8 @@ reads of them, and what of the network is trained, is the task's.
 
 import functools
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from typing import Annotated, Any
+from dataclasses import dataclass, fields
+from typing import Annotated, Any, Self
 
 import jax
 import jax.numpy as jnp
@@ -46,6 +46,11 @@ class Drawing:
     zoom: float
     shift: float
     label_concentration: float | None
+
+    @classmethod
+    def of(cls, options: Mapping[str, Any]) -> Self:
+        """The drawing that a task's options, which have more besides, ask for."""
+        return cls(**{field.name: options[field.name] for field in fields(cls)})
 
     @property
     def skewed(self) -> bool:
@@ -107,37 +112,43 @@ class Drawing:
         return draw_maps(key, count, rotation=self.rotation, zoom=self.zoom, shift=self.shift)
 
 
-def recognition(
-    *,
-    name: str,
-    drawing: Drawing,
-    frozen: Callable[[np.ndarray, np.ndarray], Mapping[str, Any]],
-    init: Callable[[Keys], Params],
-    reads: str,
-    read: Callable[[Assets, Array, Array], Array],
-    predict: Callable[[Params, Array], Array],
-    **numbers: Any,
-) -> Task:
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """What reads a client's digits, and what of it is trained.
+
+    Attributes:
+        init: keys -> the downloaded parameters.
+        frozen: (originals, labels) -> the task's assets besides these.
+        reads: for instance "features": what its inputs are called in the data.
+        read: (assets, selected (n,), maps (2, 3, n)) -> the inputs (n, ...).
+        predict: (params, inputs) -> logits (n, classes).
+    """
+
+    init: Callable[[Keys], Params]
+    frozen: Callable[[np.ndarray, np.ndarray], Mapping[str, Any]]
+    reads: str
+    read: Callable[[Assets, Array, Array], Array]
+    predict: Callable[[Params, Array], Array]
+
+
+def recognition(name: str, network: Network, options: Mapping[str, Any]) -> Task:
     """A task of telling augmented digits.
 
     Args:
         name: the task's.
-        drawing: how data are drawn.
-        frozen: (originals, labels) -> the task's assets besides these.
-        init: keys -> the downloaded parameters.
-        reads: what the network reads, for instance "features": the name of its inputs in the data.
-        read: (assets, selected (n,), maps (2, 3, n)) -> the inputs (n, ...).
-        predict: (params, inputs) -> logits (n, classes).
-        **numbers: learning rate, batch size, epochs and options, as `Task` has them.
+        network: that tells them.
+        options: the task's arguments, those of `Drawing` and the numbers of SGD among them.
     """
+    drawing = Drawing.of(options)
+    reads, predict = network.reads, network.predict
 
     def assets() -> Assets:
         originals, labels = drawing.load()
-        made = {"packed": pack(originals), "labels": labels} | frozen(originals, labels)
+        made = {"packed": pack(originals), "labels": labels} | network.frozen(originals, labels)
         return jax.tree.map(jnp.asarray, made)
 
     def drawn(selected: Array, maps: Array, assets: Assets) -> Data:
-        return {reads: read(assets, selected, maps), "labels": assets["labels"][selected]}
+        return {reads: network.read(assets, selected, maps), "labels": assets["labels"][selected]}
 
     def loss(params: Params, batch: Data, key: Array | None) -> tuple[Array, Array]:
         return entropy_and_accuracy(predict(params, batch[reads]), batch["labels"])
@@ -150,7 +161,7 @@ def recognition(
     return Task(
         name=name,
         streams=drawing.streams,
-        init=init,
+        init=network.init,
         data=lambda keys, assets: drawn(*drawing.own(keys, assets["labels"]), assets),
         loss=loss,
         examples=drawing.examples,
@@ -159,7 +170,10 @@ def recognition(
         held_out=lambda keys, assets: drawn(*drawing.others(keys, assets["labels"]), assets),
         ensemble=ensemble,
         assets=functools.cache(assets),
-        **numbers,
+        learning_rate=options["learning_rate"],
+        batch_size=options["batch_size"],
+        epochs=options["epochs"],
+        options=options,
     )
 
 

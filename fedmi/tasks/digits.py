@@ -12,9 +12,10 @@ from flax import linen as nn
 from jax import Array
 
 from fedmi.models.fast.lenet_features import features
-from fedmi.models.lenet import CLASSES, FEATURES, pretrain
+from fedmi.models.lenet import CLASSES, FEATURES
+from fedmi.models.pretrained import pretrain
 from fedmi.tasks.augmentation import warp
-from fedmi.tasks.augmented_digits import Degrees, Drawing, Fraction, Pixels, recognition
+from fedmi.tasks.augmented_digits import Degrees, Fraction, Network, Pixels, recognition
 from fedmi.tasks.task import Keys, Params, Task
 
 
@@ -57,22 +58,14 @@ def digits(
     def init(keys: Keys) -> Params:
         return head.init(keys["init"], jnp.zeros((1, FEATURES), jnp.float32))["params"]
 
-    return recognition(
-        name="digits",
-        drawing=Drawing(
-            images=images, examples=examples, held_out=held_out, rotation=rotation, zoom=zoom,
-            shift=shift, label_concentration=label_concentration,
-        ),
-        frozen=lambda originals, labels: {"lenet": pretrain(originals, labels).params},
+    network = Network(
         init=init,
+        frozen=lambda originals, labels: {"lenet": pretrain(originals, labels).params},
         reads="features",
         read=lambda assets, *drawn: augmented_features(assets["lenet"], assets["packed"], *drawn),
         predict=lambda params, inputs: head.apply({"params": params}, inputs),
-        learning_rate=learning_rate,
-        batch_size=batch_size,
-        epochs=epochs,
-        options=options,
-    )  # fmt: skip
+    )
+    return recognition("digits", network, options)
 
 
 @jax.custom_batching.sequential_vmap

@@ -11,9 +11,10 @@ import pydantic
 from jax import Array
 
 from fedmi.models.fast.lenet_logits import logits
-from fedmi.models.lenet import LeNet, pretrain
+from fedmi.models.lenet import LeNet
+from fedmi.models.pretrained import pretrain
 from fedmi.tasks.augmentation import warp
-from fedmi.tasks.augmented_digits import Degrees, Drawing, Fraction, Pixels, recognition
+from fedmi.tasks.augmented_digits import Degrees, Drawing, Fraction, Network, Pixels, recognition
 from fedmi.tasks.task import Keys, Params, Task
 
 
@@ -38,37 +39,28 @@ def lenet(
         learning_rate, batch_size, examples, epochs, images, rotation, zoom, shift, held_out,
             label_concentration: as for `fedmi.tasks.digits.digits`.
         pretrained: whether clients download the LeNet that the originals have been fitted with
-            (`fedmi.models.lenet.pretrain`), whatever the stream `init` says, as in a late round of
+            (`fedmi.models.pretrained`), whatever the stream `init` says, as in a late round of
             federated learning. By default they download a network that `init` draws.
     """
     options = dict(locals())
-    drawing = Drawing(
-        images=images, examples=examples, held_out=held_out, rotation=rotation, zoom=zoom,
-        shift=shift, label_concentration=label_concentration,
-    )  # fmt: skip
 
     @functools.cache
     def fitted() -> Params:
-        return pretrain(*drawing.load()).params
+        return pretrain(*Drawing.of(options).load()).params
 
     def init(keys: Keys) -> Params:
         if pretrained:
             return jax.tree.map(jnp.asarray, fitted())
         return LeNet().init(keys["init"], jnp.zeros((1, 28, 28), jnp.float32))["params"]
 
-    return recognition(
-        name="lenet",
-        drawing=drawing,
-        frozen=lambda *_: {"lenet": fitted()} if pretrained else {},  # samples depend on it
+    network = Network(
         init=init,
+        frozen=lambda *_: {"lenet": fitted()} if pretrained else {},  # samples depend on it
         reads="images",
         read=lambda assets, *drawn: augmented_images(assets["packed"], *drawn),
         predict=logits,
-        learning_rate=learning_rate,
-        batch_size=batch_size,
-        epochs=epochs,
-        options=options,
     )
+    return recognition("lenet", network, options)
 
 
 @jax.custom_batching.sequential_vmap

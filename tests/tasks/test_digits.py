@@ -10,7 +10,8 @@ from scipy import ndimage
 
 import fedmi
 from fedmi import scopes
-from fedmi.models.lenet import LeNet, Pretrained, pretrain
+from fedmi.models.lenet import LeNet
+from fedmi.models.pretrained import Pretrained, pretrain
 from fedmi.sampling import sgd
 from fedmi.tasks import augmented_digits, mnist
 from fedmi.tasks.augmentation import draw_maps
@@ -252,6 +253,7 @@ def test_an_unknown_source_is_refused_with_the_known_ones():
 def test_a_skewed_task_has_a_stream_for_it_and_others_stay_as_they_were():
     plain, skewed = fedmi.tasks.get("digits"), fedmi.tasks.get("digits", label_concentration=0.5)
     assert "skew" not in plain.streams
+    assert plain.options["label_concentration"] is None
     assert skewed.streams == dict(plain.streams) | {"skew": "skew"}
     assert scopes.resolve("shared-source", skewed.streams)["skew"] == "client"
     draw = jax.jit(lambda keys, assets: (skewed.data(keys, assets), skewed.held_out(keys, assets)))

