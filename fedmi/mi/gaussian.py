@@ -1,18 +1,14 @@
 """Mutual information by the Gaussian formula (Eqs 1-5), on the support of the samples.
 
 Eqs 2-5 compare determinants of covariance matrices. Only canonical correlations survive in the
-difference, so nothing else is computed: with Q_x and Q_y orthonormal bases of the centred samples,
-the correlations r_i are the singular values of Q_x' Q_y, and Eq. 5 is -1/2 sum log(1 - r_i^2)
-nats. A covariance of deficient rank, whose determinant is zero, is then no obstacle.
-
-All linear algebra is NumPy's: SciPy brings a BLAS of its own, and the threads of two of them, one
-waiting while the other works, take each other's cores (measured: factors of a 394 x 394 matrix in
-34 ms instead of 1).
+difference, so nothing else is computed: with Q_x and Q_y orthonormal bases of the centred samples
+(`fedmi.mi.whitening`), the correlations r_i are the singular values of Q_x' Q_y, and Eq. 5 is
+-1/2 sum log(1 - r_i^2) nats. A covariance of deficient rank, whose determinant is zero, is then no
+obstacle.
 """
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
-from functools import cached_property
+from dataclasses import replace
 from math import inf, isinf, log
 
 import numpy as np
@@ -21,10 +17,9 @@ from numpy import linalg
 from fedmi.mi import wilks
 from fedmi.mi.null import Repairing
 from fedmi.mi.result import Estimate, PairEstimate, client_pairs
-from fedmi.mi.samples import IDLE, centred, eps
+from fedmi.mi.whitening import EPS, Whitened, whiten
 from fedmi.stats import Z95
 
-EPS = np.finfo(np.float64).eps
 SHARED = 1e-10
 """A canonical correlation within this of 1 counts as a shared direction.
 
@@ -40,153 +35,16 @@ It squares their condition, so that this bounds its relative error but for a fac
 """
 
 
-@dataclass(frozen=True)
-class Whitened:
-    """One client's samples and the map that makes them orthonormal.
-
-    Attributes:
-        standard: (N, p) float64, every column less its mean and over its standard deviation; 0
-            where it does not vary beyond rounding.
-        units: (p,) by which columns were divided.
-        to_basis: (p, r), `standard @ to_basis` has orthonormal columns, to within
-            `EPS * condition**2`.
-        condition: largest over smallest singular value of `standard` on the support.
-    """
-
-    standard: np.ndarray
-    units: np.ndarray
-    to_basis: np.ndarray
-    condition: float
-
-    @property
-    def rank(self) -> int:
-        """r, the number of directions in which the samples vary."""
-        return self.to_basis.shape[1]
-
-    @cached_property
-    def basis(self) -> np.ndarray:
-        """(N, r) the orthonormal basis to full float64 precision.
-
-        The second step of Cholesky-QR (Yamamoto et al. 2015, ETNA 44): the first one left columns
-        that are nearly orthonormal, whose own Gram matrix is therefore harmless to factor, and its
-        factor to invert.
-        """
-        rough = self.rough_basis
-        return rough @ linalg.inv(linalg.cholesky(rough.T @ rough)).T
-
-    @property
-    def rough_basis(self) -> np.ndarray:
-        """(N, r) the basis to within `EPS * condition**2`."""
-        return self.standard @ self.to_basis
-
-    @cached_property
-    def colour(self) -> np.ndarray:
-        """(r, p): `basis @ colour` is the samples less their mean, but for rounding."""
-        return (self.basis.T @ self.standard) * self.units
-
-    @cached_property
-    def principal(self) -> "Principal":
-        """The principal directions of the samples as they came, each column in its own units."""
-        rotation, values, axes = linalg.svd(self.colour, full_matrices=False)
-        return Principal(axes.T, values, rotation)
-
-
-@dataclass(frozen=True)
-class Principal:
-    """Principal directions.
-
-    Attributes:
-        axes: (p, r) orthonormal.
-        values: (r,) singular values of the centred samples, descending.
-        rotation: (r, r): `Whitened.basis @ rotation` are the samples along the axes, over `values`.
-    """
-
-    axes: np.ndarray
-    values: np.ndarray
-    rotation: np.ndarray
-
-
-def whiten(samples: np.ndarray, name: str, rtol: float | None = None) -> Whitened:
-    """Find the support of the samples and a basis of it.
-
-    What counts as rounding follows each column's own size: a column that is no wider than `rtol`
-    times its root mean square as it came, and a direction no wider than that once every column is
-    divided by its root mean square (where the rounding of all columns is alike).
-
-    Args:
-        samples: (N, p) floating point, of the precision in which it was computed.
-        name: the argument's name in messages.
-        rtol: by default 4 eps of the samples' precision (`fedmi.mi.samples.IDLE`). No less than 4
-            eps of float64 of the widest direction is taken, which is this function's own rounding.
-
-    Raises:
-        ValueError: nothing in the samples exceeds rounding, or an impossible rtol.
-    """
-    n = len(samples)
-    if rtol is not None and not 0 <= rtol < 1:
-        raise ValueError(f"rtol is {rtol!r}; it must be a number from 0 up to 1")
-    if rtol is None:
-        rtol = IDLE * eps(samples.dtype)
-    found = centred(samples, rtol)
-    varies = found.spread > 0
-    if not varies.any() or n < 2:
-        raise ValueError(
-            f"{name} does not vary beyond rounding (by more than {rtol:.3g} of its root mean "
-            "square in any component); pass samples that do, or a smaller rtol"
-        )
-    spread = np.where(varies, found.spread, 1)
-    standard = found.columns
-    standard /= spread
-    standard[:, ~varies] = 0
-    noise = found.size[varies] / spread[varies]
-    support, condition = _support(standard[:, varies], noise, rtol)
-    to_basis = np.zeros((len(varies), support.shape[1]))
-    to_basis[varies] = support
-    return Whitened(standard, found.units * spread, to_basis, condition)
-
-
-def _support(standard: np.ndarray, noise: np.ndarray, rtol: float) -> tuple[np.ndarray, float]:
-    """The map of standardised columns to a basis of their support, and its condition.
-
-    Args:
-        standard: (N, p).
-        noise: (p,) root mean square over standard deviation of every column, to which its rounding
-            is proportional.
-        rtol: see `whiten`.
-    """
-    # Squaring halves the digits: the Gram matrix knows singular values only above `blur`. Where
-    # something lies below it, the triangular factor is worth its higher price.
-    square, axes = linalg.eigh(standard.T @ standard)
-    values = np.sqrt(np.maximum(square, 0))
-    blur = 8 * np.sqrt(EPS) * values[-1]
-    widest = values[-1]  # no direction is wider, once columns are divided by their noise too
-    if values[0] > max(blur, noise.max() * _tolerance(rtol, len(standard), widest)):
-        return axes / values, float(values[-1] / values[0])
-    triangle = linalg.qr(standard, mode="r")
-    _, values, axes = linalg.svd(triangle / noise, full_matrices=False)
-    rank = np.count_nonzero(values > _tolerance(rtol, len(standard), values[0]))
-    turn = np.eye(len(noise))
-    if rank < len(noise):
-        # Of these directions the space matters, in which columns are at one scale.
-        turn = linalg.qr(axes[:rank].T / noise[:, None])[0]
-    triangle = linalg.qr(triangle @ turn, mode="r")
-    return turn @ linalg.inv(triangle), float(linalg.cond(triangle))
-
-
-def _tolerance(rtol: float, n: int, widest: float) -> float:
-    return max(rtol * np.sqrt(n), IDLE * EPS * widest)
-
-
 def squared_correlations(x: Whitened, y: Whitened) -> np.ndarray:
     """Squared canonical correlations of x and y, (min(rank_x, rank_y),) ascending, in [0, 1]."""
     # The product of the samples carries the rounding of both maps. Where that could be seen in an
     # estimate or in the decision which directions are shared, the bases are multiplied instead.
     if EPS * x.condition * y.condition < PRODUCT:
         cross = x.to_basis.T @ (x.standard.T @ y.standard) @ y.to_basis
-        squares = _eigenvalues_of_square(cross)
+        squares = linalg.eigvalsh(_square(cross))
         if 1 - squares[-1] > 1e4 * EPS * x.condition * y.condition:
             return np.clip(squares, 0, 1)
-    return np.clip(_eigenvalues_of_square(x.basis.T @ y.basis), 0, 1)
+    return np.clip(linalg.eigvalsh(_square(x.basis.T @ y.basis)), 0, 1)
 
 
 def estimate(x: Whitened, y: Whitened) -> Estimate:
@@ -202,15 +60,14 @@ def estimate(x: Whitened, y: Whitened) -> Estimate:
             f"{p + q + 1} (rank_x + rank_y + 1); take more samples or fewer components"
         )
     squares = squared_correlations(x, y)
-    open_ = squares[squares < (1 - SHARED) ** 2]
-    shared = len(squares) - len(open_)
-    remaining = -0.5 * np.log1p(-open_).sum()
-    raw = inf if shared else remaining
+    unshared = squares[squares < (1 - SHARED) ** 2]
+    shared = len(squares) - len(unshared)
+    nats = -0.5 * np.log1p(-unshared).sum()
     # With s directions shared, the rest are the residuals of x and y given those s: ranks p - s
     # and q - s, in a space of s fewer dimensions.
     rest = (n - shared, p - shared, q - shared)
-    finite = remaining - wilks.null_mean(*rest) if min(rest) else 0.0
-    bits = inf if shared else finite
+    finite = nats - wilks.null_mean(*rest) if min(rest) else 0.0
+    raw, bits = (inf, inf) if shared else (nats, finite)
     variance = wilks.null_variance(n, p, q)
     dependence = (squares.sum() - p * q / (n - 1)) / ((1 - p / (n - 1)) * (1 - q / (n - 1)))
     half_width = Z95 * np.sqrt(variance + max(dependence, 0) / (n - 1))
@@ -223,10 +80,7 @@ def estimate(x: Whitened, y: Whitened) -> Estimate:
         null_bits=wilks.null_mean(n, p, q) * to_bits,
         null_sd=float(np.sqrt(variance) * to_bits),
         p_value=wilks.p_value(raw, n, p, q),
-        interval=(
-            float((bits - half_width) * to_bits),
-            float((bits + half_width) * to_bits),
-        ),
+        interval=tuple(float((bits + side * half_width) * to_bits) for side in (-1, 1)),
         n=n,
         rank_x=p,
         rank_y=q,
@@ -310,10 +164,6 @@ def _half_log_determinant(cross: np.ndarray) -> float:
             "too few different values; take more of them, or ask for no re-pairings"
         ) from None
     return float(-np.log(np.diag(factor)).sum())
-
-
-def _eigenvalues_of_square(cross: np.ndarray) -> np.ndarray:
-    return linalg.eigvalsh(_square(cross))
 
 
 def _square(cross: np.ndarray) -> np.ndarray:

@@ -9,8 +9,9 @@ from scipy import stats
 from scipy.special import polygamma, psi
 
 from fedmi import mi
-from fedmi.mi.gaussian import EPS, PRODUCT, whiten
+from fedmi.mi.gaussian import PRODUCT
 from fedmi.mi.trust.laws import Normal, paired
+from fedmi.mi.whitening import EPS, whiten
 
 KEY = jax.random.key(0)
 

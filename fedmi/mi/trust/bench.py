@@ -15,10 +15,10 @@ import numpy as np
 from fedmi.mi.pairwise import estimate_pair
 from fedmi.mi.trust import laws
 
-COLUMNS = [
-    "family", "dimension", "n", "asked_bits", "true_bits", "draw", "estimator", "net_bits", "bits",
-    "perm_bits", "low", "high", "ceiling_bits", "why_not",
-]  # fmt: skip
+COLUMNS = (
+    "family dimension n asked_bits true_bits draw estimator net_bits bits perm_bits low high "
+    "ceiling_bits why_not"
+).split()
 
 BITS_A_DIRECTION = 2.0
 DEGREES_OF_FREEDOM = 5.0
@@ -94,17 +94,26 @@ def reading(
     place = zlib.crc32(f"{family} {dimension} {n} {mi_bits:g} {draw}".encode())
     sample_key, own_key = jax.random.split(jax.random.fold_in(key, place))
     x, y = (a.astype(np.float32) for a in law.sample(sample_key, n))
-    row = dict(
-        family=family, dimension=dimension, n=n, asked_bits=mi_bits, true_bits=law.mi_bits,
-        draw=draw, estimator=estimator, net_bits=nan, bits=nan, perm_bits=nan, low=nan, high=nan,
-        ceiling_bits=nan, why_not="",
-    )  # fmt: skip
+    row = dict.fromkeys(COLUMNS, nan) | dict(
+        family=family,
+        dimension=dimension,
+        n=n,
+        asked_bits=mi_bits,
+        true_bits=law.mi_bits,
+        draw=draw,
+        estimator=estimator,
+        why_not="",
+    )
     try:
         pair = estimate_pair(x, y, estimator, permutations=permutations, key=own_key, **options)
     except ValueError as error:
         return row | dict(why_not=str(error))
     low, high = pair.estimate.interval
     return row | dict(
-        net_bits=pair.net_bits, bits=pair.estimate.bits, perm_bits=pair.perm_bits, low=low,
-        high=high, ceiling_bits=pair.estimate.ceiling_bits,
-    )  # fmt: skip
+        net_bits=pair.net_bits,
+        bits=pair.estimate.bits,
+        perm_bits=pair.perm_bits,
+        low=low,
+        high=high,
+        ceiling_bits=pair.estimate.ceiling_bits,
+    )

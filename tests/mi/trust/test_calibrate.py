@@ -8,10 +8,12 @@ import pandas as pd
 import pytest
 
 from fedmi import mi
-from fedmi.mi.gaussian import squared_correlations, whiten
+from fedmi.mi.gaussian import squared_correlations
 from fedmi.mi.null import repairing
 from fedmi.mi.trust import laws
-from fedmi.mi.trust.calibrate import FAMILIES, Calibration, _coarse, debiased, surrogates
+from fedmi.mi.trust.calibrate import Calibration, _coarse
+from fedmi.mi.trust.surrogates import FAMILIES, debiased, surrogates
+from fedmi.mi.whitening import whiten
 
 D, N = 20, 800
 

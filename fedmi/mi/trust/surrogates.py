@@ -1,0 +1,118 @@
+"""Gaussian laws of known MI that have the samples' own covariances."""
+
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+
+import jax
+import numpy as np
+
+from fedmi.mi.gaussian import squared_correlations
+from fedmi.mi.null import Repairing
+from fedmi.mi.trust import laws
+from fedmi.mi.whitening import whiten
+
+FAMILIES = ("concentrated", "dense")
+QUANTILE = 0.99
+
+
+@dataclass(frozen=True)
+class Surrogates:
+    """Gaussian laws with the samples' own marginal covariances.
+
+    Attributes:
+        n: number of samples.
+        colour_x, colour_y: (r, p) and (r, q): standard normal canonical variates, in the order of
+            the canonical correlations, times these have the samples' covariances on their support.
+        squares: for each family the squared canonical correlations that are scaled, (min(r),).
+        found: how many directions of the samples stand out from noise.
+    """
+
+    n: int
+    colour_x: np.ndarray
+    colour_y: np.ndarray
+    squares: Mapping[str, np.ndarray]
+    found: int
+
+    @property
+    def directions(self) -> int:
+        """How many pairs of directions can be correlated: the smaller rank."""
+        return min(len(self.colour_x), len(self.colour_y))
+
+    def draw(self, key: jax.Array, family: str, mi_bits: float) -> tuple[np.ndarray, np.ndarray]:
+        """Draws x (N, p) and y (N, q) of a family with a true MI, float64."""
+        squares = laws.scale_to(self._with_room(family, mi_bits), mi_bits)
+        key_x, key_y = jax.random.split(key)
+        u = laws.normals(key_x, (self.n, len(self.colour_x)))
+        v = laws.normals(key_y, (self.n, len(self.colour_y)))
+        shared = len(squares)
+        v[:, :shared] = np.sqrt(1 - squares) * v[:, :shared] + np.sqrt(squares) * u[:, :shared]
+        return u @ self.colour_x, v @ self.colour_y
+
+    def _with_room(self, family: str, mi_bits: float) -> np.ndarray:
+        """The family's correlations; more of them, as weak as the last, for MI they cannot carry.
+
+        Raises:
+            ValueError: MI that all directions together cannot carry.
+        """
+        squares = self.squares[family].copy()
+        carrying = np.count_nonzero(squares)
+        needed = int(np.ceil(mi_bits / laws.most_bits(1)))
+        squares[carrying:needed] = squares[carrying - 1]
+        return squares
+
+
+def surrogates(x: np.ndarray, y: np.ndarray, repairs: Repairing) -> Surrogates:
+    """The surrogates of samples x (N, p) and y (N, q).
+
+    *Concentrated*: the samples' canonical directions whose correlation exceeds the 99 % quantile
+    of the largest one over re-paired seeds, with their correlations debiased; where there is none,
+    the first direction alone; and as many more as the MI asked for needs, since one cannot carry
+    more than 12 bits. *Dense*: all directions alike.
+    """
+    whitened = whiten(x, "x"), whiten(y, "y")
+    n = len(x)
+    ranks = [w.rank for w in whitened]
+    if n < sum(ranks) + 1:
+        raise ValueError(
+            f"{n} samples of ranks {ranks[0]} and {ranks[1]}: surrogates need at least "
+            f"{sum(ranks) + 1} (rank_x + rank_y + 1); take more samples or fewer components"
+        )
+    bases = [w.basis for w in whitened]
+    left, correlations, right = np.linalg.svd(bases[0].T @ bases[1])
+    largest = [
+        squared_correlations(
+            whitened[0], replace(whitened[1], standard=whitened[1].standard[repairs.partners(s)])
+        )[-1]
+        for s in repairs.shifts
+    ]
+    above = correlations**2 > np.quantile(largest, QUANTILE)
+    concentrated = np.where(above, debiased(correlations**2, n, *ranks), 0.0)
+    found = int(np.count_nonzero(concentrated))
+    if not found:
+        concentrated = np.eye(1, len(correlations))[0] / 2
+    squares = {"concentrated": concentrated, "dense": np.full(len(correlations), 0.5)}
+    colours = [
+        rotation.T @ w.colour / np.sqrt(n - 1)
+        for w, rotation in zip(whitened, (left, right.T), strict=True)
+    ]
+    return Surrogates(n, *colours, squares, found)
+
+
+def debiased(squares: np.ndarray, n: int, p: int, q: int) -> np.ndarray:
+    """Squared population canonical correlations behind sample ones that stand out from the bulk.
+
+    Bao, Hu, Pan and Zhou, Annals of Statistics 47 (2019), 612-640: a population r^2
+    appears at (1 - a + a / r^2)(1 - b + b / r^2) r^2 with a = p / n, b = q / n, which is solved
+    for r^2. What has no solution lies inside the bulk of noise and becomes 0.
+
+    Args:
+        squares: (d,) squared sample correlations.
+        n, p, q: samples and ranks.
+    """
+    a, b = p / (n - 1), q / (n - 1)
+    # (1 - a)(1 - b) r^4 + ((1 - a) b + (1 - b) a - sample) r^2 + a b = 0; the larger root.
+    second = (1 - a) * (1 - b)
+    first = (1 - a) * b + (1 - b) * a - np.asarray(squares, float)
+    discriminant = first**2 - 4 * second * a * b
+    root = (-first + np.sqrt(np.maximum(discriminant, 0))) / (2 * second)
+    return np.where((discriminant > 0) & (first < 0), np.clip(root, 0, 1 - 1e-9), 0.0)
