@@ -18,8 +18,6 @@ def track(items: Iterable[Item], *, total: int, what: str, unit: str) -> Iterato
     the time, printed at the start, every ten seconds and at the end.
 
     Args:
-        items: what is worked on.
-        total: how many there are.
         what: what is being done, for the bar or the lines.
         unit: what one item is called.
     """

@@ -17,15 +17,7 @@ def repeats(array: np.ndarray) -> int:
 
 
 def repeats_by_chance(x: np.ndarray, name: str) -> int:
-    """How many of the samples repeat another.
-
-    Args:
-        x: (N, p) floating point, of the precision in which it was computed.
-        name: what the caller calls it.
-
-    Raises:
-        ValueError: more than their precision explains.
-    """
+    """How many samples repeat another; raises ValueError if more than their precision explains."""
     n, found = len(x), repeats(x)
     # The chance of as many, Poisson, if samples meet where their precision is all that is left.
     by_chance = found and gammainc(found, GENERATORS * expected_ties(x))
