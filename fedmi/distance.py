@@ -1,7 +1,8 @@
 """Distances between two clients' samples (Eqs 7-9), and between seeds that do not belong together.
 
-Each takes x and y of shape (N, p), row i of each from the same seed, measures the distance of the
-two rows and returns its mean over seeds. Accumulated in float64.
+Everywhere x and y are (N, p), row i of each from the same seed; `metric` is "euclidean",
+"manhattan" or "chebyshev". Accumulated in float64. All raise ValueError for unequal shapes, an
+unknown metric, or arrays that are not samples.
 """
 
 from collections.abc import Callable
@@ -26,55 +27,26 @@ ROWS = 2048
 
 
 def euclidean(x: ArrayLike, y: ArrayLike) -> float:
-    """Eq. 7: mean over seeds of the root of the summed squared differences.
-
-    Args:
-        x, y: (N, p).
-
-    Raises:
-        ValueError: unequal shapes, or arrays that are not samples.
-    """
+    """Eq. 7: mean over seeds of the root of the summed squared differences."""
     return float(of_seeds(x, y, metric="euclidean").mean())
 
 
 def manhattan(x: ArrayLike, y: ArrayLike) -> float:
-    """Eq. 8: mean over seeds of the summed absolute differences.
-
-    Args:
-        x, y: (N, p).
-
-    Raises:
-        ValueError: unequal shapes, or arrays that are not samples.
-    """
+    """Eq. 8: mean over seeds of the summed absolute differences."""
     return float(of_seeds(x, y, metric="manhattan").mean())
 
 
 def chebyshev(x: ArrayLike, y: ArrayLike) -> float:
-    """Eq. 9: mean over seeds of the largest absolute difference.
-
-    Args:
-        x, y: (N, p).
-
-    Raises:
-        ValueError: unequal shapes, or arrays that are not samples.
-    """
+    """Eq. 9: mean over seeds of the largest absolute difference."""
     return float(of_seeds(x, y, metric="chebyshev").mean())
 
 
-def mean_and_error(x: ArrayLike, y: ArrayLike, *, metric: str = "euclidean") -> tuple[float, float]:
-    """The mean distance over seeds and its standard error, nan for a single seed.
-
-    Args:
-        x, y: (N, p).
-        metric: "euclidean", "manhattan" or "chebyshev".
-
-    Raises:
-        ValueError: an unknown metric, unequal shapes, or arrays that are not samples.
-    """
-    return stats.mean_and_error(of_seeds(x, y, metric=metric))
-
-
 METRICS = {"euclidean": euclidean, "manhattan": manhattan, "chebyshev": chebyshev}
+
+
+def mean_and_error(x: ArrayLike, y: ArrayLike, *, metric: str = "euclidean") -> tuple[float, float]:
+    """The mean distance over seeds and its standard error, nan for a single seed."""
+    return stats.mean_and_error(of_seeds(x, y, metric=metric))
 
 
 def unmatched(
@@ -90,46 +62,30 @@ def unmatched(
     What two clients are apart that share nothing but their laws; "closer" means closer than this.
 
     Args:
-        x, y: (N, p).
-        metric: "euclidean", "manhattan" or "chebyshev".
-        m: the number of re-pairings of `fedmi.mi.null`, at least 1.
+        m: the number of re-pairings, from 1 to N - 1.
         key: a JAX random key; `jax.random.key(0)` if none is given.
 
     Raises:
-        ValueError: an unknown metric, m out of range, or what the distance refuses.
+        ValueError: m out of range, or what the distance refuses.
     """
-    _check_metric(metric)
     if m < 1:
         raise ValueError(f"{m} re-pairings; the unmatched distance needs at least one")
-    x, y = _checked(x, y)
+    x, y = _checked(x, y, metric)
     repairs = repairing(len(x), m, key)
-    distances = [METRICS[metric](x, y[repairs.partners(s)]) for s in repairs.shifts]
-    return float(np.mean(distances))
+    return float(np.mean([METRICS[metric](x, y[repairs.partners(s)]) for s in repairs.shifts]))
 
 
 def of_seeds(x: ArrayLike, y: ArrayLike, *, metric: str = "euclidean") -> np.ndarray:
-    """(N,) the distance in every seed.
-
-    Args:
-        x, y: (N, p).
-        metric: "euclidean", "manhattan" or "chebyshev".
-
-    Raises:
-        ValueError: an unknown metric, unequal shapes, or arrays that are not samples.
-    """
-    _check_metric(metric)
-    x, y = _checked(x, y)
-    norm = NORMS[metric]
+    """(N,) the distance in every seed."""
+    x, y = _checked(x, y, metric)
     parts = [slice(start, start + ROWS) for start in range(0, len(x), ROWS)]
+    norm = NORMS[metric]
     return np.concatenate([norm(np.subtract(x[p], y[p], dtype=np.float64)) for p in parts])
 
 
-def _check_metric(metric: str) -> None:
+def _checked(x: ArrayLike, y: ArrayLike, metric: str) -> tuple[np.ndarray, np.ndarray]:
     if metric not in NORMS:
         raise ValueError(f"metric {metric!r} is not one of {', '.join(NORMS)}")
-
-
-def _checked(x: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
     x, y = as_pair(x, y)
     if x.shape[1] != y.shape[1]:
         raise ValueError(

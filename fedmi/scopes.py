@@ -29,40 +29,32 @@ GENERATOR = "threefry2x32"
 SCOPES = ("fixed", "client", "shared", "independent")
 ROLES = ("init", "source", "variation", "order", "dropout", "skew")
 
-# Per named coupling, the scope of a stream by the part (role) that it plays in the task. What makes
-# a client unlike the others, `skew`, belongs to the client, whatever is shared.
-_NULL = dict(
-    init="fixed",
-    source="client",
-    variation="client",
-    order="independent",
-    dropout="independent",
-    skew="client",
-)
-_SHARED_SOURCE = _NULL | dict(source="shared", variation="independent")
+NULL = dict(init="fixed", source="client", variation="client", order="independent")
+SHARED_SOURCE = NULL | dict(source="shared", variation="independent")
+
 COUPLINGS: Mapping[str, Mapping[str, str]] = {
-    "null": _NULL,
-    "independent": dict.fromkeys(ROLES, "independent") | dict(skew="client"),
-    "shared-source": _SHARED_SOURCE,
-    "shared-source-order": _SHARED_SOURCE | dict(order="shared"),
-    "shared-init": _NULL | dict(init="shared"),
-    "shared-order": _NULL | dict(order="shared", dropout="shared"),
+    name: dict.fromkeys(ROLES, "independent") | scopes | dict(skew="client")
+    for name, scopes in {
+        "null": NULL,
+        "independent": {},
+        "shared-source": SHARED_SOURCE,
+        "shared-source-order": SHARED_SOURCE | dict(order="shared"),
+        "shared-init": NULL | dict(init="shared"),
+        "shared-order": NULL | dict(order="shared", dropout="shared"),
+    }.items()
 }
+"""Name -> role -> scope. `skew`, what makes a client unlike the others, is always its own."""
 
 
 def resolve(coupling: str | Mapping[str, str], streams: Mapping[str, str]) -> dict[str, str]:
-    """The scope of every stream of a task under a coupling.
+    """The scope of every stream of a task under a coupling, in the order of `streams`.
 
     Args:
         coupling: a name out of `COUPLINGS`, or a mapping stream -> scope that names every stream.
         streams: the task's streams, a mapping stream -> role (one of `ROLES`).
 
-    Returns:
-        A mapping stream -> scope in the order of `streams`.
-
     Raises:
-        ValueError: for an unknown coupling, stream or scope, or a stream left out; the message
-            lists the known ones.
+        ValueError: an unknown coupling, stream, role or scope, or a stream left out.
     """
     for stream, role in streams.items():
         if role not in ROLES:
@@ -99,11 +91,7 @@ def resolve(coupling: str | Mapping[str, str], streams: Mapping[str, str]) -> di
 
 
 def check_varies(scopes: Mapping[str, str]) -> None:
-    """Refuses scopes under which all seeds are one.
-
-    Raises:
-        ValueError: if no stream differs between seeds.
-    """
+    """Raises ValueError for scopes under which all seeds are one: no stream differs."""
     if not any(differs_between_seeds(scope) for scope in scopes.values()):
         raise ValueError(
             "coupling: no stream differs between seeds, so that all seeds are one; make one "
@@ -113,10 +101,8 @@ def check_varies(scopes: Mapping[str, str]) -> None:
 
 def name_of(scopes: Mapping[str, str], streams: Mapping[str, str]) -> str:
     """The name of the coupling that gives a task's streams these scopes, "custom" if none does."""
-    for name in COUPLINGS:
-        if resolve(name, streams) == dict(scopes):
-            return name
-    return "custom"
+    named = (name for name in COUPLINGS if resolve(name, streams) == dict(scopes))
+    return next(named, "custom")
 
 
 def differs_between_seeds(scope: str) -> bool:
@@ -130,14 +116,11 @@ def differs_between_clients(scope: str) -> bool:
 
 
 def root_key(seed: int) -> Array:
-    """The key of all randomness that follows from a seed, the same under any setting of JAX.
+    """The key of all randomness that follows from a seed in 0..2**32-1, under any setting of JAX.
 
     It is that of `jax.random.key`, without the offset that a setting can add to all seeds. Of the
-    generator there are two versions, which draw different numbers: JAX's own default,
-    `jax_threefry_partitionable`, is set for the process where the environment chose the other.
-
-    Args:
-        seed: from 0 to 2**32 - 1.
+    generator's two versions, which draw different numbers, JAX's default
+    (`jax_threefry_partitionable`) is set for the process.
     """
     if not jax.config.jax_threefry_partitionable:
         jax.config.update("jax_threefry_partitionable", True)
@@ -151,14 +134,7 @@ def stream_key(
 
     It depends on nothing but its arguments: never on the tile, the device or the process. The
     stream enters by a checksum of its name, so that adding a stream to a task leaves the others'
-    draws as they were.
-
-    Args:
-        root: the study's root key.
-        stream: the stream's name.
-        scope: one of `SCOPES`.
-        seed: global index of the seed, from 0.
-        client: index of the client, from 0.
+    draws as they were. `seed` is the global index, from 0.
     """
     key = jax.random.fold_in(root, zlib.crc32(stream.encode()))
     if differs_between_clients(scope):
@@ -171,8 +147,6 @@ def stream_key(
 def client_keys(
     root: Array, scopes: Mapping[str, str], *, seed: Array | int, client: Array | int
 ) -> dict[str, Array]:
-    """The keys of all streams for one client of one seed, as a mapping stream -> key."""
-    return {
-        stream: stream_key(root, stream, scope, seed=seed, client=client)
-        for stream, scope in scopes.items()
-    }
+    """Stream -> key, of all streams for one client of one seed."""
+    of = dict(seed=seed, client=client)
+    return {stream: stream_key(root, stream, scope, **of) for stream, scope in scopes.items()}

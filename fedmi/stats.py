@@ -20,13 +20,12 @@ def mean_and_error(values: ArrayLike) -> tuple[float, float]:
 
 
 def ratio_and_error(part: ArrayLike, whole: ArrayLike) -> tuple[float, float]:
-    """A ratio of means over N seeds and its standard error (delta method).
+    """A ratio of means over N seeds and its standard error, by the delta method.
+
+    Both are nan where the mean of `whole` is not above zero.
 
     Args:
         part, whole: (N,), entry i of each from the same seed.
-
-    Returns:
-        The ratio and its error; nan, both, where the mean of `whole` is not above zero.
     """
     part, whole = np.asarray(part, np.float64), np.asarray(whole, np.float64)
     below = whole.mean()
@@ -40,8 +39,7 @@ def sign(change: float, error: float, limit: float = Z95) -> Sign:
     """Whether a change is above zero: "yes", "no" if it is below, "open" if it may be chance.
 
     Args:
-        change: the change.
-        error: its standard error.
+        error: the standard error of `change`.
         limit: how many of these are beyond chance.
     """
     if abs(change) <= limit * error:
@@ -55,21 +53,14 @@ def bonferroni_limit(tests: int) -> float:
 
 
 def holm(p_values: ArrayLike) -> np.ndarray:
-    """p-values adjusted for so many tests, whatever their dependence (Holm 1979).
+    """(J,) p-values adjusted for J tests, whatever their dependence (Holm 1979).
 
-    Args:
-        p_values: (J,).
-
-    Returns:
-        (J,) values in the same order: the probability that any test without an effect is at most
-        alpha is at most alpha.
+    The probability that any test without an effect is at most alpha is at most alpha.
     """
     values = np.asarray(p_values, float)
     order = np.argsort(values)
     adjusted = np.maximum.accumulate(values[order] * np.arange(len(values), 0, -1))
-    found = np.empty_like(values)
-    found[order] = np.minimum(adjusted, 1.0)
-    return found
+    return np.minimum(adjusted, 1.0)[np.argsort(order)]
 
 
 def family_p_values(bits: np.ndarray, permuted: np.ndarray) -> np.ndarray:
@@ -77,17 +68,15 @@ def family_p_values(bits: np.ndarray, permuted: np.ndarray) -> np.ndarray:
 
     Of eighteen estimates without any dependence, one lies beyond its own 95 % in most studies. Each
     is therefore compared with the *largest* of all: the single-step maxT method of Westfall and
-    Young, Resampling-Based Multiple Testing (Wiley, 1993), section 2.6.
+    Young, Resampling-Based Multiple Testing (Wiley, 1993), section 2.6. The probability that any of
+    them is at most alpha is at most alpha if no pair is dependent.
 
-    The probability that any of them is at most alpha is at most alpha if no pair is dependent. Each
-    test's m + 1 values are first put on one scale, by their own mean and standard deviation, the
-    estimate included, so that the estimate is treated as any re-pairing is. (A shift of seeds is
-    one re-pairing of two clients, and nearly so of three.) No value is below 1 / (m + 1): twenty
-    re-pairings can just tell at 5 %, and only if none of them reads as much anywhere.
-
-    Infinite values, as of clients that share a direction, are beyond all finite ones; for the scale
-    of their test each counts as its largest finite re-pairing. So an infinite re-pairing reads as
-    much as any estimate of the family does.
+    Each test's m + 1 values are first put on one scale, by their own mean and standard deviation,
+    the estimate included, so that it is treated as any re-pairing is. (A shift of seeds is one
+    re-pairing of two clients, and nearly so of three.) No value is below 1 / (m + 1): twenty
+    re-pairings can just tell at 5 %, and only if none of them reads as much anywhere. Infinite
+    values, as of clients that share a direction, are beyond all finite ones; for the scale of their
+    test each counts as its largest finite re-pairing.
 
     Args:
         bits: (J,) estimates.

@@ -1,13 +1,6 @@
 """Mutual information in bits, from plain arrays of samples."""
 
-from fedmi.mi.pairwise import (
-    gaussian,
-    gaussian_copula,
-    ksg,
-    neural,
-    pairwise,
-    permutation_null,
-)
+from fedmi.mi.pairwise import gaussian, gaussian_copula, ksg, neural, pairwise, permutation_null
 from fedmi.mi.result import Estimate, PairEstimate
 from fedmi.mi.trust.calibrate import calibrate
 from fedmi.mi.trust.consistency import self_consistency

@@ -7,7 +7,7 @@ difference, so nothing else is computed: with Q_x and Q_y orthonormal bases of t
 obstacle.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import inf, isinf, log
 
@@ -24,8 +24,7 @@ SHARED = 1e-10
 """A canonical correlation within this of 1 counts as a shared direction.
 
 Directions that agree but for float32 rounding qualify while a column's root mean square is below
-some 300 of its standard deviations. Beyond, that rounding is noise like any other, and the reading
-is large, but finite.
+some 300 of its standard deviations; beyond, the reading is large, but finite.
 """
 
 PRODUCT = 1e-10
@@ -48,11 +47,7 @@ def squared_correlations(x: Whitened, y: Whitened) -> np.ndarray:
 
 
 def estimate(x: Whitened, y: Whitened) -> Estimate:
-    """Eqs 1-5 with their bias removed.
-
-    Raises:
-        ValueError: fewer samples than rank_x + rank_y + 1.
-    """
+    """Eqs 1-5 with their bias removed; raises ValueError for too few samples."""
     n, p, q = len(x.standard), x.rank, y.rank
     if n < p + q + 1:
         raise ValueError(
@@ -89,21 +84,10 @@ def estimate(x: Whitened, y: Whitened) -> Estimate:
 
 
 def pairs(
-    clients: Sequence[np.ndarray],
-    names: Sequence[str],
-    repairing: Repairing,
-    *,
-    rtol: float | None = None,
+    clients: Mapping[str, np.ndarray], repairing: Repairing, *, rtol: float | None = None
 ) -> list[PairEstimate]:
-    """Estimate every pair of clients; each client is whitened once for all pairs and re-pairings.
-
-    Args:
-        clients: Q arrays (N, p_q).
-        names: of the clients in messages.
-        repairing: of the seeds, for the null.
-        rtol: see `whiten`.
-    """
-    whitened = [whiten(x, name, rtol) for x, name in zip(clients, names, strict=True)]
+    """Estimate every pair of clients; each is whitened once for all pairs and re-pairings."""
+    whitened = [whiten(x, name, rtol) for name, x in clients.items()]
     combinations = client_pairs(len(clients))
     estimates = [estimate(whitened[a], whitened[b]) for a, b in combinations]
     permuted = _permuted(whitened, repairing)
@@ -114,17 +98,12 @@ def pairs(
 
 
 def widened(estimate: Estimate, permuted: np.ndarray) -> Estimate:
-    """The estimate, its interval as much wider as re-pairings spread more than normal samples.
-
-    Args:
-        estimate: with the interval that is right for normal samples.
-        permuted: (m,) the corrected estimate over re-pairings.
-    """
-    if len(permuted) < 2:
+    """The estimate, its interval as much wider as re-pairings spread more than normal samples."""
+    if len(permuted) < 2 or isinf(estimate.bits):
         return estimate
     factor = max(permuted.std(ddof=1) / estimate.null_sd, 1.0)
     low, high = (estimate.bits + factor * (end - estimate.bits) for end in estimate.interval)
-    return estimate if isinf(estimate.bits) else replace(estimate, interval=(low, high))
+    return replace(estimate, interval=(low, high))
 
 
 def _permuted(whitened: Sequence[Whitened], repairing: Repairing) -> list[np.ndarray]:
@@ -132,11 +111,10 @@ def _permuted(whitened: Sequence[Whitened], repairing: Repairing) -> list[np.nda
     combinations = client_pairs(len(whitened))
     if not repairing.m:
         return [np.empty(0) for _ in combinations]
-    n = repairing.n
+    n, ranks = repairing.n, [w.rank for w in whitened]
     # Canonical correlations of re-paired samples are of the order of sqrt((p + q) / N). While that
     # is well below 1, float32 products move the plug-in value by some 1e-6 of itself.
-    largest = sorted(w.rank for w in whitened)[-2:]
-    double = 2 * sum(largest) > n
+    double = 2 * sum(sorted(ranks)[-2:]) > n
     dtype = np.float64 if double else np.float32
     bases = []
     for w in whitened:
@@ -145,11 +123,10 @@ def _permuted(whitened: Sequence[Whitened], repairing: Repairing) -> list[np.nda
         bases.append(repairing.extended(basis.astype(dtype)))
     result = []
     for a, b in combinations:
-        bias = wilks.null_mean(n, whitened[a].rank, whitened[b].rank)
         # A shift re-pairs the samples: nothing is gathered or copied.
         products = (bases[a][:n].T @ bases[b][s : s + n] for s in repairing.shifts)
         nats = np.array([_half_log_determinant(cross) for cross in products])
-        result.append((nats - bias) / log(2))
+        result.append((nats - wilks.null_mean(n, ranks[a], ranks[b])) / log(2))
     return result
 
 

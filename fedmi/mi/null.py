@@ -8,9 +8,7 @@ Seeds are exchangeable, so any pairing without a fixed point is as good as any o
 put the seeds in one random order, and pair seed i with seed i + s of that order (cyclically), for
 shifts s = 1, 2, ..., m. A re-paired matrix is then the original one read at an offset, with
 nothing to gather: rows s..s+N of an orthonormal basis that is extended by its own first m rows,
-and likewise both axes of a tile of neighbour distances. So every re-pairing uses all N samples
-and, for the neighbours, all N query points, at the price of reading the distances once more. No
-spread has to be scaled from a subset of queries.
+and likewise both axes of a tile of neighbour distances.
 """
 
 from dataclasses import dataclass
@@ -51,6 +49,11 @@ class Repairing:
         partners[self.order] = np.roll(self.order, -shift)
         return partners
 
+    @property
+    def pairings(self) -> list[np.ndarray]:
+        """The (N,) partners as the seeds are paired, and those of every re-pairing."""
+        return [self.partners(shift) for shift in range(1 + self.m)]
+
 
 def default_key(key: jax.Array | None) -> jax.Array:
     """The key, or `jax.random.key(0)`: what is drawn only measures an error, alike every time."""
@@ -58,16 +61,7 @@ def default_key(key: jax.Array | None) -> jax.Array:
 
 
 def repairing(n: int, m: int, key: jax.Array | None = None) -> Repairing:
-    """Draw m re-pairings of n seeds.
-
-    Args:
-        n: number of seeds.
-        m: number of re-pairings, fewer than n; 0 for none.
-        key: a JAX random key; `jax.random.key(0)` if none is given.
-
-    Raises:
-        ValueError: m out of range.
-    """
+    """Draw m re-pairings of n seeds; raises ValueError unless m lies in 0..n-1."""
     if not 0 <= m < n:
         raise ValueError(f"permutations: {m} re-pairings of {n} samples; ask for 0 to {n - 1}")
     if not m:

@@ -1,4 +1,8 @@
-"""Mutual information of every pair of clients, and of two arrays as the case of two clients."""
+"""Mutual information of every pair of clients, and of two arrays as the case of two clients.
+
+Everywhere x and y are (N, p) and (N, q), row i of each from the same seed; an array of one
+dimension is one component. Bad samples raise ValueError, naming the client.
+"""
 
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any
@@ -31,16 +35,13 @@ ESTIMATORS: Mapping[str, Callable[..., list[PairEstimate]]] = {
     "ksg2": ksg2_pairs,
     "neural": _neural_pairs,
 }
-"""Name -> estimates of arrays, their names in messages and re-pairings, with options."""
+"""Name -> a function of clients (name in messages -> (N, p_q)), the re-pairings and options.
+
+It estimates every pair of the clients, and each again over the re-paired seeds.
+"""
 
 RANDOMISED = {"gaussian_shrunk", "neural"}
 """These draw at random themselves, and take the option `key`."""
-
-
-def check_estimator(estimator: str) -> None:
-    """Raise ValueError unless there is an estimator of this name."""
-    if estimator not in ESTIMATORS:
-        raise ValueError(f"estimator {estimator!r} is not one of {', '.join(ESTIMATORS)}")
 
 
 def pairwise(
@@ -60,18 +61,15 @@ def pairwise(
         estimator: "gaussian", "gaussian_copula", "ksg" or "neural", or one of the variants that
             have no function of their own: "gaussian_shrunk" (`fedmi.mi.variants.shrinkage`, also
             for fewer samples than dimensions) and "ksg2" (`fedmi.mi.variants.ksg2`).
-        permutations: m, the number of re-pairings; 0 for none.
+        permutations: the number of re-pairings; 0 for none.
         key: a JAX random key for the re-pairings, and for what the estimator itself draws;
             `jax.random.key(0)` if none is given.
         **options: the keyword arguments of the estimator's function (`rtol`; `ties`; `k`, `metric`,
-            `scale`; see there), of `variants.neural.Training`, or `shrinkage` and `simulations`.
+            `scale`), of `variants.neural.Training`, or `shrinkage` and `simulations`.
 
     Returns:
         One `PairEstimate` for each pair (0, 1), (0, 2), ..., (1, 2), ...; for several `k`, one for
         each k of each pair.
-
-    Raises:
-        ValueError: input that the estimator cannot take, naming the client.
     """
     named = {f"clients[{q}]": x for q, x in enumerate(clients)}
     return _pairwise(named, estimator, permutations, key, options)
@@ -80,25 +78,20 @@ def pairwise(
 def gaussian(x: ArrayLike, y: ArrayLike, *, rtol: float | None = None) -> Estimate:
     """Mutual information of x and y by the Gaussian formula (Eqs 1-5), its bias removed.
 
-    Computed in float64 on the support of the samples. Mean and variance of `raw_bits` under
-    independence are exact for Gaussian samples of any covariance, and so is `bits` on average
-    there; `p_value`, from Wilks' Lambda, is valid only for Gaussian samples. For others compare
-    with `permutation_null`.
+    Computed in float64 on the support of the samples. For Gaussian samples of any covariance the
+    mean and variance of `raw_bits` under independence are exact, `bits` is exact on average there,
+    and `p_value`, from Wilks' Lambda, is valid. For others compare with `permutation_null`.
+    `interval` is bits +- 1.96 sqrt(null variance + R / (N - 1)), where R estimates the sum of
+    squared population canonical correlations.
 
     Args:
-        x, y: (N, p) and (N, q), row i of each from the same seed; one dimension is one column.
         rtol: a column whose standard deviation is no more than rtol times its root mean square as
             it came counts as constant, and so does a direction no wider than that once every column
-            is divided by its root mean square. By default 4 eps of the precision of the array
-            passed: a column with an offset says nothing if it varies by less than 4 eps of that.
-            Pass it if the samples were computed in a lower precision, or in thousands of steps.
-
-    Returns:
-        An `Estimate`; `interval` is bits +- 1.96 sqrt(null variance + R / (N - 1)), where R
-        estimates the sum of squared population canonical correlations.
+            is divided by its root mean square. By default 4 eps of the array's precision; pass it
+            if the samples were computed in a lower precision, or in thousands of steps.
 
     Raises:
-        ValueError: fewer samples than rank_x + rank_y + 1, or arrays that are not samples.
+        ValueError: fewer samples than rank_x + rank_y + 1.
     """
     return estimate_pair(x, y, "gaussian", rtol=rtol).estimate
 
@@ -113,18 +106,14 @@ def gaussian_copula(
     null is that of `gaussian`, nearly: scores have a fixed spread, which normal samples have not.
 
     Args:
-        x, y: (N, p) and (N, q), row i of each from the same seed; one dimension is one column.
         ties: "refuse" more than 1 % of tied samples in a component, or "average" to take any;
             they get their mean rank.
         rtol: a direction of the scores no wider than this part of their root mean square counts as
             constant; by default 4 eps of float64.
 
-    Returns:
-        An `Estimate`, in bits.
-
     Raises:
-        ValueError: too many ties (as in a constant component), fewer samples than rank_x + rank_y
-            + 1, or arrays that are not samples.
+        ValueError: too many ties (as in a constant component), or fewer samples than rank_x +
+            rank_y + 1.
     """
     return estimate_pair(x, y, "gaussian_copula", ties=ties, rtol=rtol).estimate
 
@@ -140,15 +129,12 @@ def ksg(
     """Mutual information of x and y by nearest neighbours (Eq. 6).
 
     I = psi(k) - <psi(n_x + 1) + psi(n_y + 1)> + psi(N) nats: the first estimator of Kraskov,
-    Stögbauer and Grassberger, Phys. Rev. E 69, 066138 (2004). Where the paper writes eps(i) for the
-    distance to the k-th neighbour and counts within eps(i)/2, Kraskov's eps(i) is twice that
-    distance. As in Kraskov's work, n_x(i) counts the points strictly nearer to x_i than the k-th
-    neighbour of z_i = (x_i, y_i) is to z_i, where distances between z are the larger of those
-    between x and between y.
+    Stögbauer and Grassberger, Phys. Rev. E 69, 066138 (2004). As there, n_x(i) counts the points
+    strictly nearer to x_i than the k-th neighbour of z_i = (x_i, y_i) is to z_i, where distances
+    between z are the larger of those between x and between y; their eps(i) is twice the distance to
+    that neighbour, the paper's eps(i) once. Computed in float64 if x or y is, else in float32.
 
     Args:
-        x, y: (N, p) and (N, q), row i of each from the same seed; one dimension is one column.
-            Computed in float64 if either is float64, else in float32.
         k: the number of neighbours, or several, for which the distances are computed once.
         metric: the distance within x and within y, "euclidean" or "chebyshev".
         scale: "raw" for distances between the samples as they are; "standardised" to divide each
@@ -159,34 +145,30 @@ def ksg(
 
     Returns:
         An `Estimate`; for several k a list of them. Its `ceiling_bits` is psi(N) - psi(k + 1) in
-        bits, the most that is read where no distance in x equals one in y. Exact copies, as in
-        I(x; x), have such distances and read psi(N) - psi(k). Its `ties` says how many samples of x
-        and of y repeat another. As many as their precision explains are taken, for example a
-        handful among 10,000 of one component in float32: the estimate is what tiny noise on the
-        samples would give.
+        bits, the most that is read where no distance in x equals one in y (exact copies, as in
+        I(x; x), read psi(N) - psi(k)). Its `ties` says how many samples of x and of y repeat
+        another; as many as their precision explains are taken, for which the estimate is what tiny
+        noise on the samples would give.
 
     Raises:
         ValueError: more duplicate samples than their precision explains (rounded or discrete
-            values, copies), constant components that are to be standardised, k out of range, or
-            arrays that are not samples.
+            values, copies), constant components that are to be standardised, or k out of range.
     """
-    found = _two(x, y, "ksg", 0, None, dict(k=k, metric=metric, scale=scale))
+    found = _pairwise({"x": x, "y": y}, "ksg", 0, None, dict(k=k, metric=metric, scale=scale))
     return found[0].estimate if np.ndim(k) == 0 else [pair.estimate for pair in found]
 
 
 def neural(x: ArrayLike, y: ArrayLike, *, key: jax.Array | None = None, **options: Any) -> Estimate:
     """A lower bound of the mutual information of x and y by a trained critic (InfoNCE).
 
+    A bound on average, not for every data set; below zero where the critic has learnt noise.
+    `ceiling_bits` is the logarithm of the batch size for InfoNCE.
+
     Args:
-        x, y: (N, p) and (N, q), row i of each from the same seed; one dimension is one column.
         key: a JAX random key for the parts of the seeds, the critics and their batches;
             `jax.random.key(0)` if none is given.
         **options: of `fedmi.mi.variants.neural.Training`: objective ("infonce" or "nwj"),
             batch_size, epochs, patience, restarts, learning_rate, width, embedding.
-
-    Returns:
-        An `Estimate` whose `ceiling_bits` is the logarithm of the batch size for InfoNCE. A bound
-        on average, not for every data set; below zero where the critic has learnt noise.
 
     Raises:
         ValueError: constant components, too few samples for a batch, impossible options, or
@@ -207,7 +189,6 @@ def permutation_null(
     """Corrected estimates over re-paired seeds: what the estimator reads without dependence.
 
     Args:
-        x, y: (N, p) and (N, q), row i of each from the same seed.
         estimator: a name that `pairwise` takes.
         m: the number of re-pairings, fewer than N.
         key: a JAX random key; `jax.random.key(0)` if none is given.
@@ -215,11 +196,9 @@ def permutation_null(
 
     Returns:
         (m,) values of `bits`; for several `k`, (len(k), m).
-
-    Raises:
-        ValueError: what the estimator refuses, and m out of range.
     """
-    values = [pair.permuted for pair in _two(x, y, estimator, m, key, options)]
+    found = _pairwise({"x": x, "y": y}, estimator, m, key, options)
+    values = [pair.permuted for pair in found]
     return values[0] if np.ndim(options.get("k", 0)) == 0 else np.stack(values)
 
 
@@ -232,32 +211,10 @@ def estimate_pair(
     key: jax.Array | None = None,
     **options: Any,
 ) -> PairEstimate:
-    """The estimate of two clients, where there can be only one.
-
-    Args:
-        x, y: (N, p) and (N, q), row i of each from the same seed.
-        estimator: a name that `pairwise` takes.
-        permutations: the number of re-pairings.
-        key: a JAX random key; `jax.random.key(0)` if none is given.
-        **options: the keyword arguments of the estimator's own function.
-
-    Raises:
-        ValueError: several k, or what the estimator refuses.
-    """
+    """What `pairwise` makes of two clients, for a single k."""
     if np.ndim(options.get("k", 0)):
         raise ValueError(f"k is {options['k']!r}; name a single number of neighbours here")
-    return _two(x, y, estimator, permutations, key, options)[0]
-
-
-def _two(
-    x: ArrayLike,
-    y: ArrayLike,
-    estimator: str,
-    permutations: int,
-    key: jax.Array | None,
-    options: Mapping[str, Any],
-) -> list[PairEstimate]:
-    return _pairwise({"x": x, "y": y}, estimator, permutations, key, options)
+    return _pairwise({"x": x, "y": y}, estimator, permutations, key, options)[0]
 
 
 def _pairwise(
@@ -267,14 +224,14 @@ def _pairwise(
     key: jax.Array | None,
     options: Mapping[str, Any],
 ) -> list[PairEstimate]:
-    check_estimator(estimator)
+    if estimator not in ESTIMATORS:
+        raise ValueError(f"estimator {estimator!r} is not one of {', '.join(ESTIMATORS)}")
     if len(clients) < 2:
         raise ValueError(f"{len(clients)} clients; mutual information needs at least two")
-    names = list(clients)
-    arrays = [as_samples(x, name) for name, x in clients.items()]
-    check_lengths(arrays, names)
-    for array, name in zip(arrays, names, strict=True):
+    arrays = {name: as_samples(x, name) for name, x in clients.items()}
+    check_lengths(list(arrays.values()), list(arrays))
+    for name, array in arrays.items():
         check_varies(array, name)
     own = {"key": default_key(key)} if estimator in RANDOMISED else {}
-    repairs = repairing(len(arrays[0]), permutations, key)
-    return ESTIMATORS[estimator](arrays, names, repairs, **options, **own)
+    n = len(next(iter(arrays.values())))
+    return ESTIMATORS[estimator](arrays, repairing(n, permutations, key), **options, **own)

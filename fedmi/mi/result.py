@@ -1,11 +1,17 @@
 """What an estimator returns: an estimate that says how far it can be trusted."""
 
-from dataclasses import dataclass, fields
+from dataclasses import dataclass
 from itertools import combinations
 from math import inf, isinf, nan
 from typing import Any
 
 import numpy as np
+
+COLUMNS = (
+    "pair estimator net_bits bits raw_bits finite_bits shared_directions null_bits null_sd "
+    "perm_bits perm_sd permutations z p_value p_wilks low high ceiling_bits n rank_x rank_y "
+    "metric k"
+).split()
 
 
 @dataclass(frozen=True, repr=False)
@@ -24,11 +30,9 @@ class Estimate:
             Gaussian samples of the same N and ranks.
         p_value: of independence, analytically; valid for Gaussian samples.
         interval: (low, high), the 95 % interval of `bits`.
-        ceiling_bits: the most that the estimator reads at this N. For KSG psi(N) - psi(k + 1),
-            exceeded only where distances in x equal those in y, as in I(x; x) (see `fedmi.mi.ksg`).
-        n: number of samples.
+        ceiling_bits: the most that the estimator reads at this N (with KSG, unless distances in x
+            equal those in y, as in I(x; x)).
         rank_x, rank_y: number of directions in which the samples vary.
-        estimator: its name.
         metric, k: distance within each of x and y, and number of neighbours.
         ties: with KSG, how many samples of x and of y repeat another, as a few of low precision do
             by chance.
@@ -51,23 +55,17 @@ class Estimate:
     k: int | float = nan
     ties: int | float = nan
 
-    @classmethod
-    def uncorrected(cls, bits: float, **others: Any) -> "Estimate":
-        """An estimate whose bias no formula takes off, and in which no direction is infinite."""
-        return cls(bits=bits, raw_bits=bits, finite_bits=bits, **others)
-
     def __repr__(self) -> str:
         shown = [f"{self.bits:.4g} bits"]
-        for field in fields(self):
-            value = getattr(self, field.name)
+        for name, value in vars(self).items():
             low = value[0] if isinstance(value, tuple) else value
-            if field.name == "bits" or low is None or low != low:
+            if name == "bits" or low is None or low != low:
                 continue
             if isinstance(value, tuple):
                 value = f"({value[0]:.4g}, {value[1]:.4g})"
             elif isinstance(value, float):
                 value = f"{value:.4g}"
-            shown.append(f"{field.name}={value}")
+            shown.append(f"{name}={value}")
         return f"Estimate({', '.join(shown)})"
 
 
@@ -82,7 +80,6 @@ class PairEstimate:
 
     Attributes:
         pair: (a, b), the clients' positions.
-        estimate: of the samples as they are paired.
         permuted: (m,) bits, the corrected estimate for each re-pairing.
         rounding_bits: measured effect of float32 distances on `estimate.bits`; nan where distances
             were computed in float64.
@@ -92,6 +89,15 @@ class PairEstimate:
     estimate: Estimate
     permuted: np.ndarray
     rounding_bits: float = nan
+
+    @classmethod
+    def uncorrected(
+        cls, pair: tuple[int, int], bits: np.ndarray, rounding_bits: float = nan, **others: Any
+    ) -> "PairEstimate":
+        """From (1 + m,) bits, as paired and as re-paired, whose bias no formula takes off."""
+        own = float(bits[0])
+        estimate = Estimate(bits=own, raw_bits=own, finite_bits=own, **others)
+        return cls(pair, estimate, bits[1:], rounding_bits)
 
     @property
     def perm_bits(self) -> float:
@@ -123,35 +129,23 @@ class PairEstimate:
         return float((1 + (self.permuted >= self.estimate.bits).sum()) / (1 + self.permuted.size))
 
     def row(self) -> dict[str, object]:
-        """The columns of `mi.csv` that belong to the estimate (the caller adds those of the study).
+        """The columns of `mi.csv` that belong to the estimate.
 
         `low` and `high` bound `bits` (with the Gaussian formula as much wider than for normal
         samples as re-pairings spread more than those); `p_value` is by re-pairing, `p_wilks` the
         analytic one.
         """
-        e = self.estimate
-        return {
+        low, high = self.estimate.interval
+        found = vars(self.estimate) | {
             "pair": f"{self.pair[0]}-{self.pair[1]}",
-            "estimator": e.estimator,
             "net_bits": self.net_bits,
-            "bits": e.bits,
-            "raw_bits": e.raw_bits,
-            "finite_bits": e.finite_bits,
-            "shared_directions": e.shared_directions,
-            "null_bits": e.null_bits,
-            "null_sd": e.null_sd,
             "perm_bits": self.perm_bits,
             "perm_sd": self.perm_sd,
             "permutations": int(self.permuted.size),
             "z": self.z,
             "p_value": self.p_value,
-            "p_wilks": e.p_value,
-            "low": e.interval[0],
-            "high": e.interval[1],
-            "ceiling_bits": e.ceiling_bits,
-            "n": e.n,
-            "rank_x": e.rank_x,
-            "rank_y": e.rank_y,
-            "metric": e.metric,
-            "k": e.k,
+            "p_wilks": self.estimate.p_value,
+            "low": low,
+            "high": high,
         }
+        return {column: found[column] for column in COLUMNS}

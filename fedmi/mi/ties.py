@@ -17,15 +17,7 @@ def repeats(array: np.ndarray) -> int:
 
 
 def repeats_by_chance(x: np.ndarray, name: str) -> int:
-    """How many of the samples repeat another.
-
-    Args:
-        x: (N, p) floating point, of the precision in which it was computed.
-        name: what the caller calls it.
-
-    Raises:
-        ValueError: more than their precision explains.
-    """
+    """How many samples repeat another; raises ValueError if more than their precision explains."""
     n, found = len(x), repeats(x)
     # The chance of as many, Poisson, if samples meet where their precision is all that is left.
     by_chance = found and gammainc(found, GENERATORS * expected_ties(x))
@@ -43,8 +35,8 @@ def expected_ties(x: np.ndarray) -> float:
     """How many of the samples (N, p) would equal another by the rounding of their precision alone.
 
     Two draws of density f, rounded to steps u, are equal with probability <f u>; f is estimated
-    from the distance of order statistics that are sqrt(N) apart. Components are taken to be
-    independent. Values that float32 can hold are taken to be of that precision.
+    from order statistics sqrt(N) apart, for independent components. Values that float32 can hold
+    are taken to be of that precision.
     """
     if x.dtype.itemsize > 4:
         with np.errstate(over="ignore"):

@@ -1,8 +1,7 @@
 """The support of samples, and an orthonormal basis of it.
 
-All linear algebra is NumPy's: SciPy brings a BLAS of its own, and the threads of two of them, one
-waiting while the other works, take each other's cores (measured: factors of a 394 x 394 matrix in
-34 ms instead of 1).
+All linear algebra is NumPy's: SciPy brings a BLAS of its own, and the threads of two of them take
+each other's cores (measured: factors of a 394 x 394 matrix in 34 ms instead of 1).
 """
 
 from dataclasses import dataclass
@@ -43,9 +42,7 @@ class Whitened:
     def basis(self) -> np.ndarray:
         """(N, r) the orthonormal basis to full float64 precision.
 
-        The second step of Cholesky-QR (Yamamoto et al. 2015, ETNA 44): the first one left columns
-        that are nearly orthonormal, whose own Gram matrix is therefore harmless to factor, and its
-        factor to invert.
+        The second step of Cholesky-QR (Yamamoto et al. 2015, ETNA 44).
         """
         rough = self.rough_basis
         return rough @ linalg.inv(linalg.cholesky(rough.T @ rough)).T
@@ -62,19 +59,16 @@ class Whitened:
 
     @cached_property
     def principal(self) -> "Principal":
-        """The principal directions of the samples as they came, each column in its own units."""
+        """Of the samples as they came, each column in its own units."""
         rotation, values, axes = linalg.svd(self.colour, full_matrices=False)
         return Principal(axes.T, values, rotation)
 
 
 @dataclass(frozen=True)
 class Principal:
-    """Principal directions.
+    """Axes (p, r), orthonormal, and the (r,) singular values along them, descending.
 
-    Attributes:
-        axes: (p, r) orthonormal.
-        values: (r,) singular values of the centred samples, descending.
-        rotation: (r, r): `Whitened.basis @ rotation` are the samples along the axes, over `values`.
+    `Whitened.basis @ rotation`, (r, r), are the centred samples along the axes, over `values`.
     """
 
     axes: np.ndarray
@@ -83,29 +77,24 @@ class Principal:
 
 
 def whiten(samples: np.ndarray, name: str, rtol: float | None = None) -> Whitened:
-    """Find the support of the samples and a basis of it.
+    """Find the support of the samples (N, p), in the precision in which they were computed.
 
-    What counts as rounding follows each column's own size: a column that is no wider than `rtol`
-    times its root mean square as it came, and a direction no wider than that once every column is
-    divided by its root mean square (where the rounding of all columns is alike).
+    A column that is no wider than `rtol` times its root mean square as it came counts as rounding,
+    and so does a direction no wider than that once every column is divided by its root mean square.
 
     Args:
-        samples: (N, p) floating point, of the precision in which it was computed.
-        name: the argument's name in messages.
-        rtol: by default 4 eps of the samples' precision (`fedmi.mi.samples.IDLE`). No less than 4
-            eps of float64 of the widest direction is taken, which is this function's own rounding.
+        rtol: by default 4 eps of the samples' precision. No less than 4 eps of float64 of the
+            widest direction is taken, which is this function's own rounding.
 
     Raises:
         ValueError: nothing in the samples exceeds rounding, or an impossible rtol.
     """
-    n = len(samples)
-    if rtol is not None and not 0 <= rtol < 1:
+    rtol = IDLE * eps(samples.dtype) if rtol is None else rtol
+    if not 0 <= rtol < 1:
         raise ValueError(f"rtol is {rtol!r}; it must be a number from 0 up to 1")
-    if rtol is None:
-        rtol = IDLE * eps(samples.dtype)
     found = centred(samples, rtol)
     varies = found.spread > 0
-    if not varies.any() or n < 2:
+    if not varies.any() or len(samples) < 2:
         raise ValueError(
             f"{name} does not vary beyond rounding (by more than {rtol:.3g} of its root mean "
             "square in any component); pass samples that do, or a smaller rtol"
@@ -122,20 +111,17 @@ def whiten(samples: np.ndarray, name: str, rtol: float | None = None) -> Whitene
 
 
 def _support(standard: np.ndarray, noise: np.ndarray, rtol: float) -> tuple[np.ndarray, float]:
-    """The map of standardised columns to a basis of their support, and its condition.
+    """The map of standardised columns (N, p) to a basis of their support, and its condition.
 
-    Args:
-        standard: (N, p).
-        noise: (p,) root mean square over standard deviation of every column, to which its rounding
-            is proportional.
-        rtol: see `whiten`.
+    `noise`, (p,), is the root mean square of every column over its standard deviation, to which its
+    rounding is proportional.
     """
     # Squaring halves the digits: the Gram matrix knows singular values only above `blur`. Where
     # something lies below it, the triangular factor is worth its higher price.
     square, axes = linalg.eigh(standard.T @ standard)
     values = np.sqrt(np.maximum(square, 0))
-    blur = 8 * np.sqrt(EPS) * values[-1]
     widest = values[-1]  # no direction is wider, once columns are divided by their noise too
+    blur = 8 * np.sqrt(EPS) * widest
     if values[0] > max(blur, noise.max() * _tolerance(rtol, len(standard), widest)):
         return axes / values, float(values[-1] / values[0])
     triangle = linalg.qr(standard, mode="r")

@@ -33,9 +33,8 @@ def null_variance(n: int, p: int, q: int) -> float:
 def p_value(nats: float, n: int, p: int, q: int) -> float:
     """Probability that independent Gaussian samples read at least `nats`.
 
-    A shifted gamma law with the exact first three cumulants of -1/2 log Lambda. It contains
-    Bartlett's chi-squared limit and the normal one, and, unlike Bartlett's or Rao's own
-    approximations, it still holds where p + q comes close to N.
+    A shifted gamma law with the exact first three cumulants of -1/2 log Lambda. Unlike Bartlett's
+    or Rao's approximations, it still holds where p + q comes close to N.
     """
     if np.isinf(nats):
         return 0.0
