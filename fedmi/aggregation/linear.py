@@ -61,7 +61,9 @@ class LinearAggregator:
     ridge: float
     rank: int = 0
 
-    def __call__(self, clients: Array, download: Array) -> Array:
+    def __call__(
+        self, clients: Array | np.ndarray, download: Array | np.ndarray
+    ) -> Array | np.ndarray:
         """The aggregate (..., t) of clients (..., Q, t) that started from download (..., t).
 
         Of NumPy's arrays, in float64, or JAX's, in the precision that its x64 flag allows, under
@@ -135,8 +137,8 @@ def fit(
         if not np.isfinite(values).all():
             raise ValueError(f"{name}: not finite; drop such seeds (fedmi.finite)")
     q = clients.shape[1]
-    shares = np.full(q, 1 / q) if shares is None else shares
-    shares = np.asarray(inputs.shares(shares, "shares", q), np.float64)
+    given = np.full(q, 1 / q) if shares is None else shares
+    weights = np.asarray(inputs.shares(given, "shares", q), np.float64)
     updates = clients - (download[:, None] if download.ndim == 2 else download)
     wanted = target - download
     order = np.random.default_rng(seed).permutation(len(clients))
@@ -144,7 +146,7 @@ def fit(
     regress = {"scalar": _scalar, "coordinate": _coordinate, "reduced-rank": _reduced_rank}[kind]
 
     def rules(rows: np.ndarray, only: tuple[float, int] | None = None):
-        return regress(updates[rows], wanted[rows], shares, only, offset)
+        return regress(updates[rows], wanted[rows], weights, only, offset)
 
     def error(rule: LinearAggregator) -> float:
         made = rule(clients[validating], download[validating] if download.ndim == 2 else download)

@@ -53,22 +53,23 @@ def match(params: Params, reference: Params) -> Params:
     units = params[layers[0]]["cell"]["h"]["kernel"].shape[0]
     candidates = jnp.asarray(signed_permutations(units), params["head"]["kernel"].dtype)
     matched = {}
-    below = None  # what became of the layer below: S of h S
+    below: Array | None = None  # what became of the layer below: S of h S
     for name in layers:
         cell = _with_inputs(params[name]["cell"], below)
         wanted = reference[name]["cell"]
         apart = jax.vmap(lambda s, cell=cell, wanted=wanted: _distance(_turn(cell, s), wanted))
         below = candidates[jnp.argmin(apart(candidates))]
         matched[name] = {"cell": _turn(cell, below)}
-    head = params["head"]
-    return matched | {"head": head | {"kernel": below.T @ head["kernel"]}}
+    return matched | {"head": _with_kernel(params["head"], below)}
 
 
 def _with_inputs(cell: Params, below: Array | None) -> Params:
     """A layer that reads h S where it read h before: S^T W, as S S^T = 1."""
-    if below is None:
-        return cell
-    return cell | {"i": cell["i"] | {"kernel": below.T @ cell["i"]["kernel"]}}
+    return {**cell, "i": _with_kernel(cell["i"], below)}
+
+
+def _with_kernel(dense: Params, below: Array | None) -> Params:
+    return dense if below is None else {**dense, "kernel": below.T @ dense["kernel"]}
 
 
 def _turn(cell: Params, s: Array) -> Params:
@@ -79,7 +80,7 @@ def _turn(cell: Params, s: Array) -> Params:
 
 
 def _distance(cell: Params, other: Params) -> Array:
-    return sum(
+    return sum(  # pyright: ignore[reportReturnType]
         jnp.sum((a - b) ** 2)
         for a, b in zip(jax.tree.leaves(cell), jax.tree.leaves(dict(other)), strict=True)
     )

@@ -43,11 +43,11 @@ def fisher_mean(clients: Array, weights: Array, *, information: Array) -> Array:
             `jax.jit` and `jax.vmap`, where values cannot be looked at, such coordinates are NaN.
     """
     clients, weights = models(clients, weights)
-    information, xp = at_least_zero(information, "information", clients.shape)
-    largest = information.max(axis=0)
+    known, xp = at_least_zero(information, "information", clients.shape)
+    largest = known.max(axis=0)
     if xp is np and not np.isfinite(largest).all():
         raise ValueError("information: some are infinite; drop the seeds whose gradients are")
-    relative = information / xp.where(largest == 0, 1, largest)
+    relative = known / xp.where(largest == 0, 1, largest)
     return _precision_weighted(clients, weights, weights[:, None] * relative)
 
 
@@ -73,11 +73,11 @@ def inverse_variance_mean(clients: Array, weights: Array, *, variances: Array) -
             `jax.jit` and `jax.vmap`, where values cannot be looked at, such coordinates are NaN.
     """
     clients, weights = models(clients, weights)
-    variances, xp = at_least_zero(variances, "variances", clients.shape)
-    least = variances.min(axis=0)
+    known, xp = at_least_zero(variances, "variances", clients.shape)
+    least = known.min(axis=0)
     # Where some are certain, or all are unknown, their weights decide between them.
     alike = (least == 0) | (least == xp.inf)
-    relative = xp.where(alike, variances == least, least / xp.where(alike, 1, variances))
+    relative = xp.where(alike, known == least, least / xp.where(alike, 1, known))
     precision = jnp.where(jnp.asarray(alike), weights[:, None], 1) * relative
     return _precision_weighted(clients, weights, precision)
 

@@ -47,18 +47,19 @@ def scaled(
     Raises:
         ValueError: options that cannot be used, or more ties than precision explains.
     """
-    ks, n = (k,) if np.ndim(k) == 0 else tuple(k), len(next(iter(clients.values())))
+    ks = tuple(k) if isinstance(k, Sequence | np.ndarray) else (k,)
+    n = len(next(iter(clients.values())))
     if metric not in METRICS:
         raise ValueError(f"metric {metric!r} is not one of {', '.join(METRICS)}")
     if scale not in SCALES:
         raise ValueError(f"scale {scale!r} is not one of {', '.join(SCALES)}")
     if not ks:
         raise ValueError("k is empty; name at least one number of neighbours")
-    for k in ks:
-        whole = isinstance(k, int | np.integer) and not isinstance(k, bool)
-        if not (whole and 1 <= k < n):
+    for one in ks:
+        whole = isinstance(one, int | np.integer) and not isinstance(one, bool)
+        if not (whole and 1 <= one < n):
             raise ValueError(
-                f"k is {k!r}; with {n} samples it must be a whole number, 1 to {n - 1}"
+                f"k is {one!r}; with {n} samples it must be a whole number, 1 to {n - 1}"
             )
     ties = [repeats_by_chance(x, name) for name, x in clients.items()]
     return [SCALES[scale](x, name) for name, x in clients.items()], ties, ks

@@ -197,4 +197,5 @@ def tile_counts(
         lax.map(partial(count, distances[a], distances[b]), shifts)
         for a, b in client_pairs(len(clients))
     ]
-    return tuple(jnp.stack(parts) for parts in zip(*found, strict=True))
+    counts, nearest = zip(*found, strict=True)
+    return jnp.stack(counts), jnp.stack(nearest)

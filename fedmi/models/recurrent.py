@@ -56,7 +56,7 @@ class RecurrentRegressor(nn.Module):
                 param_dtype=self.param_dtype,
                 parent=None,
             )
-            x = nn.RNN(cell, name=f"layer_{layer:02d}")(x)
+            x = nn.RNN(cell, name=f"layer_{layer:02d}")(x)  # pyright: ignore[reportAssignmentType]
             if masks is not None:
                 x = x * masks[:, None, layer, :]
         head = nn.Dense(self.outputs, kernel_init=glorot, param_dtype=self.param_dtype, name="head")

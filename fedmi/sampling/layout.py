@@ -176,7 +176,7 @@ def _check_layout(group: zarr.Group, record: Mapping[str, Any], path: Path) -> N
 
     def fixed(array: zarr.Array) -> dict[str, Any]:
         """All that does not change as the store grows."""
-        described = array.metadata.to_dict()
+        described: dict[str, Any] = dict(array.metadata.to_dict())
         return described | dict(shape=described["shape"][1:])
 
     if record.get("hash") != fingerprint(record.get("parameters", {})):

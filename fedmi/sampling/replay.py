@@ -70,6 +70,8 @@ def draw(
         assets: of the task.
         held_out_examples: how many of the held-out data are kept, the first; all by default.
     """
+    if task.held_out is None:
+        raise ValueError(f"task: {task.name!r} has no held-out data")
     held_out = task.held_out(keys, assets)
     return task.data(keys, assets), jax.tree.map(lambda a: a[:held_out_examples], held_out)
 

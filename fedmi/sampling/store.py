@@ -42,7 +42,8 @@ class SampleStore:
     def __init__(self, group: zarr.Group, path: Path | None) -> None:
         self._group = group
         self.path = path
-        self.parameters: dict[str, Any] = group.attrs[ATTRIBUTE]["parameters"]
+        record: Any = group.attrs[ATTRIBUTE]
+        self.parameters: dict[str, Any] = record["parameters"]
         self.tile: int = self.parameters["tile"]
         self._per_seed = per_seed(self.parameters)
         self._arrays = {name: group[name] for name in self._per_seed}
@@ -137,7 +138,7 @@ class SampleStore:
         """How many seeds of each tile are stored; none where the entry is missing or damaged."""
         entries = self._group["completed"]
         with suppress(ValueError):  # zarr's, where a checksum does not agree
-            return entries[:]
+            return np.asarray(entries[:])
         return np.array([self._count(tile) for tile in range(entries.size)])
 
     def _count(self, tile: int) -> int:
@@ -164,13 +165,13 @@ class SampleStore:
         """
         if self.path is None:
             return True
-        file, chunks = self._shard(name, tile)
+        file, chunks = self._shard(self.path, name, tile)
         return shard_is_whole(file, chunks, thorough=thorough)
 
-    def _shard(self, name: str, tile: int) -> tuple[Path, int]:
+    def _shard(self, folder: Path, name: str, tile: int) -> tuple[Path, int]:
         """The file of a tile's shard of an array, and the number of its chunks."""
         array = self._arrays[name]
-        file = self.path.joinpath(name, "c", str(tile), *["0"] * (array.ndim - 1))
+        file = folder.joinpath(name, "c", str(tile), *["0"] * (array.ndim - 1))
         return file, prod(array.shards) // prod(array.chunks)
 
     def write(self, tile: int, arrays: Mapping[str, np.ndarray]) -> None:
@@ -200,7 +201,7 @@ class SampleStore:
         """
         if self.path is None:
             return
-        file, chunks = self._shard(name, tile)
+        file, chunks = self._shard(self.path, name, tile)
         if file.exists() and not shard_is_whole(file, chunks, thorough=True):
             file.unlink(missing_ok=True)
 
@@ -275,13 +276,13 @@ class _Stored(BackendArray):
         tiles = np.unique(np.arange(self.shape[0])[key[0]] // self._samples.tile).tolist()
         try:
             self._refuse_unless_whole(tiles, thorough=False)
-            return self._array.oindex[key]
+            return np.asarray(self._array.oindex[key])
         except StoreError:
             raise
         except Exception as error:  # zarr has none of its own for a chunk that it cannot decode
             self._refuse_unless_whole(tiles, thorough=True, cause=error)
         # Another process has written more seeds to a tile while this one read it.
-        return self._array.oindex[key]
+        return np.asarray(self._array.oindex[key])
 
     def _refuse_unless_whole(
         self, tiles: list[int], *, thorough: bool, cause: Exception | None = None

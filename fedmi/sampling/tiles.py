@@ -69,6 +69,7 @@ def fitting_tile(design: Design, of_seeds: OfSeeds, assets: Assets) -> int:
     block = block_size(TILE, clients, parameters)
     blocks = jnp.zeros((TILE // block, block), jnp.int32)
     needs = _over_blocks.lower(of_seeds, design.root, blocks, assets).compile().memory_analysis()
+    assert needs is not None  # a GPU's compiler tells
     a_seed = (needs.temp_size_in_bytes + needs.output_size_in_bytes) / TILE
     return min(devices.power_of_two(int(memory / 2 / a_seed)), LARGEST_TILE)
 

@@ -109,12 +109,14 @@ def aggregates(
 
 def ensemble(task: Task, state: State, thetas: Array) -> Array:
     """(3,): the `MEASURES` of the mean of the predictions of clients (Q, t)."""
+    predict = task.ensemble
+    assert predict is not None
     params = jax.vmap(unraveller(task))(thetas)
     weights = jnp.full(len(thetas), 1 / len(thetas))
 
     def of_client(data: Data, held_out: Data) -> Array:
-        on_own = task.ensemble(params, weights, data)[0]
-        return jnp.stack([on_own, *task.ensemble(params, weights, held_out)])
+        on_own = predict(params, weights, data)[0]
+        return jnp.stack([on_own, *predict(params, weights, held_out)])
 
     return jnp.mean(jax.vmap(of_client)(state.data, state.held_out), axis=0)
 

@@ -238,4 +238,4 @@ def means_of(decomposition: pd.DataFrame) -> pd.DataFrame:
         own_se=(decomposition.own_x_se + decomposition.own_y_se) / 2,
     )
     names = [f"{name}{end}" for name in ("shared", "own", "separation") for end in ("", "_se")]
-    return table.groupby("iteration")[names].mean()
+    return pd.DataFrame(table.groupby("iteration")[names].mean())

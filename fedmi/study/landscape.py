@@ -68,4 +68,4 @@ def surface(plan: Comparison, seed: int) -> pd.DataFrame:
         for (x, y), v in zip(grid, values, strict=True)
     ]
     table = pd.DataFrame(rows, columns=SURFACE_COLUMNS[3:])
-    return table.assign(**plan.at(-1))[SURFACE_COLUMNS]
+    return table.assign(**plan.at(-1)).reindex(columns=SURFACE_COLUMNS)

@@ -100,10 +100,9 @@ def equality(clients: Sequence[ArrayLike], *, draws: int = DRAWS, seed: int = 0)
 
     def kernel(i: slice, j: slice) -> np.ndarray:
         """Sums over the roles of <D_i, D_j>, with D_i = x_i (y_i - z_i)'."""
-        return sum(
-            (a[i] @ a[j].T) * ((b[i] - c[i]) @ (b[j] - c[j]).T)
-            for a, b, c in ((x, y, z), (y, x, z), (z, x, y))
-        )
+        roles = ((x, y, z), (y, x, z), (z, x, y))
+        each = [(a[i] @ a[j].T) * ((b[i] - c[i]) @ (b[j] - c[j]).T) for a, b, c in roles]
+        return each[0] + each[1] + each[2]
 
     return _wild("equality", kernel, len(x), _whole([(x, y), (x, z), (y, z)]), draws, seed)
 

@@ -402,12 +402,12 @@ def facts(readings: pd.DataFrame, distances: pd.DataFrame, averaging: pd.DataFra
 
 def last(table: pd.DataFrame) -> pd.DataFrame:
     """The rows of each case's last iteration."""
-    return table[table.iteration == table.groupby("case").iteration.transform("max")]
+    return table.loc[table.iteration == table.groupby("case").iteration.transform("max")]
 
 
 def _course(of: pd.DataFrame, limit: float) -> dict:
     """Whether the readings of a case's layers in canonical directions rise between its ends."""
-    of = of[(of.kind == CANONICAL) & (of.estimator == "gaussian")]
+    of = of.loc[(of.kind == CANONICAL) & (of.estimator == "gaussian")]
     ends = [of.iteration.min(), of.iteration.max()]
     layers_of: dict[str, list[str]] = {}
     if ends[0] < ends[1]:
@@ -425,7 +425,7 @@ def _gain(of: pd.DataFrame) -> dict:
     clients are two, there is no share.
     """
     means = of[of.averaged > 0].set_index("averaged")
-    clients = means.index.max()
+    clients = int(means.index.to_numpy().max())
     every, two = means.loc[clients], means.loc[2]
     found = dict(
         case=of.case.iloc[0],

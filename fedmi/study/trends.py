@@ -94,7 +94,7 @@ def coupling_rows(
         mi, distances: the tables mi.csv and distances.csv of one study.
         predicted: checkpoint -> `predicted_bits` and their standard error.
     """
-    mi = mi[mi.estimator == "gaussian"].copy()
+    mi = mi.loc[mi.estimator == "gaussian"].copy()
     mi["infinite"] = np.isinf(mi.bits)
     mi["net_bits"] = mi.finite_bits - mi.perm_bits
     sampling = (mi.high - mi.low) / (2 * Z95)

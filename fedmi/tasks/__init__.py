@@ -42,10 +42,10 @@ def get(task: str | Task, **options: Any) -> Task:
             f"task: {source!r} is a {type(made).__name__}, neither a fedmi.Task nor a function "
             "that makes one"
         )
-    task = made(**options)
-    if not isinstance(task, Task):
-        raise ValueError(f"task: {source!r} made a {type(task).__name__}, not a fedmi.Task")
-    return task
+    found = made(**options)
+    if not isinstance(found, Task):
+        raise ValueError(f"task: {source!r} made a {type(found).__name__}, not a fedmi.Task")
+    return found
 
 
 def attribute(path: str, what: str = "task", known: Iterable[str] = TASKS) -> Any:

@@ -144,7 +144,7 @@ def recognition(name: str, network: Network, options: Mapping[str, Any]) -> Task
 
     def assets() -> Assets:
         originals, labels = drawing.load()
-        made = {"packed": pack(originals), "labels": labels} | network.frozen(originals, labels)
+        made = {"packed": pack(originals), "labels": labels, **network.frozen(originals, labels)}
         return jax.tree.map(jnp.asarray, made)
 
     def drawn(selected: Array, maps: Array, assets: Assets) -> Data:

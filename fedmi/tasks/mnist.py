@@ -98,7 +98,8 @@ def _from_folder(folder: Path) -> tuple[np.ndarray, np.ndarray]:
             f"{folder}: no IDX files; expected train-images-idx3-ubyte[.gz] and "
             "train-labels-idx1-ubyte[.gz], or the t10k pair"
         )
-    return tuple(np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    images, labels = (np.concatenate(arrays) for arrays in zip(*parts, strict=True))
+    return images, labels
 
 
 def _find(folder: Path, name: str) -> Path | None:

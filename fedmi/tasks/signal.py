@@ -83,7 +83,7 @@ def signal(
 
     def examples_of(keys: Keys, variation: Array) -> Data:
         lowest, highest = lowest_frequency, highest_frequency
-        if skewed:
+        if source_skew is not None:
             width = (1 - source_skew) * (highest - lowest)
             lowest += uniform(keys["skew"], ()) * source_skew * (highest - lowest)
             highest = lowest + width

@@ -264,13 +264,13 @@ class Task:
 
     def __post_init__(self) -> None:
         for name in ("examples", "batch_size", "learning_rate", "epochs", "clip_norm"):
-            value = getattr(self, name)
+            value: Any = getattr(self, name)
             if name == "clip_norm" and value is None:
                 continue
             if np.ndim(value) == 0 and hasattr(value, "item"):  # NumPy's and JAX's scalars
                 value = value.item()
             real = isinstance(value, Real) and not isinstance(value, bool)
-            if not real or not 0 < value <= sys.float_info.max:
+            if not real or not 0 < value <= sys.float_info.max:  # pyright: ignore[reportOperatorIssue]
                 raise ValueError(f"{name}: {value!r} is not a finite number above 0")
             if name in ("examples", "batch_size", "epochs"):
                 if not isinstance(value, Integral):

@@ -28,9 +28,11 @@ class Law(Protocol):
     @property
     def mi_bits(self) -> float:
         """I(X, Y), exactly."""
+        ...
 
     def sample(self, key: jax.Array, n: int) -> Pair:
         """Draws n samples: x (n, p) and y (n, q), float64."""
+        ...
 
 
 @dataclass(frozen=True)

@@ -87,7 +87,8 @@ def sentence(rows: pd.DataFrame, largest: float) -> str:
     if len(rows) == 1:
         return f"{each}."
     group = agreeing(rows)
-    shared = "" if group is None else range_in_words(*common_range(group))
+    fitting = None if group is None else common_range(group)
+    shared = "" if fitting is None else range_in_words(*fitting)
     if group is not None and len(group) == len(rows):
         return f"{_listed(rows)} agree: normal laws of {shared} read what they read."
     text = f"No normal law that was tried reads what {_listed(rows)} read: {each}."

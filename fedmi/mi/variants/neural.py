@@ -233,7 +233,8 @@ def _parts(x: np.ndarray, y: np.ndarray, key: Array) -> list[Part]:
     for a in (x, y):
         centre, spread = a[rows[0]].mean(axis=0), a[rows[0]].std(axis=0)
         scaled.append(((a - centre) / np.where(spread > 0, spread, 1)).astype(np.float32))
-    return [tuple(jnp.asarray(a[part]) for a in scaled) for part in rows]
+    x, y = scaled
+    return [(jnp.asarray(x[part]), jnp.asarray(y[part])) for part in rows]
 
 
 def _batches(a: Array, size: int) -> Array:

@@ -81,4 +81,4 @@ def random_directions(size: int, components: int, key: jax.Array) -> np.ndarray:
     are alike, c of them see the share c / p of the information.
     """
     drawn = jax.random.normal(jax.random.fold_in(key, size), (size, components))
-    return linalg.qr(np.asarray(drawn, np.float64), mode="economic")[0]
+    return np.asarray(linalg.qr(np.asarray(drawn, np.float64), mode="economic")[0])

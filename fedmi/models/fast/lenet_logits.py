@@ -144,7 +144,8 @@ def _interleaved(parts: list[Array], axis: int) -> Array:
             widths[axis] = (by, 2 - by)
             return jnp.pad(part, widths)
 
-        return sum(moved(part, by) for by, part in enumerate(parts[first::2]))
+        each = [moved(part, by) for by, part in enumerate(parts[first::2])]
+        return sum(each)  # pyright: ignore[reportReturnType]
 
     both = jnp.stack([phase(0), phase(1)], axis=axis + 1)
     shape = parts[0].shape

@@ -30,7 +30,7 @@ def heading(*parts: str) -> str:
 
 def task_of(table: pd.DataFrame) -> str:
     """A table's task, in words."""
-    task = table.task.iloc[0]
+    task = str(table.task.iloc[0])
     return TASKS.get(task, task)
 
 

@@ -54,7 +54,7 @@ def scale_up(
 
 
 def _bits(axes: Axes, readings: pd.DataFrame, looks: dict[str, style.Look]) -> None:
-    readings = readings[readings.estimator == "gaussian"]
+    readings = readings.loc[readings.estimator == "gaussian"]
     for (case, kind), rows in readings.groupby(["case", "kind"], sort=False):
         look = looks[case] | KINDS[kind] | dict(linestyle="")
         label = case if kind == CANONICAL else None

@@ -11,6 +11,7 @@ from typing import Any
 
 import matplotlib as mpl
 import matplotlib.pyplot as plt
+import numpy as np
 import seaborn as sns
 from matplotlib.axes import Axes
 from matplotlib.ticker import MaxNLocator
@@ -60,7 +61,8 @@ def band(
 ) -> None:
     """A line in a band that reaches `half` to either side."""
     axes.plot(x, y, label=label, **look)
-    axes.fill_between(x, y - half, y + half, color=look["color"], alpha=0.15, linewidth=0)
+    low, high = np.subtract(y, half), np.add(y, half)
+    axes.fill_between(x, low, high, color=look["color"], alpha=0.15, linewidth=0)
 
 
 def bars(
