@@ -116,14 +116,11 @@ def differs_between_clients(scope: str) -> bool:
 
 
 def root_key(seed: int) -> Array:
-    """The key of all randomness that follows from a seed, the same under any setting of JAX.
+    """The key of all randomness that follows from a seed in 0..2**32-1, under any setting of JAX.
 
     It is that of `jax.random.key`, without the offset that a setting can add to all seeds. Of the
-    generator there are two versions, which draw different numbers: JAX's own default,
-    `jax_threefry_partitionable`, is set for the process where the environment chose the other.
-
-    Args:
-        seed: from 0 to 2**32 - 1.
+    generator's two versions, which draw different numbers, JAX's default
+    (`jax_threefry_partitionable`) is set for the process.
     """
     if not jax.config.jax_threefry_partitionable:
         jax.config.update("jax_threefry_partitionable", True)
@@ -150,8 +147,6 @@ def stream_key(
 def client_keys(
     root: Array, scopes: Mapping[str, str], *, seed: Array | int, client: Array | int
 ) -> dict[str, Array]:
-    """The keys of all streams for one client of one seed, as a mapping stream -> key."""
-    return {
-        stream: stream_key(root, stream, scope, seed=seed, client=client)
-        for stream, scope in scopes.items()
-    }
+    """Stream -> key, of all streams for one client of one seed."""
+    of = dict(seed=seed, client=client)
+    return {stream: stream_key(root, stream, scope, **of) for stream, scope in scopes.items()}

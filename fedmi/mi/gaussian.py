@@ -7,7 +7,7 @@ difference, so nothing else is computed: with Q_x and Q_y orthonormal bases of t
 obstacle.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from math import inf, isinf, log
 
@@ -84,14 +84,10 @@ def estimate(x: Whitened, y: Whitened) -> Estimate:
 
 
 def pairs(
-    clients: Sequence[np.ndarray],
-    names: Sequence[str],
-    repairing: Repairing,
-    *,
-    rtol: float | None = None,
+    clients: Mapping[str, np.ndarray], repairing: Repairing, *, rtol: float | None = None
 ) -> list[PairEstimate]:
     """Estimate every pair of clients; each is whitened once for all pairs and re-pairings."""
-    whitened = [whiten(x, name, rtol) for x, name in zip(clients, names, strict=True)]
+    whitened = [whiten(x, name, rtol) for name, x in clients.items()]
     combinations = client_pairs(len(clients))
     estimates = [estimate(whitened[a], whitened[b]) for a, b in combinations]
     permuted = _permuted(whitened, repairing)

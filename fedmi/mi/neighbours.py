@@ -37,8 +37,7 @@ def block_size(n: int) -> int:
 def product_distances(points: jax.Array, queries: jax.Array) -> jax.Array:
     """Squared Euclidean distances (M, B) of points (M, d) and queries (B, d), by one product.
 
-    Each is precise to the rounding of its own point's and query's squared norm: pass samples whose
-    bulk lies around the origin.
+    Each is precise to the rounding of its own point's and query's squared norm.
     """
     product = jnp.dot(points, queries.T, precision=lax.Precision.HIGHEST)
     norms = (points**2).sum(axis=1)[:, None] + (queries**2).sum(axis=1)
@@ -46,53 +45,39 @@ def product_distances(points: jax.Array, queries: jax.Array) -> jax.Array:
 
 
 def direct_distances(points: jax.Array, queries: jax.Array, *, metric: str) -> jax.Array:
-    """Distances (M, B) of points (M, d) and queries (B, d), component by component.
-
-    Squared for metric "euclidean". Precise to the rounding of each distance itself.
-    """
-    d = points.shape[1]
-    padding = -d % CHUNK
-    points = jnp.pad(points, ((0, 0), (0, padding)))
-    queries = jnp.pad(queries, ((0, 0), (0, padding)))
-    along = queries.T
+    """Distances (M, B), squared for metric "euclidean", precise to their own rounding."""
+    padding = (0, 0), (0, -points.shape[1] % CHUNK)
+    points, along = jnp.pad(points, padding), jnp.pad(queries, padding).T
 
     def add(c: jax.Array, far: jax.Array) -> jax.Array:
         p = lax.dynamic_slice_in_dim(points, c * CHUNK, CHUNK, axis=1)
         q = lax.dynamic_slice_in_dim(along, c * CHUNK, CHUNK, axis=0)
         for t in range(CHUNK):
             difference = p[:, t, None] - q[t]
-            if metric == "chebyshev":
-                far = jnp.maximum(far, jnp.abs(difference))
-            else:
-                far = far + difference**2
+            chebyshev = metric == "chebyshev"
+            far = jnp.maximum(far, jnp.abs(difference)) if chebyshev else far + difference**2
         return far
 
     start = jnp.zeros((points.shape[0], queries.shape[0]), points.dtype)
-    return lax.fori_loop(0, (d + padding) // CHUNK, add, start)
+    return lax.fori_loop(0, points.shape[1] // CHUNK, add, start)
 
 
 def joint_kth(x: jax.Array, y: jax.Array, s: jax.Array, ks: tuple[int, ...]) -> jax.Array:
     """The k-th smallest joint distance of each query for every k, (len(ks), B).
 
     The points are cut into R blocks of size S, block r holding points r, r + R, r + 2R, ..., so
-    that the minima of all blocks are the elementwise minimum of S contiguous slices. The k
-    smallest distances lie in the k blocks of smallest minima (if one lay elsewhere, each of k
-    blocks would hold something at least as small), so only these are looked at twice.
+    that the minima of all blocks are the elementwise minimum of S contiguous slices. The k smallest
+    distances lie in the k blocks of smallest minima, so only these are looked at twice.
 
     Args:
         x: (N, B) distances to x.
         y: (N + m, B + m) distances to y, of which rows s..s+N and columns s..s+B are meant.
-        s: the re-pairing.
-        ks: numbers of neighbours.
     """
     n, width = x.shape
     size = block_size(n)
     blocks = n // size
-    if max(ks) > SEARCHED:
+    if max(ks) > min(SEARCHED, blocks):
         return kth_by_bits(_joint(x, y, s, 0, n), ks)
-    if blocks < max(ks):
-        everything = _joint(x, y, s, 0, n)
-        return jnp.stack([kth_smallest(everything, k) for k in ks])
     minima = _joint(x, y, s, 0, blocks)
     for i in range(1, size):
         minima = jnp.minimum(minima, _joint(x, y, s, i * blocks, blocks))
@@ -124,9 +109,9 @@ def kth_smallest(values: jax.Array, k: int) -> jax.Array:
 def kth_by_bits(values: jax.Array, ks: tuple[int, ...]) -> jax.Array:
     """The k-th smallest of each column of (M, B) for every k, ties counted, as (len(ks), B).
 
-    Numbers that are not negative are ordered as their bits are, read as whole numbers. So the k-th
-    smallest is the largest number that fewer than k are below, and its bits are found from the
-    first to the last. Code and time do not grow with k.
+    Numbers that are not negative are ordered as their bits are, read as whole numbers. The k-th
+    smallest is the largest number that fewer than k are below: its bits are found from the first to
+    the last, in code and time that do not grow with k.
     """
     width = 8 * values.dtype.itemsize
     integer = jnp.dtype(f"int{width}")
@@ -148,16 +133,14 @@ def count_below(far: jax.Array, s: int | jax.Array, n: int, bound: jax.Array) ->
     # Slices are added elementwise, as XLA on the CPU turns one long sum into slow code.
     slices = block_size(n)
     rows = n // slices
-    total = sum(_below(far, s, i * rows, rows, bound) for i in range(slices))
-    rest = _below(far, s, slices * rows, n - slices * rows, bound)
+
+    def below(first: int, rows: int) -> jax.Array:
+        part = lax.dynamic_slice(far, (s + first, s), (rows, len(bound)))
+        return (part < bound).astype(jnp.int32)
+
+    total = sum(below(i * rows, rows) for i in range(slices))
+    rest = below(slices * rows, n - slices * rows)
     return lax.optimization_barrier(total).sum(axis=0) + rest.sum(axis=0)
-
-
-def _below(
-    far: jax.Array, s: int | jax.Array, first: int, rows: int, bound: jax.Array
-) -> jax.Array:
-    part = lax.dynamic_slice(far, (s + first, s), (rows, len(bound)))
-    return (part < bound).astype(jnp.int32)
 
 
 def _joint(x: jax.Array, y: jax.Array, s: jax.Array, first: int, rows: int) -> jax.Array:
@@ -176,15 +159,12 @@ def tile_counts(
     metric: str,
     product: bool,
 ) -> tuple[jax.Array, jax.Array]:
-    """Neighbours in x and in y alone, strictly nearer than the k-th joint one, of some queries.
+    """How many neighbours in x and in y alone are nearer than the k-th joint one, of some queries.
 
     Args:
         clients: each (N + m, p_q), the first m points again at the end.
         queries: (B + m,) the points asked for, each below N; where m > 0 they follow each other,
             the first point after the last.
-        m: the number of re-pairings.
-        ks: numbers of neighbours.
-        metric: the distance within x and within y.
         product: whether Euclidean distances come from a matrix product.
 
     Returns:

@@ -49,6 +49,11 @@ class Repairing:
         partners[self.order] = np.roll(self.order, -shift)
         return partners
 
+    @property
+    def pairings(self) -> list[np.ndarray]:
+        """The (N,) partners as the seeds are paired, and those of every re-pairing."""
+        return [self.partners(shift) for shift in range(1 + self.m)]
+
 
 def default_key(key: jax.Array | None) -> jax.Array:
     """The key, or `jax.random.key(0)`: what is drawn only measures an error, alike every time."""

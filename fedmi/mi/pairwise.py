@@ -35,9 +35,9 @@ ESTIMATORS: Mapping[str, Callable[..., list[PairEstimate]]] = {
     "ksg2": ksg2_pairs,
     "neural": _neural_pairs,
 }
-"""Name -> a function of Q arrays (N, p_q), their names in messages, the re-pairings and options.
+"""Name -> a function of clients (name in messages -> (N, p_q)), the re-pairings and options.
 
-It estimates every pair of the arrays, and each again over the re-paired seeds.
+It estimates every pair of the clients, and each again over the re-paired seeds.
 """
 
 RANDOMISED = {"gaussian_shrunk", "neural"}
@@ -84,11 +84,11 @@ def pairwise(
 def gaussian(x: ArrayLike, y: ArrayLike, *, rtol: float | None = None) -> Estimate:
     """Mutual information of x and y by the Gaussian formula (Eqs 1-5), its bias removed.
 
-    Computed in float64 on the support of the samples. Mean and variance of `raw_bits` under
-    independence are exact for Gaussian samples of any covariance, and so is `bits` on average
-    there; `p_value`, from Wilks' Lambda, is valid only for Gaussian samples. For others compare
-    with `permutation_null`. `interval` is bits +- 1.96 sqrt(null variance + R / (N - 1)), where R
-    estimates the sum of squared population canonical correlations.
+    Computed in float64 on the support of the samples. For Gaussian samples of any covariance the
+    mean and variance of `raw_bits` under independence are exact, `bits` is exact on average there,
+    and `p_value`, from Wilks' Lambda, is valid. For others compare with `permutation_null`.
+    `interval` is bits +- 1.96 sqrt(null variance + R / (N - 1)), where R estimates the sum of
+    squared population canonical correlations.
 
     Args:
         rtol: a column whose standard deviation is no more than rtol times its root mean square as
@@ -135,11 +135,10 @@ def ksg(
     """Mutual information of x and y by nearest neighbours (Eq. 6).
 
     I = psi(k) - <psi(n_x + 1) + psi(n_y + 1)> + psi(N) nats: the first estimator of Kraskov,
-    Stögbauer and Grassberger, Phys. Rev. E 69, 066138 (2004). Where the paper writes eps(i) for the
-    distance to the k-th neighbour and counts within eps(i)/2, Kraskov's eps(i) is twice that
-    distance. As in Kraskov's work, n_x(i) counts the points strictly nearer to x_i than the k-th
-    neighbour of z_i = (x_i, y_i) is to z_i, where distances between z are the larger of those
-    between x and between y. Computed in float64 if x or y is, else in float32.
+    Stögbauer and Grassberger, Phys. Rev. E 69, 066138 (2004). As there, n_x(i) counts the points
+    strictly nearer to x_i than the k-th neighbour of z_i = (x_i, y_i) is to z_i, where distances
+    between z are the larger of those between x and between y; their eps(i) is twice the distance to
+    that neighbour, the paper's eps(i) once. Computed in float64 if x or y is, else in float32.
 
     Args:
         k: the number of neighbours, or several, for which the distances are computed once.
@@ -152,11 +151,10 @@ def ksg(
 
     Returns:
         An `Estimate`; for several k a list of them. Its `ceiling_bits` is psi(N) - psi(k + 1) in
-        bits, the most that is read where no distance in x equals one in y. Exact copies, as in
-        I(x; x), have such distances and read psi(N) - psi(k). Its `ties` says how many samples of x
-        and of y repeat another. As many as their precision explains are taken, for example a
-        handful among 10,000 of one component in float32: the estimate is what tiny noise on the
-        samples would give.
+        bits, the most that is read where no distance in x equals one in y (exact copies, as in
+        I(x; x), read psi(N) - psi(k)). Its `ties` says how many samples of x and of y repeat
+        another; as many as their precision explains are taken, for which the estimate is what tiny
+        noise on the samples would give.
 
     Raises:
         ValueError: more duplicate samples than their precision explains (rounded or discrete
@@ -235,11 +233,10 @@ def _pairwise(
     check_estimator(estimator)
     if len(clients) < 2:
         raise ValueError(f"{len(clients)} clients; mutual information needs at least two")
-    names = list(clients)
-    arrays = [as_samples(x, name) for name, x in clients.items()]
-    check_lengths(arrays, names)
-    for array, name in zip(arrays, names, strict=True):
+    arrays = {name: as_samples(x, name) for name, x in clients.items()}
+    check_lengths(list(arrays.values()), list(arrays))
+    for name, array in arrays.items():
         check_varies(array, name)
     own = {"key": default_key(key)} if estimator in RANDOMISED else {}
-    repairs = repairing(len(arrays[0]), permutations, key)
-    return ESTIMATORS[estimator](arrays, names, repairs, **options, **own)
+    n = len(next(iter(arrays.values())))
+    return ESTIMATORS[estimator](arrays, repairing(n, permutations, key), **options, **own)

@@ -55,11 +55,6 @@ class Estimate:
     k: int | float = nan
     ties: int | float = nan
 
-    @classmethod
-    def uncorrected(cls, bits: float, **others: Any) -> "Estimate":
-        """An estimate whose bias no formula takes off, and in which no direction is infinite."""
-        return cls(bits=bits, raw_bits=bits, finite_bits=bits, **others)
-
     def __repr__(self) -> str:
         shown = [f"{self.bits:.4g} bits"]
         for name, value in vars(self).items():
@@ -85,7 +80,6 @@ class PairEstimate:
 
     Attributes:
         pair: (a, b), the clients' positions.
-        estimate: of the samples as they are paired.
         permuted: (m,) bits, the corrected estimate for each re-pairing.
         rounding_bits: measured effect of float32 distances on `estimate.bits`; nan where distances
             were computed in float64.
@@ -95,6 +89,15 @@ class PairEstimate:
     estimate: Estimate
     permuted: np.ndarray
     rounding_bits: float = nan
+
+    @classmethod
+    def uncorrected(
+        cls, pair: tuple[int, int], bits: np.ndarray, rounding_bits: float = nan, **others: Any
+    ) -> "PairEstimate":
+        """From (1 + m,) bits, as paired and as re-paired, whose bias no formula takes off."""
+        own = float(bits[0])
+        estimate = Estimate(bits=own, raw_bits=own, finite_bits=own, **others)
+        return cls(pair, estimate, bits[1:], rounding_bits)
 
     @property
     def perm_bits(self) -> float:

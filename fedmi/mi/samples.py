@@ -16,7 +16,6 @@ A stored number is off by up to half an eps of its size. Numbers that add up T s
 0.3 sqrt(T) eps: as much as this after some 190 steps.
 """
 
-
 TIES = ("refuse", "average")
 FEW_TIES = 0.01
 """Up to this share of tied samples ties are taken for rounding (float32 has 2^24 numbers)."""
@@ -26,14 +25,12 @@ def as_samples(value: ArrayLike, name: str) -> np.ndarray:
     """Return `value` as a finite (N, p) floating-point array, or say what is wrong with it.
 
     Args:
-        value: (N, p) or (N,) numbers, one row a sample. One dimension is read as one column;
-            integers and booleans become float64. Floating point keeps its precision (bfloat16 and
-            its like too), from which the Gaussian estimator takes its tolerance.
+        value: (N, p) or (N,) numbers, one row a sample. Integers and booleans become float64;
+            floating point keeps its precision (bfloat16 and its like too).
         name: what the caller calls this argument, for the messages.
 
     Raises:
-        ValueError: not one or two dimensions, empty, not real numbers, masked, missing, or not
-            finite.
+        ValueError: not one or two dimensions, empty, or not finite real numbers throughout.
     """
     try:
         array = np.ma.asarray(value)
@@ -69,11 +66,7 @@ def as_samples(value: ArrayLike, name: str) -> np.ndarray:
 
 
 def _floating(array: np.ndarray, name: str) -> np.ndarray:
-    """The array in floating point of at most 64 bits.
-
-    Raises:
-        ValueError: anything but real numbers.
-    """
+    """The array in floating point of at most 64 bits; raises ValueError for what is not real."""
     if array.dtype.kind == "O":  # such as a data frame of nullable columns
         others = [v for v in array.flat if not isinstance(v, Real)]
         if others:
@@ -83,8 +76,8 @@ def _floating(array: np.ndarray, name: str) -> np.ndarray:
             )
         return array.astype(np.float64)
     # bfloat16 and its like are "V" to NumPy, as the records of a table are.
-    real = array.dtype.kind in "biuf"
-    if not real and not (array.dtype.kind == "V" and jnp.issubdtype(array.dtype, jnp.number)):
+    kind = array.dtype.kind
+    if kind not in "biuf" and not (kind == "V" and jnp.issubdtype(array.dtype, jnp.number)):
         raise ValueError(
             f"{name} does not hold real numbers but {array.dtype}; convert it to a float array"
         )
@@ -103,7 +96,7 @@ class Centred(NamedTuple):
 
     Attributes:
         columns: (N, p) float64 in `units`. What is the same in all samples is exactly 0.
-        units: (p,) powers of two that leave no number larger than 2, whatever a column's own units.
+        units: (p,) powers of two that leave no number larger than 2.
         size: (p,) root mean square of the samples as they came, in `units`.
         spread: (p,) standard deviation in `units`; 0 where a column is idle.
     """
@@ -118,11 +111,7 @@ def centred(array: np.ndarray, rtol: float | None = None) -> Centred:
     """Takes the mean off, so that its rounding leaves no trace, and finds idle columns.
 
     A column is idle if it is the same in all samples, or varies by rounding alone: by no more than
-    `rtol` of its root mean square.
-
-    Args:
-        array: (N, p) floating point, of the precision in which it was computed.
-        rtol: by default `IDLE` eps of that precision.
+    `rtol` (by default `IDLE` eps of the array's precision) of its root mean square.
     """
     n = len(array)
     exponents = np.frexp(np.abs(array).max(axis=0).astype(np.float64))[1] - 1
@@ -166,15 +155,9 @@ def as_pair(x: ArrayLike, y: ArrayLike) -> tuple[np.ndarray, np.ndarray]:
 
 
 def check_components_vary(array: np.ndarray, name: str, remedy: str) -> Centred:
-    """The samples less their mean, if every component varies beyond rounding.
+    """The samples less their mean; raises ValueError unless all components vary beyond rounding.
 
-    Args:
-        array: (N, p) floating point, of the precision in which it was computed.
-        name: what the caller calls it.
-        remedy: what the message says after "which".
-
-    Raises:
-        ValueError: components that do not vary.
+    `remedy` is what the message says after "which".
     """
     found = centred(array)
     constant = np.flatnonzero(found.spread == 0)
@@ -187,11 +170,7 @@ def check_components_vary(array: np.ndarray, name: str, remedy: str) -> Centred:
 
 
 def standardised(array: np.ndarray, name: str) -> np.ndarray:
-    """The samples with every component at mean zero and unit standard deviation.
-
-    Raises:
-        ValueError: components that do not vary beyond rounding.
-    """
+    """The samples with every component at mean zero and unit standard deviation."""
     remedy = "cannot be standardised; drop them, or do not standardise"
     found = check_components_vary(array, name, remedy)
     return (found.columns / found.spread).astype(array.dtype)
@@ -201,17 +180,12 @@ def normal_scores(samples: np.ndarray, name: str, ties: str = "refuse") -> np.nd
     """The standard normal quantiles of rank / (N + 1), component by component.
 
     Args:
-        samples: (N, p).
-        name: the argument's name in messages.
         ties: "refuse" more than 1 % of tied samples in a component, or "average" to take any (a
             component that does not vary, or by rounding alone, then has a constant score and says
             nothing). Tied samples get their mean rank.
 
     Returns:
         (N, p) float64.
-
-    Raises:
-        ValueError: an unknown way with ties; or ties, where they are refused.
     """
     if ties not in TIES:
         raise ValueError(f"ties is {ties!r}; it must be one of {', '.join(TIES)}")

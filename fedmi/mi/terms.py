@@ -1,7 +1,6 @@
 """What each point adds to Eq. 6, from all distances, a tile at a time, or from trees."""
 
 from collections.abc import Sequence
-from functools import partial
 from math import log, log2
 
 import jax
@@ -31,8 +30,6 @@ def local_terms(
 
     Args:
         points: Q arrays (N, p_q) of one precision, in which distances are computed.
-        repairing: of the seeds.
-        ks: numbers of neighbours.
         metric: within x and within y, "euclidean" or "chebyshev".
         product: whether Euclidean distances come from a product, for which pass centred points.
         queries: places of query points in the re-pairing's order, by default all; without
@@ -45,19 +42,12 @@ def local_terms(
     n, m = repairing.n, repairing.m
     queries = np.arange(n) if queries is None else queries
     tile = min(queries_a_tile(n, len(points), devices.memory()), len(queries))
-    compute = partial(
-        tile_counts,
-        m=m,
-        ks=tuple(int(k) for k in ks),
-        metric=metric,
-        product=product,
-    )
+    options = dict(m=m, ks=tuple(int(k) for k in ks), metric=metric, product=product)
     with jax.enable_x64(points[0].dtype == np.float64):
         clients = tuple(jnp.asarray(repairing.extended(x)) for x in points)
-        tiles = [
-            compute(clients, np.take(queries, np.arange(start, start + tile + m), mode="wrap"))
-            for start in range(0, len(queries), tile)
-        ]
+        starts = range(0, len(queries), tile)
+        places = [np.take(queries, np.arange(s, s + tile + m), mode="wrap") for s in starts]
+        tiles = [tile_counts(clients, place, **options) for place in places]
         counts, nearest = (
             np.concatenate([np.asarray(part) for part in parts], axis=-1)[..., : len(queries)]
             for parts in zip(*tiles, strict=True)
@@ -88,7 +78,6 @@ def prepared(
     """The samples in a common unit, a power of two, in which no squared distance overflows.
 
     Args:
-        clients: Q arrays (N, p_q).
         dtype: of the result, in which the largest squares just fit, for small ones need the room.
         centred: whether each client is moved to its componentwise median (of a thousand samples,
             as it need not be exact): a mean would follow a single far sample.
@@ -109,8 +98,6 @@ def queries_a_tile(n: int, clients: int, memory: int | None) -> int:
     """How many query points are taken together; no count depends on it.
 
     Args:
-        n: number of points.
-        clients: whose distances are held at once.
         memory: of the device in bytes, of which at most a quarter is taken; None for a CPU.
     """
     if memory is None:

@@ -35,8 +35,8 @@ def expected_ties(x: np.ndarray) -> float:
     """How many of the samples (N, p) would equal another by the rounding of their precision alone.
 
     Two draws of density f, rounded to steps u, are equal with probability <f u>; f is estimated
-    from the distance of order statistics that are sqrt(N) apart. Components are taken to be
-    independent. Values that float32 can hold are taken to be of that precision.
+    from order statistics sqrt(N) apart, for independent components. Values that float32 can hold
+    are taken to be of that precision.
     """
     if x.dtype.itemsize > 4:
         with np.errstate(over="ignore"):

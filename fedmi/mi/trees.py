@@ -31,13 +31,7 @@ HAIR = 4 * np.finfo(float).eps
 
 
 def worthwhile(n: int, m: int, components: int, k: int) -> bool:
-    """Whether trees are quicker than all distances.
-
-    Args:
-        n, m: numbers of samples and of re-pairings.
-        components: of the client that has most.
-        k: the largest number of neighbours.
-    """
+    """Whether trees are quicker than all distances, for so many components and at most k."""
     few = components <= MOST_COMPONENTS and k <= MOST_NEIGHBOURS
     return few and (not m or n >= REPAIRED_FROM[components])
 
@@ -47,15 +41,7 @@ def tree_counts(
 ) -> tuple[np.ndarray, np.ndarray]:
     """Neighbours in x and in y alone, strictly nearer than the k-th joint one, of all points.
 
-    Args:
-        points: each (N, p_q) float64.
-        repairing: of the seeds.
-        ks: numbers of neighbours.
-        metric: the distance within x and within y, "euclidean" or "chebyshev".
-
-    Returns:
-        (pairs, 1 + m, len(ks), 2, N) counts n_x and n_y, and (pairs, 1 + m, len(ks), N) the k-th
-        joint distances (not squared).
+    What `fedmi.mi.neighbours.tile_counts` returns, but distances are not squared.
     """
     points = [x[repairing.order] for x in points]
     trees = [cKDTree(x) for x in points]
@@ -63,7 +49,7 @@ def tree_counts(
     nearest = np.empty((len(pairs), 1 + repairing.m, len(ks), repairing.n))
     counts = np.empty((*nearest.shape[:3], 2, repairing.n), int)
     for p, (a, b) in enumerate(pairs):
-        for s in (0, *repairing.shifts):
+        for s in range(1 + repairing.m):
             x, y = points[a], np.roll(points[b], -s, axis=0)
             nearest[p, s] = _joint_kth(x, y, ks, metric)
             for i, bound in enumerate(nearest[p, s]):
@@ -103,7 +89,6 @@ def _joint_kth(x: np.ndarray, y: np.ndarray, ks: Sequence[int], metric: str) -> 
 def _nearer(tree: cKDTree, z: np.ndarray, bound: np.ndarray, metric: str) -> np.ndarray:
     """How many other points are nearer than the bound, (N,)."""
     exact = metric == "chebyshev" or z.shape[1] == 1
-    radius = np.nextafter(bound, 0) if exact else bound * (1 - HAIR)
-    norm = np.inf if exact else 2
+    radius, norm = (np.nextafter(bound, 0), np.inf) if exact else (bound * (1 - HAIR), 2)
     found = tree.query_ball_point(z, radius, p=norm, return_length=True, workers=-1) - 1
     return np.where(bound > 0, found, 0)

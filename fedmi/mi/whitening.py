@@ -1,8 +1,7 @@
 """The support of samples, and an orthonormal basis of it.
 
-All linear algebra is NumPy's: SciPy brings a BLAS of its own, and the threads of two of them, one
-waiting while the other works, take each other's cores (measured: factors of a 394 x 394 matrix in
-34 ms instead of 1).
+All linear algebra is NumPy's: SciPy brings a BLAS of its own, and the threads of two of them take
+each other's cores (measured: factors of a 394 x 394 matrix in 34 ms instead of 1).
 """
 
 from dataclasses import dataclass
@@ -43,9 +42,7 @@ class Whitened:
     def basis(self) -> np.ndarray:
         """(N, r) the orthonormal basis to full float64 precision.
 
-        The second step of Cholesky-QR (Yamamoto et al. 2015, ETNA 44): the first one left columns
-        that are nearly orthonormal, whose own Gram matrix is therefore harmless to factor, and its
-        factor to invert.
+        The second step of Cholesky-QR (Yamamoto et al. 2015, ETNA 44).
         """
         rough = self.rough_basis
         return rough @ linalg.inv(linalg.cholesky(rough.T @ rough)).T
@@ -69,12 +66,9 @@ class Whitened:
 
 @dataclass(frozen=True)
 class Principal:
-    """Principal directions of samples.
+    """Axes (p, r), orthonormal, and the (r,) singular values along them, descending.
 
-    Attributes:
-        axes: (p, r) orthonormal.
-        values: (r,) singular values of the centred samples, descending.
-        rotation: (r, r): `Whitened.basis @ rotation` are the samples along the axes, over `values`.
+    `Whitened.basis @ rotation`, (r, r), are the centred samples along the axes, over `values`.
     """
 
     axes: np.ndarray
@@ -85,9 +79,8 @@ class Principal:
 def whiten(samples: np.ndarray, name: str, rtol: float | None = None) -> Whitened:
     """Find the support of the samples (N, p), in the precision in which they were computed.
 
-    What counts as rounding follows each column's own size: a column that is no wider than `rtol`
-    times its root mean square as it came, and a direction no wider than that once every column is
-    divided by its root mean square (where the rounding of all columns is alike).
+    A column that is no wider than `rtol` times its root mean square as it came counts as rounding,
+    and so does a direction no wider than that once every column is divided by its root mean square.
 
     Args:
         rtol: by default 4 eps of the samples' precision. No less than 4 eps of float64 of the

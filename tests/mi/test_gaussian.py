@@ -386,9 +386,8 @@ def test_more_components_never_lower_the_plug_in(seed):
 
 
 def test_re_paired_samples_that_share_a_direction_are_refused():
-    x = (
-        np.arange(4) % 2
-    )  # in any order, half a turn or a quarter maps it onto itself or its opposite
+    # In any order, half a turn or a quarter maps it onto itself or its opposite.
+    x = np.arange(4) % 2
     with pytest.raises(ValueError, match="too few different values"):
         mi.permutation_null(x, x, m=3, key=jax.random.key(0))
 

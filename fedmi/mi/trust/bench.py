@@ -24,32 +24,20 @@ BITS_A_DIRECTION = 2.0
 DEGREES_OF_FREEDOM = 5.0
 
 
-def _few(d: int, mi_bits: float) -> laws.Law:
-    pairs = max(1, ceil(mi_bits / BITS_A_DIRECTION))
-    return laws.Normal(laws.sparse(d, min(pairs, d), mi_bits), d)
-
-
-def _all(d: int, mi_bits: float) -> laws.Law:
-    return laws.Normal(laws.sparse(d, d, mi_bits), d)
-
-
-def _cubed(d: int, mi_bits: float) -> laws.Law:
-    return laws.Mapped(_few(d, mi_bits), _cube, _cube)
+def _few(d: int, bits: float) -> laws.Law:
+    pairs = max(1, ceil(bits / BITS_A_DIRECTION))
+    return laws.Normal(laws.sparse(d, min(pairs, d), bits), d)
 
 
 def _cube(x: np.ndarray) -> np.ndarray:
     return x**3
 
 
-def _heavy(d: int, mi_bits: float) -> laws.Law:
-    return laws.StudentT(laws.sparse(d, d, mi_bits), d, DEGREES_OF_FREEDOM)
-
-
 FAMILIES: Mapping[str, Callable[[int, float], laws.Law]] = {
     "few directions": _few,
-    "all directions": _all,
-    "few, cubed": _cubed,
-    "heavy tails": _heavy,
+    "all directions": lambda d, bits: laws.Normal(laws.sparse(d, d, bits), d),
+    "few, cubed": lambda d, bits: laws.Mapped(_few(d, bits), _cube, _cube),
+    "heavy tails": lambda d, bits: laws.StudentT(laws.sparse(d, d, bits), d, DEGREES_OF_FREEDOM),
 }
 """Name -> (dimensions of x and of y, bits) -> law.
 
@@ -71,18 +59,13 @@ def reading(
     permutations: int,
     key: jax.Array,
 ) -> dict[str, Any]:
-    """Draws n samples of a law and estimates their MI.
+    """Draws n samples of a law, in float32 as parameters are, and estimates their MI.
 
-    All estimators read the same samples, in float32, as parameters are.
+    All estimators read the same samples.
 
     Args:
-        family: a name out of `FAMILIES`.
         dimension: of x, and of y.
-        n: number of samples.
-        mi_bits: the MI asked for.
         draw: which of several data sets.
-        estimator: its name.
-        options: of the estimator.
         permutations: re-pairings behind the null.
         key: a JAX random key, the same for a whole bench.
 

@@ -20,7 +20,7 @@ from scipy.special import stdtrit
 from fedmi.mi.null import default_key, repairing
 from fedmi.mi.pairwise import ESTIMATORS, estimate_pair
 from fedmi.mi.result import PairEstimate
-from fedmi.mi.samples import as_pair, check_varies
+from fedmi.mi.samples import as_pair
 from fedmi.mi.ties import repeats
 from fedmi.mi.trust import laws
 from fedmi.mi.trust.surrogates import FAMILIES, surrogates
@@ -32,10 +32,10 @@ class Calibration:
     """Truth against reading.
 
     Attributes:
-        table: one row a surrogate and estimator: family, true_bits, draw, estimator, net_bits,
-            the estimate less its mean over surrogates of true MI 0.
+        table: one row a surrogate and estimator: family, true_bits, draw, estimator, bits, and
+            net_bits, which are bits less their mean over surrogates of true MI 0.
         own: estimator -> the estimate of the samples themselves, with its null.
-        n, ranks: number of samples, and the directions in which x and y vary.
+        ranks: the directions in which x and y vary.
         found: canonical directions that stand out from noise; 0 says that the concentrated
             family is a guess of one direction.
     """
@@ -56,9 +56,8 @@ class Calibration:
 
         A truth is compatible with a reading if that lies where 95 % of another surrogate's readings
         are expected, or within 1.96 `perm_sd` of there: the samples' own tails count too. Between
-        the truths of the grid means are interpolated; beyond the largest, nobody knows, so that a
-        reading as high as what a family reads there leaves the range open (inf). Ranges of two
-        estimators that have nothing in common say that no normal law reads both.
+        the truths of the grid means are interpolated; a reading as high as what a family reads at
+        the largest leaves the range open (inf).
 
         Columns: estimator, net_bits, fits ("some" truth; or none, as the reading is "above" or
         "below" what all truths that were tried read, in both families), low, high (of the truths
@@ -111,28 +110,21 @@ def calibrate(
 
     Args:
         x, y: (N, p) and (N, q), with N > rank_x + rank_y.
-        estimators: names of estimators.
         truths: true MI in bits, 0 among them; by default 0 and a doubling grid that goes to four
             times the largest reading of the samples, and to 16 bits at least, or to what the
-            samples' directions can carry (`fedmi.mi.trust.laws.MOST_BITS` each).
+            samples' directions can carry (12 bits each).
         draws: surrogates for each truth and family, at least 2.
         permutations: re-pairings of the samples behind their readings.
         key: a JAX random key; `jax.random.key(0)` if none is given.
         options: estimator -> its options.
-
-    Raises:
-        ValueError: what an estimator refuses, or impossible arguments.
     """
     unknown = [name for name in estimators if name not in ESTIMATORS]
     if unknown or not estimators:
         raise ValueError(f"estimators: {list(estimators)} must be among {', '.join(ESTIMATORS)}")
-    if draws < 2:
-        raise ValueError(f"draws: {draws} is below 2, which leave no spread")
-    if permutations < 2:
-        raise ValueError(f"permutations: {permutations} is below 2, which leave no error")
+    for name, count in (("draws", draws), ("permutations", permutations)):
+        if count < 2:
+            raise ValueError(f"{name}: {count} is below 2, which leave no error")
     x, y = as_pair(x, y)
-    for array, name in ((x, "x"), (y, "y")):
-        check_varies(array, name)
     truths = None if truths is None else _checked(truths)
     options = options or {}
     repair_key, draw_key = jax.random.split(default_key(key))
@@ -142,14 +134,15 @@ def calibrate(
 
     own = {name: estimate(x, y, name, permutations) for name in estimators}
     laws_of = surrogates(x, y, repairing(len(x), permutations, repair_key))
-    most = laws.most_bits(laws_of.directions)
+    ranks = len(laws_of.colour_x), len(laws_of.colour_y)
+    most = laws.most_bits(min(ranks))
     if truths is None:
         readings = [pair.net_bits for pair in own.values() if np.isfinite(pair.net_bits)]
         top = min(max([16.0, *(4 * reading for reading in readings)]), most)
         truths = [0.0, *(top / 2.0**i for i in range(5, -1, -1))]
     elif truths[-1] > most:
         raise ValueError(
-            f"truths: {truths[-1]} is more than the {most:.4g} bits that {laws_of.directions} "
+            f"truths: {truths[-1]} is more than the {most:.4g} bits that {min(ranks)} "
             f"directions can carry, {laws.MOST_BITS} each"
         )
     rows = []
@@ -159,14 +152,12 @@ def calibrate(
         # float64, where no direction is lost to rounding.
         coarse = [_coarse(a, b.dtype) for a, b in zip(pair, (x, y), strict=True)]
         for name in estimators:
-            e = estimate(*(coarse if name == "ksg" else pair), name, 0).estimate
-            where = dict(family=family, true_bits=truth, draw=draw, estimator=name)
-            rows.append(where | dict(bits=e.bits))
-    table = pd.DataFrame(rows)
+            bits = estimate(*(coarse if name == "ksg" else pair), name, 0).estimate.bits
+            rows.append((family, truth, draw, name, bits))
+    table = pd.DataFrame(rows, columns=["family", "true_bits", "draw", "estimator", "bits"])
     # At 0 both families are the same law.
     unrelated = table[table.true_bits == 0].groupby("estimator").bits.mean()
     table["net_bits"] = table.bits - table.estimator.map(unrelated)
-    ranks = len(laws_of.colour_x), len(laws_of.colour_y)
     return Calibration(table, own, len(x), ranks, laws_of.found)
 
 

@@ -37,9 +37,7 @@ class Law(Protocol):
 class Normal:
     """A joint normal law of x (p components) and y (the others), of mean zero.
 
-    Attributes:
-        covariance: (p + q, p + q), positive definite.
-        p: the number of components of x.
+    The covariance is (p + q, p + q), positive definite.
     """
 
     covariance: np.ndarray
@@ -56,7 +54,6 @@ class Normal:
         return float((halves[0] + halves[1] - halves[2]) / log(2))
 
     def sample(self, key: jax.Array, n: int) -> Pair:
-        """Draws n samples: x (n, p) and y (n, q), float64."""
         z = normals(key, (n, len(self.covariance))) @ np.linalg.cholesky(self.covariance).T
         return z[:, : self.p], z[:, self.p :]
 
@@ -70,7 +67,6 @@ class StudentT:
 
     Attributes:
         scale: (p + q, p + q), positive definite, the dispersion.
-        p: the number of components of x.
         df: degrees of freedom, > 0; the fewer the heavier the tails.
     """
 
@@ -88,7 +84,7 @@ class StudentT:
         """The normal's value plus what the shared size adds, which does not depend on `scale`.
 
         Arellano-Valle, Contreras-Reyes and Genton, Scandinavian Journal of Statistics 40 (2013),
-        42-62. Log-gamma functions keep it finite in any dimension.
+        42-62.
         """
         p, q = self.p, len(self.scale) - self.p
         excess = self._entropy_excess(p) + self._entropy_excess(q) - self._entropy_excess(p + q)
@@ -100,7 +96,6 @@ class StudentT:
         return float(gammaln(a) - gammaln(b) + b * (psi(b) - psi(a)))
 
     def sample(self, key: jax.Array, n: int) -> Pair:
-        """Draws n samples: x (n, p) and y (n, q), float64."""
         normal_key, size_key = jax.random.split(key)
         x, y = Normal(self.scale, self.p).sample(normal_key, n)
         with jax.enable_x64(True):
@@ -115,10 +110,6 @@ class UniformNoise:
     """x uniform on (0, 1) and y = x + a uniform variable on (-width, width), in d components.
 
     Components are independent, so that their mutual informations add up.
-
-    Attributes:
-        width: half of the noise's range, > 0.
-        d: the number of components.
     """
 
     width: float
@@ -136,7 +127,6 @@ class UniformNoise:
         return self.d * nats / log(2)
 
     def sample(self, key: jax.Array, n: int) -> Pair:
-        """Draws n samples: x (n, d) and y (n, d), float64."""
         with jax.enable_x64(True):
             u = np.array(jax.random.uniform(key, (2, n, self.d), float))
         return u[0], u[0] + self.width * (2 * u[1] - 1)
@@ -146,9 +136,7 @@ class UniformNoise:
 class Mapped:
     """A law seen through invertible maps of x and of y, which leave its MI as it is.
 
-    Attributes:
-        law: the law.
-        of_x, of_y: maps of (n, p) and (n, q) arrays, invertible row by row, as `numpy.arcsinh` is.
+    `of_x` and `of_y` take (n, p) and (n, q) arrays, and are invertible row by row.
     """
 
     law: Law
@@ -157,35 +145,28 @@ class Mapped:
 
     @property
     def mi_bits(self) -> float:
-        """That of the law (Kraskov et al. 2004, Eq. 2 and the appendix)."""
+        """That of the law itself (Kraskov et al. 2004, Eq. 2 and the appendix)."""
         return self.law.mi_bits
 
     def sample(self, key: jax.Array, n: int) -> Pair:
-        """Draws n samples of the law and maps them."""
         x, y = self.law.sample(key, n)
         return self.of_x(x), self.of_y(y)
 
 
 def paired(correlations: np.ndarray) -> np.ndarray:
     """The covariance of x and y of unit variances, (2 d, 2 d), with cov(x_i, y_i) given, (d,)."""
-    correlations = np.asarray(correlations, float)
-    cross = np.diag(correlations)
-    return np.block([[np.eye(len(cross)), cross], [cross, np.eye(len(cross))]])
+    cross, unit = np.diag(np.asarray(correlations, float)), np.eye(len(correlations))
+    return np.block([[unit, cross], [cross, unit]])
 
 
 def sparse(d: int, pairs: int, mi_bits: float) -> np.ndarray:
     """A covariance (2 d, 2 d) in which only `pairs` components of x have a partner in y.
 
     All with one correlation r, so that the MI is -pairs / 2 log2(1 - r^2).
-
-    Raises:
-        ValueError: pairs out of 1..d, or negative MI.
     """
     if not 1 <= pairs <= d:
         raise ValueError(f"pairs: {pairs} is not one of 1 to {d}")
-    correlations = np.zeros(d)
-    correlations[:pairs] = correlation(mi_bits / pairs)
-    return paired(correlations)
+    return paired(np.where(np.arange(d) < pairs, correlation(mi_bits / pairs), 0.0))
 
 
 def dense(d: int, mi_bits: float) -> np.ndarray:
@@ -193,30 +174,18 @@ def dense(d: int, mi_bits: float) -> np.ndarray:
 
     Within x, within y and between them. With equicorrelation x and y depend on each other through
     their sums alone, whose correlation is d r / (1 + (d - 1) r).
-
-    Raises:
-        ValueError: negative MI.
     """
-    # The sums' correlation rises from 0 to 1 with r.
-    sums, gap = correlation(mi_bits), correlation_gap(mi_bits)
+    sums = correlation(mi_bits)
+    gap = 2.0 ** (-2 * mi_bits) / (1 + sums)  # 1 - sums, without the cancellation
     r = sums / (1 + (d - 1) * gap)
     return np.full((2 * d, 2 * d), r) + (1 - r) * np.eye(2 * d)
 
 
 def correlation(mi_bits: float) -> float:
-    """The correlation at which a binormal law has this MI.
-
-    Raises:
-        ValueError: negative MI.
-    """
+    """The correlation at which a binormal law has this MI; raises ValueError if it is negative."""
     if not 0 <= mi_bits < np.inf:
         raise ValueError(f"mi_bits: {mi_bits} is not a number from 0 on")
     return float(np.sqrt(-np.expm1(-2 * log(2) * mi_bits)))
-
-
-def correlation_gap(mi_bits: float) -> float:
-    """1 - `correlation(mi_bits)`, without the cancellation."""
-    return 2.0 ** (-2 * mi_bits) / (1 + correlation(mi_bits))
 
 
 def most_bits(directions: int) -> float:
@@ -232,10 +201,7 @@ def scale_to(squares: np.ndarray, mi_bits: float) -> np.ndarray:
 
     Args:
         squares: (d,) squared canonical correlations below 1, at least one above 0.
-        mi_bits: the MI that the result has.
-
-    Returns:
-        (d,) squared canonical correlations.
+        mi_bits: the MI that the result, alike, has.
 
     Raises:
         ValueError: no correlation to scale, too few of them, or negative MI.
@@ -252,10 +218,9 @@ def scale_to(squares: np.ndarray, mi_bits: float) -> np.ndarray:
             f"{MOST_BITS} each"
         )
     odds = squares / (1 - squares)
-    most = 2.0 ** (2 * MOST_BITS) - 1
 
     def scaled(log_factor: float) -> np.ndarray:
-        return np.minimum(np.exp(log_factor) * odds, most)
+        return np.minimum(np.exp(log_factor) * odds, 2.0 ** (2 * MOST_BITS) - 1)
 
     def excess(log_factor: float) -> float:
         return np.log1p(scaled(log_factor)).sum() / (2 * log(2)) - mi_bits

@@ -13,6 +13,7 @@ import pandas as pd
 from numpy.typing import ArrayLike
 
 from fedmi.mi.null import default_key
+from fedmi.mi.result import PairEstimate
 from fedmi.mi.trust.calibrate import Calibration, calibrate
 from fedmi.mi.trust.subsample import Subsamples, fitting_parts, subsample
 
@@ -30,9 +31,8 @@ class Report:
         table: a row an estimator: `net_bits`, its null, its sampling `interval` (what it comes from
             and its ends `low`, `high`, of `net_bits`), `ceiling_bits`, the limit of `bits` for
             infinitely many samples with its standard error, b in the law a / N^b of its variance,
-            and the true values that are compatible with it for Gaussian surrogates (`truth_low`,
-            `truth_high`, `fits` and `blind`; see `Calibration.ranges`). `agree` says whether some
-            true value is compatible with all estimators' readings: it is the same in all rows.
+            and the true values that are compatible with it (see `Calibration.ranges`). `agree`, the
+            same in all rows, says whether some true value is compatible with all readings.
         calibration: truth against reading.
         subsamples: by estimator, where there were enough samples.
     """
@@ -48,11 +48,7 @@ class Report:
 
 
 def common_range(rows: pd.DataFrame) -> tuple[float, float] | None:
-    """The true values that fit every row of a report, as (low, high), or None.
-
-    Args:
-        rows: with `truth_low` and `truth_high`, nan where nothing fits.
-    """
+    """The true values that fit every row of a report, as (low, high), or None."""
     low, high = rows.truth_low.max(skipna=False), rows.truth_high.min(skipna=False)
     return (float(low), float(high)) if low <= high else None
 
@@ -75,12 +71,7 @@ def range_in_words(low: float, high: float) -> str:
 
 
 def fit_in_words(row: Any, largest: float) -> str:
-    """Which true values fit a row of a report, as what an estimator's name is followed by.
-
-    Args:
-        row: with `fits`, `truth_low` and `truth_high`.
-        largest: the largest truth that was tried.
-    """
+    """Which true values fit a row of a report, where truths up to `largest` were tried."""
     if row.fits == "some":
         return f"fits {range_in_words(row.truth_low, row.truth_high)}"
     more = "more" if row.fits == "above" else "less"
@@ -88,12 +79,7 @@ def fit_in_words(row: Any, largest: float) -> str:
 
 
 def sentence(rows: pd.DataFrame, largest: float) -> str:
-    """What a report's calibrated ranges say together, in words.
-
-    Args:
-        rows: of a report's table, one an estimator.
-        largest: the largest truth that was tried.
-    """
+    """What the ranges of a report's rows say together, where truths up to `largest` were tried."""
     each = "; ".join(
         f"{row.estimator} ({row.net_bits:.3g}) {fit_in_words(row, largest)}"
         for row in rows.itertuples()
@@ -139,9 +125,6 @@ def report(
         permutations: re-pairings behind the null, at least 2.
         key: a JAX random key; `jax.random.key(0)` if none is given.
         options: estimator -> its options.
-
-    Raises:
-        ValueError: impossible arguments, too few samples, or what an estimator refuses.
     """
     options = options or {}
     calibrate_key, part_key = jax.random.split(default_key(key))
@@ -166,21 +149,18 @@ def report(
                 )
             except ValueError as error:  # a part without any spread: the calibration still holds
                 warnings.warn(f"{name}: no interval by subsampling: {error}", stacklevel=2)
-        rows.append(_row(name, calibration, ranges.loc[name], subsamples.get(name)))
+        rows.append(_row(calibration.own[name], ranges.loc[name], subsamples.get(name)))
     table = pd.DataFrame(rows)
-    table["agree"] = common_range(table) is not None
-    return Report(table[COLUMNS], calibration, subsamples)
+    return Report(table.assign(agree=common_range(table) is not None), calibration, subsamples)
 
 
-def _row(name: str, calibration: Calibration, truth: pd.Series, parts: Subsamples | None) -> dict:
-    pair = calibration.own[name]
-    low, high = pair.estimate.interval
-    source = "analytic"
+def _row(pair: PairEstimate, truth: pd.Series, parts: Subsamples | None) -> dict[str, Any]:
+    (low, high), source = pair.estimate.interval, "analytic"
     if np.isnan(low):
-        low, high = parts.interval if parts else (nan, nan)
-        source = "subsampling" if parts else "none"
+        (low, high), source = (parts.interval, "subsampling") if parts else ((nan, nan), "none")
+    limit_bits, limit_sd = parts.limit if parts else (nan, nan)
     return dict(
-        estimator=name,
+        estimator=pair.estimate.estimator,
         net_bits=pair.net_bits,
         perm_bits=pair.perm_bits,
         perm_sd=pair.perm_sd,
@@ -189,8 +169,8 @@ def _row(name: str, calibration: Calibration, truth: pd.Series, parts: Subsample
         high=high - pair.perm_bits,
         interval=source,
         ceiling_bits=pair.estimate.ceiling_bits,
-        limit_bits=parts.extrapolated.bits if parts else nan,
-        limit_sd=parts.extrapolated.sd if parts else nan,
+        limit_bits=limit_bits,
+        limit_sd=limit_sd,
         variance_exponent=parts.exponent if parts else nan,
         truth_low=truth.low,
         truth_high=truth.high,

@@ -23,7 +23,6 @@ from fedmi.mi.pairwise import check_estimator, estimate_pair
 from fedmi.mi.samples import as_pair
 
 PARTS = (2, 4, 8, 16, 32)
-REPEATS = 10
 
 
 @dataclass(frozen=True)
@@ -32,7 +31,6 @@ class Subsamples:
 
     Attributes:
         bits: the estimate from all n samples.
-        n: number of samples.
         sizes: (S,) samples a part, descending.
         estimates: for each size the estimates, (repeats, parts) bits; the parts of one repeat are
             disjoint.
@@ -43,33 +41,32 @@ class Subsamples:
     sizes: np.ndarray
     estimates: tuple[np.ndarray, ...]
 
-    @cached_property
+    @property
     def means(self) -> np.ndarray:
         """(S,) mean estimate of each size."""
         return np.array([e.mean() for e in self.estimates])
 
-    @cached_property
+    @property
     def variances(self) -> np.ndarray:
         """(S,) variance of an estimate of each size: within repeats, averaged over them."""
         return np.array([e.var(axis=1, ddof=1).mean() for e in self.estimates])
 
-    @cached_property
+    @property
     def exponent(self) -> float:
         """b of the fitted law of the variance, a / N^b."""
         return self._variance_law[0]
 
-    @cached_property
+    @property
     def sd(self) -> float:
         """The standard error of `bits`: the root of the fitted variance at n."""
         return float(np.exp(self._variance_law[1] / 2))
 
-    @cached_property
+    @property
     def interval(self) -> tuple[float, float]:
         """The sampling error of `bits` with 95 % confidence; bias is none of it.
 
-        Student's t for as many degrees of freedom f as make the logarithm of a variance as
-        uncertain as that of the fitted one, and the root of a variance that is unbiased itself,
-        not, as `sd` is, in its logarithm.
+        Student's t for as many degrees of freedom as make the logarithm of a variance as uncertain
+        as that of the fitted one, and the root of a variance that is unbiased itself.
         """
         uncertainty = self._variance_law[2]
         half_f = np.exp(brentq(lambda z: polygamma(1, np.exp(z)) - uncertainty, -5, 20))
@@ -83,68 +80,33 @@ class Subsamples:
 
         Least squares of log variance over log size, weighted by degrees of freedom. The logarithm
         of a variance of f degrees of freedom falls short of the truth by log(f/2) - psi(f/2) on
-        average and has the variance psi'(f/2). Repeats cut the same samples anew: they are taken
-        for independent.
+        average and has the variance psi'(f/2). Repeats are taken for independent.
         """
         freedom = np.array([len(e) * (e.shape[1] - 1) for e in self.estimates])
         x = np.log(self.sizes / self.n)
         y = np.log(self.variances) + np.log(freedom / 2) - psi(freedom / 2)
-        slope, at_n = _line(x, y, freedom)
+        slope, at_n = (float(v) for v in np.polyfit(x, y, 1, w=np.sqrt(freedom)))
         # at_n is a weighted sum of the y.
         mean = np.average(x, weights=freedom)
         spread = np.sum(freedom * (x - mean) ** 2)
         shares = freedom * (1 / freedom.sum() - mean * (x - mean) / spread)
         return -slope, at_n, float(np.sum(shares**2 * polygamma(1, freedom / 2)))
 
-    @cached_property
-    def extrapolated(self) -> "Extrapolation":
-        """The limit of the estimate as N grows: its means against 1/N, on a straight line."""
-        sizes = np.append(self.sizes, self.n)
-        means = np.append(self.means, self.bits)
-        flat = np.ones(len(sizes))  # a mean over all samples varies alike whatever their parts
-        slope, limit = _line(1 / sizes, means, flat)
-        singly = [
-            _line(1 / sizes, np.append([e[r].mean() for e in self.estimates], self.bits), flat)[1]
-            for r in range(len(self.estimates[0]))
-        ]
+    @property
+    def limit(self) -> tuple[float, float]:
+        """The estimate as N grows, by a straight line against 1/N, and its standard error."""
+        inverse = 1 / np.append(self.sizes, self.n)
+        # Unweighted: a mean over all samples varies alike whatever their parts.
+        limit = np.polyfit(inverse, np.append(self.means, self.bits), 1)[1]
+        of_repeats = np.transpose([e.mean(axis=1) for e in self.estimates])
+        singly = [np.polyfit(inverse, [*of_one, self.bits], 1)[1] for of_one in of_repeats]
         # Repeats share their samples: their spread shows the parts' luck, `sd` that of the samples.
-        sd = float(np.hypot(np.std(singly, ddof=1), self.sd))
-        return Extrapolation(limit, sd, slope, sizes, means, limit + slope / sizes)
-
-
-@dataclass(frozen=True)
-class Extrapolation:
-    """A straight line through estimates against 1/N.
-
-    Attributes:
-        bits: its limit for infinitely many samples.
-        sd: the standard error of that.
-        slope: bits times samples; the bias at N is about slope / N.
-        sizes, means, fitted: of each size, all samples last: the mean estimate, and the line.
-    """
-
-    bits: float
-    sd: float
-    slope: float
-    sizes: np.ndarray
-    means: np.ndarray
-    fitted: np.ndarray
-
-
-def _line(x: np.ndarray, y: np.ndarray, weights: np.ndarray) -> tuple[float, float]:
-    """Slope and intercept of the weighted least-squares line."""
-    slope, intercept = np.polyfit(x, y, 1, w=np.sqrt(weights))
-    return float(slope), float(intercept)
-
-
-def least_part(ranks: int) -> int:
-    """The fewest samples of a part, where x and y vary in so many directions together."""
-    return max(2 * ranks, 32)
+        return float(limit), float(np.hypot(np.std(singly, ddof=1), self.sd))
 
 
 def fitting_parts(n: int, ranks: int) -> list[int]:
-    """Into how many parts n samples may be cut, out of `PARTS`."""
-    return [m for m in PARTS if n // m >= least_part(ranks)]
+    """Into how many parts n samples may be cut, where x and y vary in so many directions."""
+    return [m for m in PARTS if n // m >= max(2 * ranks, 32)]
 
 
 def subsample(
@@ -153,7 +115,7 @@ def subsample(
     *,
     estimator: str = "ksg",
     parts: Sequence[int] | None = None,
-    repeats: int = REPEATS,
+    repeats: int = 10,
     key: jax.Array | None = None,
     **options,
 ) -> Subsamples:
@@ -161,7 +123,6 @@ def subsample(
 
     Args:
         x, y: (N, p) and (N, q).
-        estimator: "gaussian", "gaussian_copula", "ksg" or "neural".
         parts: into how many parts the samples are cut, at least two numbers, each at least 2; by
             default those of 2, 4, 8, 16 and 32 that leave 2 (rank_x + rank_y) samples a part, and
             32.
@@ -178,7 +139,7 @@ def subsample(
     n = len(x)
     if parts is None:
         ranks = whiten(x, "x").rank + whiten(y, "y").rank
-        parts, least = fitting_parts(n, ranks), least_part(ranks)
+        parts, least = fitting_parts(n, ranks), max(2 * ranks, 32)
         if len(parts) < 2:
             raise ValueError(
                 f"{n} samples: a quarter of them must be at least {least}, twice the ranks of x "

@@ -33,32 +33,21 @@ class Surrogates:
     squares: Mapping[str, np.ndarray]
     found: int
 
-    @property
-    def directions(self) -> int:
-        """How many pairs of directions can be correlated: the smaller rank."""
-        return min(len(self.colour_x), len(self.colour_y))
-
     def draw(self, key: jax.Array, family: str, mi_bits: float) -> tuple[np.ndarray, np.ndarray]:
-        """Draws x (N, p) and y (N, q) of a family with a true MI, float64."""
-        squares = laws.scale_to(self._with_room(family, mi_bits), mi_bits)
+        """Draws x (N, p) and y (N, q) of a family with a true MI, float64.
+
+        Directions that cannot carry it are joined by others, as weak as the last of them.
+        """
+        squares = self.squares[family].copy()
+        carrying, needed = np.count_nonzero(squares), int(np.ceil(mi_bits / laws.most_bits(1)))
+        squares[carrying:needed] = squares[carrying - 1]
+        squares = laws.scale_to(squares, mi_bits)
         key_x, key_y = jax.random.split(key)
         u = laws.normals(key_x, (self.n, len(self.colour_x)))
         v = laws.normals(key_y, (self.n, len(self.colour_y)))
         shared = len(squares)
         v[:, :shared] = np.sqrt(1 - squares) * v[:, :shared] + np.sqrt(squares) * u[:, :shared]
         return u @ self.colour_x, v @ self.colour_y
-
-    def _with_room(self, family: str, mi_bits: float) -> np.ndarray:
-        """The family's correlations; more of them, as weak as the last, for MI they cannot carry.
-
-        Raises:
-            ValueError: MI that all directions together cannot carry.
-        """
-        squares = self.squares[family].copy()
-        carrying = np.count_nonzero(squares)
-        needed = int(np.ceil(mi_bits / laws.most_bits(1)))
-        squares[carrying:needed] = squares[carrying - 1]
-        return squares
 
 
 def surrogates(x: np.ndarray, y: np.ndarray, repairs: Repairing) -> Surrogates:
@@ -69,22 +58,16 @@ def surrogates(x: np.ndarray, y: np.ndarray, repairs: Repairing) -> Surrogates:
     the first direction alone; and as many more as the MI asked for needs, since one cannot carry
     more than 12 bits. *Dense*: all directions alike.
     """
-    whitened = whiten(x, "x"), whiten(y, "y")
-    n = len(x)
-    ranks = [w.rank for w in whitened]
+    whitened = of_x, of_y = whiten(x, "x"), whiten(y, "y")
+    n, ranks = len(x), (of_x.rank, of_y.rank)
     if n < sum(ranks) + 1:
         raise ValueError(
             f"{n} samples of ranks {ranks[0]} and {ranks[1]}: surrogates need at least "
             f"{sum(ranks) + 1} (rank_x + rank_y + 1); take more samples or fewer components"
         )
-    bases = [w.basis for w in whitened]
-    left, correlations, right = np.linalg.svd(bases[0].T @ bases[1])
-    largest = [
-        squared_correlations(
-            whitened[0], replace(whitened[1], standard=whitened[1].standard[repairs.partners(s)])
-        )[-1]
-        for s in repairs.shifts
-    ]
+    left, correlations, right = np.linalg.svd(of_x.basis.T @ of_y.basis)
+    repaired = (replace(of_y, standard=of_y.standard[repairs.partners(s)]) for s in repairs.shifts)
+    largest = [squared_correlations(of_x, other)[-1] for other in repaired]
     above = correlations**2 > np.quantile(largest, QUANTILE)
     concentrated = np.where(above, debiased(correlations**2, n, *ranks), 0.0)
     found = int(np.count_nonzero(concentrated))
@@ -103,11 +86,7 @@ def debiased(squares: np.ndarray, n: int, p: int, q: int) -> np.ndarray:
 
     Bao, Hu, Pan and Zhou, Annals of Statistics 47 (2019), 612-640: a population r^2
     appears at (1 - a + a / r^2)(1 - b + b / r^2) r^2 with a = p / n, b = q / n, which is solved
-    for r^2. What has no solution lies inside the bulk of noise and becomes 0.
-
-    Args:
-        squares: (d,) squared sample correlations.
-        n, p, q: samples and ranks.
+    for r^2. What has no solution lies inside the bulk of noise and becomes 0. `p`, `q` are ranks.
     """
     a, b = p / (n - 1), q / (n - 1)
     # (1 - a)(1 - b) r^4 + ((1 - a) b + (1 - b) a - sample) r^2 + a b = 0; the larger root.

@@ -5,7 +5,7 @@ Mapping each to normal scores (the normal quantiles of its ranks) takes heavy ta
 away from the Gaussian formula, which is then exact for a Gaussian copula with any margins.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
@@ -17,24 +17,15 @@ from fedmi.mi.samples import normal_scores
 
 
 def pairs(
-    clients: Sequence[np.ndarray],
-    names: Sequence[str],
+    clients: Mapping[str, np.ndarray],
     repairing: Repairing,
     *,
     ties: str = "refuse",
     rtol: float | None = None,
 ) -> list[PairEstimate]:
-    """Estimates every pair of clients from their normal scores.
-
-    Args:
-        clients: Q arrays (N, p_q).
-        names: of the clients in messages.
-        repairing: of the seeds, for the null.
-        ties: "refuse" more than 1 % of tied samples in a component, or "average" to take any.
-        rtol: a direction of the scores no wider than this part of them counts as constant.
-    """
-    scores = [normal_scores(x, name, ties) for x, name in zip(clients, names, strict=True)]
+    """Estimates every pair of clients from their normal scores."""
+    scores = {name: normal_scores(x, name, ties) for name, x in clients.items()}
     return [
         replace(pair, estimate=replace(pair.estimate, estimator="gaussian_copula"))
-        for pair in gaussian_pairs(scores, names, repairing, rtol=rtol)
+        for pair in gaussian_pairs(scores, repairing, rtol=rtol)
     ]

@@ -7,72 +7,53 @@ statistical error larger. Written down as it stands, in float64: no quick distan
 `fedmi.mi.ksg`, and every re-pairing takes as long as the estimate.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from math import log
 
 import numpy as np
 from scipy.spatial.distance import cdist
 from scipy.special import psi
 
-from fedmi.mi.ksg import SCALES, ceiling_bits, check
+from fedmi.mi.ksg import ceiling_bits, scaled
 from fedmi.mi.null import Repairing
-from fedmi.mi.result import Estimate, PairEstimate, client_pairs
+from fedmi.mi.result import PairEstimate, client_pairs
 from fedmi.mi.rounding import LEAST_SQUARE, check_separate
 from fedmi.mi.terms import prepared
-from fedmi.mi.ties import repeats_by_chance
 
 DISTANCES = 2**22
 """So many distances in x, and in y, are held at once."""
 
 
 def pairs(
-    clients: Sequence[np.ndarray],
-    names: Sequence[str],
+    clients: Mapping[str, np.ndarray],
     repairing: Repairing,
     *,
     k: int | Sequence[int] = 3,
     metric: str = "euclidean",
     scale: str = "raw",
 ) -> list[PairEstimate]:
-    """Estimates every pair of clients.
-
-    Args:
-        clients: Q arrays (N, p_q).
-        names: of the clients in messages.
-        repairing: of the seeds, for the null.
-        k: the number of neighbours, or several.
-        metric: the distance within x and within y, "euclidean" or "chebyshev".
-        scale: "raw", "standardised" or "scores", as with KSG's first.
-
-    Returns:
-        For every pair in turn an estimate for each k.
-
-    Raises:
-        ValueError: unknown options, or samples whose neighbours are not well defined.
-    """
-    ks, n = (k,) if np.ndim(k) == 0 else tuple(k), repairing.n
-    check(ks, n, metric, scale)
-    ties = [repeats_by_chance(x, name) for x, name in zip(clients, names, strict=True)]
-    scaled = [SCALES[scale](x, name) for x, name in zip(clients, names, strict=True)]
-    points = prepared(scaled, np.float64)
+    """Estimates every pair of clients for each k; options as `fedmi.mi.ksg` has them."""
+    samples, ties, ks = scaled(clients, k, metric, scale)
+    points = prepared(samples, np.float64)
     # Of one component they are the same, and need no squares.
     norm = metric if max(x.shape[1] for x in points) > 1 else "chebyshev"
-    orders = [np.arange(n), *(repairing.partners(s) for s in repairing.shifts)]
     results = []
-    for a, b in client_pairs(len(clients)):
+    for a, b in client_pairs(len(points)):
         both = ties[a] + ties[b]
-        bits = [_bits(points[a], points[b][order], ks, norm, both) for order in orders]
-        for neighbours, values in zip(ks, np.stack(bits, axis=1), strict=True):
-            estimate = Estimate.uncorrected(
-                float(values[0]),
-                ceiling_bits=ceiling_bits(n, neighbours),
-                n=n,
+        bits = [_bits(points[a], points[b][order], ks, norm, both) for order in repairing.pairings]
+        results += [
+            PairEstimate.uncorrected(
+                (a, b),
+                values,
+                ceiling_bits=ceiling_bits(repairing.n, neighbours),
+                n=repairing.n,
                 estimator="ksg2",
                 metric=metric,
                 k=int(neighbours),
                 ties=both,
             )
-            results.append(PairEstimate((a, b), estimate, values[1:]))
+            for neighbours, values in zip(ks, np.stack(bits, axis=1), strict=True)
+        ]
     return results
 
 
@@ -89,8 +70,7 @@ def _bits(x: np.ndarray, y: np.ndarray, ks: Sequence[int], metric: str, ties: in
         for i, bound in enumerate(nearest[:, part]):
             reach = np.where(joint <= bound[:, None], far, 0).max(axis=2, keepdims=True)
             counts[i][:, part] = (far <= reach).sum(axis=2)
-    least = np.sqrt(LEAST_SQUARE) if metric == "euclidean" else 0.0
-    check_separate(nearest[None, :, None], ties, least)
+    check_separate(nearest, ties, np.sqrt(LEAST_SQUARE) if metric == "euclidean" else 0.0)
     k = np.array(ks)
     local = psi(counts).sum(axis=1).mean(axis=1)
     return (psi(k) - 1 / k - local + psi(n)) / log(2)

@@ -7,9 +7,10 @@ is taken on a third part that had no say in either; so it may well be below zero
 the samples at hand but on average.
 """
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
+from itertools import product
 from math import inf, log
 from typing import Any, NamedTuple
 
@@ -21,7 +22,7 @@ import optax
 from jax import Array
 
 from fedmi.mi.null import Repairing
-from fedmi.mi.result import Estimate, PairEstimate, client_pairs
+from fedmi.mi.result import PairEstimate, client_pairs
 from fedmi.mi.samples import check_components_vary
 from fedmi.progress import track
 
@@ -35,8 +36,7 @@ TRAINING, VALIDATION = 0.6, 0.2
 def infonce(scores: Array) -> Array:
     """InfoNCE in nats (van den Oord, Li and Vinyals 2018), the mean of both directions.
 
-    Args:
-        scores: (B, B), of x of one seed (rows) with y of another (columns).
+    Scores are (B, B), of x of one seed (rows) with y of another (columns).
     """
     own = jnp.diagonal(nn.log_softmax(scores, axis=0)) + jnp.diagonal(nn.log_softmax(scores))
     return jnp.mean(own) / 2 + log(len(scores))
@@ -57,15 +57,10 @@ OBJECTIVES: dict[str, tuple[Callable[[Array], Array], Callable[[int], float]]] =
 
 
 class Critic(nn.Module):
-    """Scores of all pairs of a batch: inner products of what two networks make of x and of y.
+    """Scores of all pairs of a batch: inner products of what two networks make of x and of y."""
 
-    Attributes:
-        width: units of both hidden layers.
-        embedding: dimensions of the inner product.
-    """
-
-    width: int = 128
-    embedding: int = 32
+    width: int
+    embedding: int
 
     @nn.compact
     def __call__(self, x: Array, y: Array) -> Array:
@@ -90,7 +85,8 @@ class Training:
         patience: epochs without a better validation after which a critic is left as it was best.
         restarts: critics trained from other starts; the best in validation is taken.
         learning_rate: of Adam.
-        width, embedding: of the critic.
+        width: units of both hidden layers of a critic.
+        embedding: dimensions of its inner product.
     """
 
     objective: str = "infonce"
@@ -120,21 +116,11 @@ class Training:
 
 
 def pairs(
-    clients: Sequence[np.ndarray],
-    names: Sequence[str],
-    repairing: Repairing,
-    *,
-    key: Array,
-    **options: Any,
+    clients: Mapping[str, np.ndarray], repairing: Repairing, *, key: Array, **options: Any
 ) -> list[PairEstimate]:
     """Estimates every pair of clients; every re-pairing trains critics of its own.
 
-    Args:
-        clients: Q arrays (N, p_q).
-        names: of the clients in messages.
-        repairing: of the seeds, for the null.
-        key: a JAX random key for the parts of the seeds, the critics and their batches.
-        **options: of `Training`.
+    `options` are of `Training`.
     """
     training = Training(**options)
     n = repairing.n
@@ -144,25 +130,20 @@ def pairs(
             f"{n} samples: a fifth of them must fill a batch of {training.batch_size}; take "
             f"{least} samples, or a smaller batch_size"
         )
-    for x, name in zip(clients, names, strict=True):
+    for name, x in clients.items():
         check_components_vary(x, name, "a critic cannot be trained on; drop them")
-    combinations = client_pairs(len(clients))
-    partners = [np.arange(n), *(repairing.partners(s) for s in repairing.shifts)]
-    work = [(pair, rows) for pair in combinations for rows in partners]
+    samples, combinations = list(clients.values()), client_pairs(len(clients))
+    work = list(product(combinations, repairing.pairings))
     bits = [
-        _bits(clients[a], clients[b][rows], training, key)
+        _bits(samples[a], samples[b][rows], training, key)
         for (a, b), rows in track(work, total=len(work), what="training critics", unit="pair")
     ]
-    results = []
-    for pair, values in zip(combinations, np.reshape(bits, (len(combinations), -1)), strict=True):
-        estimate = Estimate.uncorrected(
-            float(values[0]),
-            ceiling_bits=training.ceiling_bits,
-            n=n,
-            estimator="neural",
-        )
-        results.append(PairEstimate(pair, estimate, values[1:]))
-    return results
+    of = dict(ceiling_bits=training.ceiling_bits, n=n, estimator="neural")
+    values = np.reshape(bits, (len(combinations), -1))
+    return [
+        PairEstimate.uncorrected(pair, found, **of)
+        for pair, found in zip(combinations, values, strict=True)
+    ]
 
 
 def _bits(x: np.ndarray, y: np.ndarray, training: Training, key: Array) -> float:

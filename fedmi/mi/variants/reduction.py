@@ -23,8 +23,7 @@ class Reduced:
     """Samples in few directions.
 
     Attributes:
-        x, y: (n, c) the seeds that the directions were not fitted on, in units of one standard
-            deviation of those that they were.
+        x, y: (n, c) the kept seeds, in units of one standard deviation of those fitted on.
         fitted_on, kept: indices of the seeds of both halves.
         strength: (c,) correlations of the canonical pairs on the fitting seeds.
     """
@@ -42,7 +41,6 @@ def reduce(x: ArrayLike, y: ArrayLike, *, components: int = 2, key: jax.Array) -
     Args:
         x, y: (N, p) and (N, q), row i of each from the same seed.
         components: how many directions c of each, at most the smaller rank.
-        key: a JAX random key, which parts the seeds.
 
     Raises:
         ValueError: too many components, or too few seeds: half of them must exceed rank_x + rank_y.
@@ -79,9 +77,8 @@ def halves(n: int, key: jax.Array) -> tuple[np.ndarray, np.ndarray]:
 def random_directions(size: int, components: int, key: jax.Array) -> np.ndarray:
     """(size, components): orthonormal directions, every set of them as likely as any other.
 
-    Gaussian ones, orthonormalised (Stewart, SIAM J. Numer. Anal. 17 (1980), 403-409). They are
-    fitted to nothing, and lose most: of p that are alike, c of them see the share c / p of the
-    information.
+    Stewart, SIAM J. Numer. Anal. 17 (1980), 403-409. Fitted to nothing, they lose most: of p that
+    are alike, c of them see the share c / p of the information.
     """
     drawn = jax.random.normal(jax.random.fold_in(key, size), (size, components))
     return linalg.qr(np.asarray(drawn, np.float64), mode="economic")[0]

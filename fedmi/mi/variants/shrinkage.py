@@ -11,7 +11,8 @@ own covariances would carry the noise of these covariances twice: their spectra 
 are shrunken by another amount.)
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping
+from dataclasses import replace
 from math import log
 
 import jax
@@ -19,15 +20,14 @@ import numpy as np
 from scipy import linalg
 
 from fedmi.mi.null import Repairing
-from fedmi.mi.result import Estimate, PairEstimate, client_pairs
+from fedmi.mi.result import PairEstimate, client_pairs
 from fedmi.mi.samples import standardised
 
 METHODS = ("ledoit-wolf", "oas")
 
 
 def pairs(
-    clients: Sequence[np.ndarray],
-    names: Sequence[str],
+    clients: Mapping[str, np.ndarray],
     repairing: Repairing,
     *,
     key: jax.Array,
@@ -37,10 +37,6 @@ def pairs(
     """Estimates every pair of clients.
 
     Args:
-        clients: Q arrays (N, p_q).
-        names: of the clients in messages.
-        repairing: of the seeds, for the null.
-        key: a JAX random key for the simulations.
         shrinkage: "ledoit-wolf" or "oas"; how far the correlation matrix of both clients together
             is pulled towards the identity.
         simulations: random re-pairings, at least 2, over which the mean of the plug-in is the
@@ -50,29 +46,25 @@ def pairs(
         raise ValueError(f"shrinkage {shrinkage!r} is not one of {', '.join(METHODS)}")
     if simulations < 2:
         raise ValueError(f"simulations: {simulations} is below 2")
-    scaled = [standardised(x, name).astype(float) for x, name in zip(clients, names, strict=True)]
-    n = repairing.n
+    scaled = [standardised(x, name).astype(float) for name, x in clients.items()]
     results = []
-    for i, (a, b) in enumerate(client_pairs(len(clients))):
-        x, y = scaled[a], scaled[b]
+    for i, pair in enumerate(client_pairs(len(clients))):
+        x, y = (scaled[q] for q in pair)
         keys = jax.random.split(jax.random.fold_in(key, i), simulations)
-        orders = [np.asarray(jax.random.permutation(k, n)) for k in keys]
+        orders = [np.asarray(jax.random.permutation(k, repairing.n)) for k in keys]
         null = np.array([plug_in_bits(x, y[order], shrinkage) for order in orders])
-        raw, bias = plug_in_bits(x, y, shrinkage), null.mean()
-        shifted = (repairing.partners(s) for s in repairing.shifts)
-        permuted = np.array([plug_in_bits(x, y[order], shrinkage) for order in shifted])
-        estimate = Estimate(
-            bits=float(raw - bias),
-            raw_bits=raw,
-            finite_bits=float(raw - bias),
-            null_bits=float(bias),
+        raw = np.array([plug_in_bits(x, y[order], shrinkage) for order in repairing.pairings])
+        found = PairEstimate.uncorrected(
+            pair,
+            raw - null.mean(),
+            null_bits=float(null.mean()),
             null_sd=float(null.std(ddof=1)),
-            n=n,
+            n=repairing.n,
             rank_x=x.shape[1],
             rank_y=y.shape[1],
             estimator="gaussian_shrunk",
         )
-        results.append(PairEstimate((a, b), estimate, permuted - bias))
+        results.append(replace(found, estimate=replace(found.estimate, raw_bits=float(raw[0]))))
     return results
 
 

@@ -27,7 +27,7 @@ def test_every_estimator_has_a_row_with_all_that_it_is_worth(found):
     assert gaussian.low < LAW.mi_bits < gaussian.high
     assert np.isnan(gaussian.ceiling_bits) and ksg.ceiling_bits > 5
     assert abs(gaussian.limit_bits - LAW.mi_bits) < 3 * gaussian.limit_sd
-    assert ksg.limit_bits == found.subsamples["ksg"].extrapolated.bits
+    assert ksg.limit_bits == found.subsamples["ksg"].limit[0]
     assert ksg.variance_exponent == found.subsamples["ksg"].exponent
     assert (rows.truth_low < LAW.mi_bits).all() and (LAW.mi_bits < rows.truth_high).all()
     assert not rows.blind.any()
