@@ -47,8 +47,7 @@ def scaled(
     Raises:
         ValueError: options that cannot be used, or more ties than precision explains.
     """
-    ks = tuple(k) if isinstance(k, Sequence | np.ndarray) else (k,)
-    n = len(next(iter(clients.values())))
+    ks, n = (k,) if np.ndim(k) == 0 else tuple(k), len(next(iter(clients.values())))
     if metric not in METRICS:
         raise ValueError(f"metric {metric!r} is not one of {', '.join(METRICS)}")
     if scale not in SCALES:
