@@ -47,7 +47,8 @@ def scaled(
     Raises:
         ValueError: options that cannot be used, or more ties than precision explains.
     """
-    ks, n = (k,) if np.ndim(k) == 0 else tuple(k), len(next(iter(clients.values())))
+    ks: tuple[Any, ...] = (k,) if np.ndim(k) == 0 else tuple(k)
+    n = len(next(iter(clients.values())))
     if metric not in METRICS:
         raise ValueError(f"metric {metric!r} is not one of {', '.join(METRICS)}")
     if scale not in SCALES:
