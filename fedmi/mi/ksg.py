@@ -8,6 +8,7 @@ the estimate needs (`fedmi.mi.rounding`).
 
 from collections.abc import Callable, Mapping, Sequence
 from math import log
+from typing import Any
 
 import numpy as np
 from scipy.special import psi
