@@ -19,7 +19,7 @@ from scipy.special import polygamma, psi, stdtrit
 
 from fedmi.mi.gaussian import whiten
 from fedmi.mi.null import default_key
-from fedmi.mi.pairwise import estimate_pair
+from fedmi.mi.pairwise import check_estimator, estimate_pair
 from fedmi.mi.samples import as_pair
 
 PARTS = (2, 4, 8, 16, 32)
@@ -133,6 +133,7 @@ def subsample(
     Raises:
         ValueError: what the estimator refuses of the smallest part, or impossible arguments.
     """
+    check_estimator(estimator)
     key = default_key(key)
     x, y = as_pair(x, y)
     n = len(x)
