@@ -44,6 +44,12 @@ RANDOMISED = {"gaussian_shrunk", "neural"}
 """These draw at random themselves, and take the option `key`."""
 
 
+def check_estimator(estimator: str) -> None:
+    """Raise ValueError unless there is an estimator of this name."""
+    if estimator not in ESTIMATORS:
+        raise ValueError(f"estimator {estimator!r} is not one of {', '.join(ESTIMATORS)}")
+
+
 def pairwise(
     clients: Sequence[ArrayLike],
     *,
@@ -224,8 +230,7 @@ def _pairwise(
     key: jax.Array | None,
     options: Mapping[str, Any],
 ) -> list[PairEstimate]:
-    if estimator not in ESTIMATORS:
-        raise ValueError(f"estimator {estimator!r} is not one of {', '.join(ESTIMATORS)}")
+    check_estimator(estimator)
     if len(clients) < 2:
         raise ValueError(f"{len(clients)} clients; mutual information needs at least two")
     arrays = {name: as_samples(x, name) for name, x in clients.items()}
