@@ -45,8 +45,10 @@ def python(wheel, tmp_path_factory):
     folder = tmp_path_factory.mktemp("elsewhere")
     venv.create(folder / "environment", with_pip=True)
     program = folder / "environment" / "bin" / "python"
-    run(program, "-m", "pip", "install", "-qq", "-c", ROOT / "requirements.lock", wheel)
+    # On the path that make names lies the clone, which pip would take for the package.
     bare = {name: value for name, value in os.environ.items() if name != "PYTHONPATH"}
+    lock = ROOT / "requirements.lock"
+    run(program, "-m", "pip", "install", "-qq", "-c", lock, wheel, env=bare)
     return lambda code: run(program, "-c", code, cwd=folder, env=bare)
 
 
