@@ -165,12 +165,13 @@ def sample_together(
             if found is None or found.seeds() < seeds:
                 check_aggregator(design.aggregator, design.task.parameter_count, design.examples)
         assets = designs[0].task.assets()
+        digest = provenance.digest(assets)
         if tile is None:
             tiles = [found.tile for found in there if found is not None]
             tile = tiles[0] if tiles else fitting_tile(designs[0], training(designs), assets)
         filled = []
         for design, path, found in zip(designs, paths, there, strict=True):
-            description = design.describe(assets=provenance.digest(assets), tile=tile)
+            description = design.describe(assets=digest, tile=tile)
             if found is None:
                 found = create(path, description)
             check_parameters(found, description)

@@ -7,9 +7,9 @@ from collections.abc import Mapping
 from typing import Any
 
 import yaml
-from jinja2 import Environment, PackageLoader, StrictUndefined
 from pydantic.fields import FieldInfo
 
+from fedmi.study import pages
 from fedmi.study.params import KINDS, Case, ScaleUp, Study
 from fedmi.study.plan import Keys
 
@@ -26,13 +26,7 @@ def page() -> str:
         if kind is ScaleUp:
             kinds.append(("A case of `scale_up/`", Case.__doc__, Case))
     told = [dict(title=title, doc=doc, rows=_rows(kind)) for title, doc, kind in kinds]
-    environment = Environment(
-        loader=PackageLoader("fedmi.study"),
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        keep_trailing_newline=True,
-    )
-    return environment.get_template("own-study.md.j2").render(kinds=told)
+    return pages.render("own-study", dict(kinds=told))
 
 
 def _rows(kind: type[Keys]) -> list[dict[str, str]]:

@@ -67,7 +67,7 @@ def landscape(surface: pd.DataFrame, barrier: pd.DataFrame, caption: str = "") -
     """The objective on the plane through three clients of one seed, and between two of many seeds.
 
     Args:
-        surface: rows of `fedmi.study.aggregators.surface`, of one task.
+        surface: rows of `fedmi.study.landscape.surface`, of one task.
         barrier: rows of `fedmi.study.aggregators.search`, of the same.
         caption: for the title, see `caption`.
     """
