@@ -116,7 +116,8 @@ def test_a_set_up_says_what_it_does_and_why_it_fails(tmp_path):
     for name in ("Makefile", "pyproject.toml", "requirements.lock"):
         shutil.copy2(ROOT / name, tmp_path / name)
     done = subprocess.run(
-        ["make", "setup", f"PYTHON={sys.executable}"],
+        # Called by make itself, as `make check` calls the tests, it would name its folder besides.
+        ["make", "--no-print-directory", "setup", f"PYTHON={sys.executable}"],
         cwd=tmp_path,
         capture_output=True,
         text=True,
