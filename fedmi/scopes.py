@@ -54,7 +54,8 @@ def resolve(coupling: str | Mapping[str, str], streams: Mapping[str, str]) -> di
         streams: the task's streams, a mapping stream -> role (one of `ROLES`).
 
     Raises:
-        ValueError: an unknown coupling, stream, role or scope, or a stream left out.
+        ValueError: an unknown coupling, stream, role or scope, a stream left out, or a named
+            coupling that shares only what the task does not draw.
     """
     for stream, role in streams.items():
         if role not in ROLES:
@@ -68,7 +69,14 @@ def resolve(coupling: str | Mapping[str, str], streams: Mapping[str, str]) -> di
                 f"coupling: unknown name {coupling!r}; known couplings: {', '.join(COUPLINGS)} "
                 "(or a mapping of every stream to its scope)"
             )
-        return {stream: COUPLINGS[coupling][role] for stream, role in streams.items()}
+        resolved = _named(coupling, streams)
+        shared = [role for role, scope in COUPLINGS[coupling].items() if scope == "shared"]
+        if shared and "shared" not in resolved.values():
+            raise ValueError(
+                f"coupling: {coupling!r} shares {' and '.join(shared)} alone, which this task does "
+                "not draw, so that its clients would share nothing; take another, or `null`"
+            )
+        return resolved
     if not isinstance(coupling, Mapping):
         raise ValueError(f"coupling: {coupling!r} is neither a name nor a mapping of streams")
     unknown = [stream for stream in coupling if stream not in streams]
@@ -101,8 +109,12 @@ def check_varies(scopes: Mapping[str, str]) -> None:
 
 def name_of(scopes: Mapping[str, str], streams: Mapping[str, str]) -> str:
     """The name of the coupling that gives a task's streams these scopes, "custom" if none does."""
-    named = (name for name in COUPLINGS if resolve(name, streams) == dict(scopes))
+    named = (name for name in COUPLINGS if _named(name, streams) == dict(scopes))
     return next(named, "custom")
+
+
+def _named(coupling: str, streams: Mapping[str, str]) -> dict[str, str]:
+    return {stream: COUPLINGS[coupling][role] for stream, role in streams.items()}
 
 
 def differs_between_seeds(scope: str) -> bool:

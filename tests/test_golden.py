@@ -33,20 +33,15 @@ def test_samples_are_the_same_to_the_bit_on_the_processor_that_recorded_them(til
 def test_samples_are_the_same_but_for_rounding_on_any_processor(tile):
     """Each of k steps adds rounding of about eps times what it computes with.
 
-    Training on `signal` is chaotic and says so: what is compared there is its first step, whose
-    gradient goes back through 64 times 11 layers of an orthogonal recurrence, at most clipped.
+    What a step of `signal` computes passes four layers of dropout and tanh, and its 64 inputs are
+    sums of products; of the others, a product of a hundred features.
     """
     task, samples = tile
     with np.load(golden.FOLDER / f"{task}.npz") as file:
         recorded = dict(file)
     found = golden.values(samples, task)
-    steps = {"signal": 1}.get(task, samples.sizes["step"])
-    kept = samples.iteration.values <= steps
-    depth = {"signal": 64 * 11}.get(task, 10)
-    tolerance = steps * depth * EPS * np.abs(recorded["theta"]).max()
-    np.testing.assert_allclose(
-        found["theta"][:, :, kept], recorded["theta"][:, :, kept], rtol=0, atol=tolerance
-    )
+    tolerance = samples.sizes["step"] * 10 * EPS * np.abs(recorded["theta"]).max()
+    np.testing.assert_allclose(found["theta"], recorded["theta"], rtol=0, atol=tolerance)
     if task != "signal":  # accuracies on ten digits: one of them may be told otherwise
         assert np.abs(found["metric"] - recorded["metric"]).max() <= 0.1 + EPS
 

@@ -59,8 +59,8 @@ class Drawing:
 
     @property
     def streams(self) -> Mapping[str, str]:
-        """The streams that data, init and order are drawn from, as `Task.streams`."""
-        streams = dict(init="init", selection="source", augmentation="variation", order="order")
+        """The streams that data and their order are drawn from, as `Task.streams`."""
+        streams = dict(selection="source", augmentation="variation", order="order")
         return streams | (dict(skew="skew") if self.skewed else {})
 
     def load(self) -> tuple[np.ndarray, np.ndarray]:
@@ -118,6 +118,7 @@ class Network:
 
     Attributes:
         init: keys -> the downloaded parameters.
+        draws: whether `init` draws them from the stream `init`.
         frozen: (originals, labels) -> the task's assets besides these.
         reads: for instance "features": what its inputs are called in the data.
         read: (assets, selected (n,), maps (2, 3, n)) -> the inputs (n, ...).
@@ -125,6 +126,7 @@ class Network:
     """
 
     init: Callable[[Keys], Params]
+    draws: bool = True
     frozen: Callable[[np.ndarray, np.ndarray], Mapping[str, Any]]
     reads: str
     read: Callable[[Assets, Array, Array], Array]
@@ -160,7 +162,7 @@ def recognition(name: str, network: Network, options: Mapping[str, Any]) -> Task
 
     return Task(
         name=name,
-        streams=drawing.streams,
+        streams=(dict(init="init") if network.draws else {}) | dict(drawing.streams),
         init=network.init,
         data=lambda keys, assets: drawn(*drawing.own(keys, assets["labels"]), assets),
         loss=loss,

@@ -5,6 +5,9 @@ LeNet is trained on MNIST and frozen but for its last layer. A client downloads 
 originals, and trains on their features.
 """
 
+import functools
+from typing import Literal
+
 import jax
 import jax.numpy as jnp
 import pydantic
@@ -15,7 +18,7 @@ from fedmi.models.fast.lenet_features import features
 from fedmi.models.lenet import CLASSES, FEATURES
 from fedmi.models.pretrained import pretrain
 from fedmi.tasks.augmentation import warp
-from fedmi.tasks.augmented_digits import Degrees, Fraction, Network, Pixels, recognition
+from fedmi.tasks.augmented_digits import Degrees, Drawing, Fraction, Network, Pixels, recognition
 from fedmi.tasks.task import Keys, Params, Task
 
 
@@ -32,6 +35,7 @@ def digits(
     shift: Pixels = 2.0,
     held_out: pydantic.PositiveInt = 200,
     label_concentration: pydantic.PositiveFloat | None = None,
+    head: Literal["fresh", "pretrained"] = "fresh",
 ) -> Task:
     """The digits task; its defaults are the paper's where the paper gives them.
 
@@ -51,19 +55,29 @@ def digits(
             a client's data, training and held-out, are drawn from a symmetric Dirichlet law of
             this concentration (Hsu, Qi and Brown 2019), by a stream `skew`. The smaller, the
             fewer digits a client has. By default all clients draw from all originals alike.
+        head: whether the last layer that clients download is drawn by the stream `init`, or is
+            LeNet's own, as it was trained with the others. The paper does not say. A `pretrained`
+            head draws nothing: there is no stream `init` then, nor a coupling that shares it.
     """
     options = dict(locals())
-    head = nn.Dense(CLASSES)
+    last_layer = nn.Dense(CLASSES)
+
+    @functools.cache
+    def fitted() -> Params:
+        return pretrain(*Drawing.of(options).load()).params["head"]
 
     def init(keys: Keys) -> Params:
-        return head.init(keys["init"], jnp.zeros((1, FEATURES), jnp.float32))["params"]
+        if head == "pretrained":
+            return jax.tree.map(jnp.asarray, fitted())
+        return last_layer.init(keys["init"], jnp.zeros((1, FEATURES), jnp.float32))["params"]
 
     network = Network(
         init=init,
+        draws=head == "fresh",
         frozen=lambda originals, labels: {"lenet": pretrain(originals, labels).params},
         reads="features",
         read=lambda assets, *drawn: augmented_features(assets["lenet"], assets["packed"], *drawn),
-        predict=lambda params, inputs: head.apply({"params": params}, inputs),
+        predict=lambda params, inputs: last_layer.apply({"params": params}, inputs),
     )
     return recognition("digits", network, options)
 

@@ -39,8 +39,8 @@ def lenet(
         learning_rate, batch_size, examples, epochs, images, rotation, zoom, shift, held_out,
             label_concentration: as for `fedmi.tasks.digits.digits`.
         pretrained: whether clients download the LeNet that the originals have been fitted with
-            (`fedmi.models.pretrained`), whatever the stream `init` says, as in a late round of
-            federated learning. By default they download a network that `init` draws.
+            (`fedmi.models.pretrained`), as in a late round of federated learning. There is no
+            stream `init` then. By default they download a network that `init` draws.
     """
     options = dict(locals())
 
@@ -55,6 +55,7 @@ def lenet(
 
     network = Network(
         init=init,
+        draws=not pretrained,
         frozen=lambda *_: {"lenet": fitted()} if pretrained else {},  # samples depend on it
         reads="images",
         read=lambda assets, *drawn: augmented_images(assets["packed"], *drawn),

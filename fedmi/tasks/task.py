@@ -216,7 +216,7 @@ class Task:
             `variation` (how one client's data differ from the source), `order` (of the
             minibatches), `dropout` (noise inside the loss) or `skew` (what makes a client unlike
             the others). The named couplings give scopes to these parts. Exactly one stream is the
-            `init` and one the `order`.
+            `order`, and at most one the `init`: a task whose download is always the same has none.
         init: keys -> the downloaded parameters, any pytree of float arrays.
         data: (keys, assets) -> the client's training data, a pytree of arrays whose first axis
             has `examples` entries.
@@ -232,6 +232,8 @@ class Task:
         baseline: the metric of the best constant prediction, None where nobody knows it.
         held_out: (keys, assets) -> data of the same kind that the client has not trained on;
             None where the task has none.
+        parts: (params, batch) -> name -> scalar, what the metric is the mean of, for instance the
+            error of each target; None where there is nothing to tell apart.
         ensemble: (params of several clients, stacked, their weights, batch) -> (loss, metric) of
             the weighted mean of their predictions; None where the task does not say.
         assets: () -> arrays that all seeds read, fetched once before anything is compiled.
@@ -258,6 +260,7 @@ class Task:
     larger_is_better: bool = False
     baseline: float | None = None
     held_out: Callable[[Keys, Assets], Data] | None = None
+    parts: Callable[[Params, Data], Mapping[str, Array]] | None = None
     ensemble: Callable[[Params, Array, Data], tuple[Array, Array]] | None = None
     assets: Callable[[], Assets] = no_assets
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -285,9 +288,9 @@ class Task:
         for name in ("streams", "options"):
             if not isinstance(getattr(self, name), Mapping):
                 raise ValueError(f"{name}: {getattr(self, name)!r} is not a mapping")
-        for role in ("init", "order"):
+        for role, fewest in (("init", 0), ("order", 1)):
             count = sum(r == role for r in self.streams.values())
-            if count != 1:
+            if not fewest <= count <= 1:
                 raise ValueError(f"streams: {count} streams play the part {role!r}; one must")
         for name, check in CHECKS.items():
             function = getattr(self, name)

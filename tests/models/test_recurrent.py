@@ -150,7 +150,7 @@ def test_masks_cut_what_goes_up_and_nothing_else(predict):
     data=st.data(),
 )
 def test_the_stack_agrees_at_any_size(layers, units, outputs, examples, time, data):
-    features = data.draw(st.integers(1, units))
+    features = data.draw(st.integers(1, 7))
     network = RecurrentRegressor(layers=layers, units=units, outputs=outputs)
     params, x, masks, _ = problem(network, examples, time, features)
     expected = numpy_network(params, x, masks)
@@ -158,11 +158,13 @@ def test_the_stack_agrees_at_any_size(layers, units, outputs, examples, time, da
     np.testing.assert_allclose(actual, expected, rtol=1e-4, atol=1e-5)
 
 
-@pytest.mark.parametrize("sizes", [(1, 3, 2, 4), (4, 2, 3, 1), (2, 1, 1, 1)])
+@pytest.mark.parametrize(
+    "sizes", [(1, 3, 2, 4, 1), (4, 2, 3, 1, 5), (2, 1, 1, 1, 1), (3, 2, 2, 4, 6)]
+)
 def test_gradients_agree_at_other_sizes(sizes):
-    layers, units, examples, time = sizes
+    layers, units, examples, time, features = sizes
     network = RecurrentRegressor(layers=layers, units=units)
-    args = problem(network, examples, time)
+    args = problem(network, examples, time, features)
     expected = jax.jit(jax.grad(functools.partial(loss, functools.partial(plain, network))))(*args)
     assert_close(jax.jit(jax.grad(fast))(*args), expected)
 
@@ -290,16 +292,37 @@ def test_a_seed_does_not_depend_on_the_seeds_beside_it():
         np.testing.assert_array_equal(a[2], b[0])
 
 
-@pytest.mark.parametrize("argument", [1, 2])
-def test_gradients_of_the_data_are_refused(argument):
-    with pytest.raises(NotImplementedError, match="with respect to params only"):
-        jax.grad(fast, argnums=argument)(*problem(SMALL))
+def test_gradients_of_the_data_agree():
+    args = problem(SMALL, features=3)
+    expected = jax.jit(jax.grad(reference, argnums=1))(*args)
+    assert_close(jax.jit(jax.grad(fast, argnums=1))(*args), expected)
 
 
-def test_more_features_than_units_are_refused():
-    params, x, masks, _ = problem(SMALL, features=3)
-    with pytest.raises(ValueError, match="at most 2 features"):
-        recurrent_stack(params, x, masks)
+def test_gradients_of_the_masks_are_refused():
+    with pytest.raises(NotImplementedError, match="with respect to masks"):
+        jax.grad(fast, argnums=2)(*problem(SMALL))
+
+
+def sigmoid(z):
+    return 1 / (1 + np.exp(-z))
+
+
+def test_an_lstm_follows_its_recurrence():
+    network = RecurrentRegressor(layers=2, units=3, cell="lstm")
+    params, x, masks, _ = problem(network, features=2)
+    below = np.asarray(x)
+    for layer in range(2):
+        cell = jax.tree.map(np.asarray, params[f"layer_{layer:02d}"]["cell"])
+        memory, state = np.zeros((2, len(below), 3))
+        states = np.zeros((*below.shape[:2], 3))
+        for t in range(below.shape[1]):
+            z = below[:, t] @ cell["i"]["kernel"] + cell["i"]["bias"] + state @ cell["h"]["kernel"]
+            let_in, keep, candidate, let_out = np.split(z, 4, axis=1)
+            memory = sigmoid(keep) * memory + sigmoid(let_in) * np.tanh(candidate)
+            state = states[:, t] = sigmoid(let_out) * np.tanh(memory)
+        below = states * np.asarray(masks)[:, None, layer]
+    expected = below[:, -1] @ params["head"]["kernel"] + params["head"]["bias"]
+    np.testing.assert_allclose(plain(network, params, x, masks), expected, rtol=1e-4, atol=1e-6)
 
 
 @pytest.mark.parametrize(("rate", "kept"), [(0.0, 256), (0.1, 230), (0.5, 128), (0.99, 3)])

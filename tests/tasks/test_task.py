@@ -37,7 +37,7 @@ def test_a_task_counts_its_steps_and_parameters():
         (dict(options=[1]), "options: .* is not a mapping"),
         (dict(streams=["init", "order"]), "streams: .* is not a mapping"),
         (dict(streams={"init": "init"}), "0 streams play the part 'order'"),
-        (dict(streams={"order": "order"}), "0 streams play the part 'init'"),
+        (dict(streams=dict(init="init", head="init", order="order")), "2 streams play the part"),
     ],
 )
 def test_an_impossible_task_is_refused(changes, message):

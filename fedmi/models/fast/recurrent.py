@@ -21,6 +21,9 @@ A layer that has not started (.) is kept at its initial state 0 by switching its
 tanh(0) = 0. What a layer computes after its last time (*) reaches nobody. The scan carries the
 states of all layers, shape (layers, units, examples, seeds), and takes T + L - 1 steps.
 
+*Inputs first.* What the first layer adds to its recurrence, x_t W + b (its `drive`), depends on no
+state: one product makes it for all times, whatever the number of features.
+
 *Backwards by hand.* The forward scan keeps nothing but its states. The backward scan runs the
 wavefront in reverse, carries the gradient with respect to the arguments of tanh (`dz`), and adds up
 the weights' gradients as it goes, so that they never exist for every time.
@@ -41,7 +44,8 @@ from jax.custom_batching import custom_vmap
 from jax.custom_derivatives import SymbolicZero
 
 Weights = tuple[jax.Array, jax.Array, jax.Array]
-"""Kernels (layers, units in, units), recurrent kernels of that shape, biases (layers, units)."""
+"""Kernels (layers - 1, units in, units) and biases (layers - 1, units) of all layers but the first,
+and recurrent kernels (layers, units, units)."""
 
 
 def recurrent_stack(
@@ -52,8 +56,9 @@ def recurrent_stack(
     Differentiable once, in reverse mode, with respect to `params`.
 
     Args:
-        params: The "params" of a `RecurrentRegressor`; their type is the type of the computation.
-        x: Sequences, shape (examples, time, features), with no more features than units.
+        params: The "params" of a `RecurrentRegressor` of simple cells; their type is the type of
+            the computation.
+        x: Sequences, shape (examples, time, features).
         masks: Dropout masks scaled by 1 / keep, shape (examples, layers, units), as
             `dropout_masks` draws them; None means no dropout.
 
@@ -61,57 +66,53 @@ def recurrent_stack(
         Predictions, shape (examples, outputs).
 
     Raises:
-        ValueError: If there are more features than units.
-        NotImplementedError: If differentiated with respect to `x` or `masks`.
+        NotImplementedError: If differentiated with respect to `masks`.
     """
-    weights = _stack_layers(params)
-    layers, units = weights[2].shape
-    dtype = weights[0].dtype
+    layers = sum(name.startswith("layer_") for name in params)
+    first, *above = [params[f"layer_{layer:02d}"]["cell"] for layer in range(layers)]
+    dtype = first["i"]["kernel"].dtype
+    units = first["h"]["kernel"].shape[0]
+    weights = (
+        _stacked([cell["i"]["kernel"] for cell in above], (units, units), dtype),
+        _stacked([cell["i"]["bias"] for cell in above], (units,), dtype),
+        jnp.stack([cell["h"]["kernel"] for cell in (first, *above)]),
+    )
     if masks is None:
         masks = jnp.ones((len(x), layers, units), dtype)
     masks = masks.astype(dtype)
-    state = _top_state(weights, x.astype(dtype), masks) * masks[:, -1]
+    drive = x.astype(dtype) @ first["i"]["kernel"] + first["i"]["bias"]
+    state = _top_state(weights, drive, masks) * masks[:, -1]
     return state @ params["head"]["kernel"] + params["head"]["bias"]
 
 
-def _stack_layers(params: Mapping[str, Any]) -> Weights:
-    """Stacks the layers' parameters; the first kernel gains zero rows for inputs it lacks."""
-    layers = sum(name.startswith("layer_") for name in params)
-    cells = [params[f"layer_{layer:02d}"]["cell"] for layer in range(layers)]
-    features, units = cells[0]["i"]["kernel"].shape
-    if features > units:
-        raise ValueError(f"the stack takes at most {units} features, one a unit, got {features}")
-    first = jnp.pad(cells[0]["i"]["kernel"], ((0, units - features), (0, 0)))
-    kernels = jnp.stack([first] + [cell["i"]["kernel"] for cell in cells[1:]])
-    recurrent = jnp.stack([cell["h"]["kernel"] for cell in cells])
-    biases = jnp.stack([cell["i"]["bias"] for cell in cells])
-    return kernels, recurrent, biases
+def _stacked(leaves: list[jax.Array], shape: tuple[int, ...], dtype: Any) -> jax.Array:
+    """The leaves of all layers but the first, which may be the only one."""
+    return jnp.stack(leaves) if leaves else jnp.zeros((0, *shape), dtype)
 
 
 # The operation: the last state of the top layer, and its gradient.
 
 
 @jax.custom_vjp
-def _top_state(weights: Weights, x: jax.Array, masks: jax.Array) -> jax.Array:
+def _top_state(weights: Weights, drive: jax.Array, masks: jax.Array) -> jax.Array:
     """Returns the top layer's last state, shape (examples, units), before its mask."""
-    return _one_seed(_forward, weights, x, masks)[0]
+    return _one_seed(_forward, weights, drive, masks)[0]
 
 
-def _top_state_fwd(weights, x, masks):
-    if any(leaf.perturbed for leaf in (x, masks)):
+def _top_state_fwd(weights, drive, masks):
+    if masks.perturbed:
         raise NotImplementedError(
-            "recurrent_stack differentiates with respect to params only; "
-            "use RecurrentRegressor for gradients with respect to x or masks"
+            "recurrent_stack does not differentiate with respect to masks; use RecurrentRegressor"
         )
-    values = jax.tree.map(lambda leaf: leaf.value, (weights, x, masks))
+    values = jax.tree.map(lambda leaf: leaf.value, (weights, drive, masks))
     last, states = _one_seed(_forward, *values)
     return last, (*values, last, states)
 
 
 def _top_state_bwd(residuals, cotangent):
     if isinstance(cotangent, SymbolicZero):
-        return jax.tree.map(jnp.zeros_like, residuals[0]), None, None
-    return _one_seed(_backward, *residuals, cotangent), None, None
+        return *jax.tree.map(jnp.zeros_like, residuals[:2]), None
+    return *_one_seed(_backward, *residuals, cotangent), None
 
 
 _top_state.defvjp(_top_state_fwd, _top_state_bwd, symbolic_zeros=True)
@@ -141,95 +142,93 @@ def _over_seeds(function: Callable) -> Callable:
 
 
 @_over_seeds
-def _forward(weights, x, masks):
+def _forward(weights, drive, masks):
     """Runs the wavefront.
 
     Args:
         weights: `Weights` with a leading axis of seeds.
-        x: Sequences, shape (seeds, examples, time, features).
+        drive: What the first layer adds to its recurrence, shape (seeds, examples, time, units).
         masks: Masks, shape (seeds, examples, layers, units).
 
     Returns:
         The top layer's last state, shape (seeds, examples, units), and the states of all layers
         before every scan step, shape (seeds, steps, layers, units, examples).
     """
-    (kernels, recurrent, biases), x, masks, live = _seeds_last(weights, x, masks)
+    (kernels, biases, recurrent), drive, masks, live = _seeds_last(weights, drive, masks)
 
     def step(states, now):
-        live, x_now = now
-        inputs = _inputs(x_now, states, masks)
-        z = (live[:, None, None] * biases)[:, :, None]
-        z = z + _product(kernels, inputs) + _product(recurrent, states)
+        live, drive_now = now
+        below = (live[:, None, None] * biases)[:, :, None] + _product(
+            kernels, (states * masks)[:-1]
+        )
+        z = jnp.concatenate([drive_now[None], below]) + _product(recurrent, states)
         return jnp.tanh(z), states
 
-    states, before = lax.scan(step, jnp.zeros_like(masks), (live, x))
+    states, before = lax.scan(step, jnp.zeros_like(masks), (live, drive))
     return jnp.transpose(states[-1], (2, 1, 0)), jnp.moveaxis(before, -1, 0)
 
 
 @_over_seeds
-def _backward(weights, x, masks, last, before, cotangent):
+def _backward(weights, drive, masks, last, before, cotangent):
     """Runs the wavefront in reverse.
 
     Args:
-        weights, x, masks: As `_forward` takes them.
+        weights, drive, masks: As `_forward` takes them.
         last, before: As `_forward` returns them.
         cotangent: Gradient with respect to `last`, of the same shape.
 
     Returns:
-        Gradient with respect to `weights`.
+        Gradients with respect to `weights` and `drive`.
     """
-    (kernels, recurrent, biases), x, masks, live = _seeds_last(weights, x, masks)
+    times = drive.shape[2]
+    (kernels, biases, recurrent), drive, masks, live = _seeds_last(weights, drive, masks)
     before = jnp.moveaxis(before, 0, -1)
     kernels_t, recurrent_t = kernels.swapaxes(1, 2), recurrent.swapaxes(1, 2)
 
     def step(carry, now):
-        dz, states, (d_kernels, d_recurrent, d_biases) = carry
-        t, live, x_now = now
-        inputs = _inputs(x_now, states, masks)
+        dz, states, (d_kernels, d_biases, d_recurrent) = carry
+        t, live = now
         d_weights = (
-            d_kernels + _outer(inputs, dz),
+            d_kernels + _outer((states * masks)[:-1], dz[1:]),
+            d_biases + live[:, None, None] * sum(dz[1:, :, e] for e in range(dz.shape[2])),
             d_recurrent + _outer(states, dz),
-            d_biases + live[:, None, None] * sum(dz[:, :, e] for e in range(dz.shape[2])),
         )
-        d_inputs = _product(kernels_t, dz)
-        from_above = jnp.concatenate([d_inputs[1:], jnp.zeros_like(d_inputs[:1])])
+        d_below = _product(kernels_t, dz[1:])
+        from_above = jnp.concatenate([d_below, jnp.zeros_like(dz[:1])])
         d_states = _product(recurrent_t, dz) + masks * from_above
         # Fetched one step ahead and carried: XLA's CPU backend vectorises operations that read the
         # carry, but not those that read a slice of `before` several times.
         states_before = lax.dynamic_index_in_dim(before, jnp.maximum(t - 1, 0), keepdims=False)
-        return (d_states * (1 - states * states), states_before, d_weights), None
+        return (d_states * (1 - states * states), states_before, d_weights), dz[0]
 
     top = jnp.transpose(cotangent * (1 - last * last), (2, 1, 0))
     dz = jnp.zeros_like(masks).at[-1].set(top)
-    d_weights = jax.tree.map(jnp.zeros_like, (kernels, recurrent, biases))
+    d_weights = jax.tree.map(jnp.zeros_like, (kernels, biases, recurrent))
     carry = (dz, before[-1], d_weights)
-    (_, _, d_weights), _ = lax.scan(step, carry, (jnp.arange(len(x)), live, x), reverse=True)
-    return jax.tree.map(lambda a: jnp.moveaxis(a, -1, 0), d_weights)
+    steps = jnp.arange(len(drive))
+    (_, _, d_weights), d_drive = lax.scan(step, carry, (steps, live), reverse=True)
+    d_drive = jnp.transpose(d_drive[:times], (3, 2, 0, 1))
+    return jax.tree.map(lambda a: jnp.moveaxis(a, -1, 0), d_weights), d_drive
 
 
 # What both of them use. Shapes: L layers, K units in, J units out, B examples, S seeds.
 
 
-def _seeds_last(weights, x, masks):
+def _seeds_last(weights, drive, masks):
     """Moves the seeds last and lines the sequences up with the scan.
 
     Returns:
-        Weights (L, K, J, S) and (L, J, S); sequences padded with zeros to all scan steps and all
-        units, (steps, K, B, S); masks (L, K, B, S); and, 1 or 0, which layers have started at
-        each scan step, (steps, L).
+        Weights (L - 1, K, J, S), (L - 1, J, S) and (L, K, J, S); what drives the first layer,
+        padded with zeros to all scan steps, (steps, K, B, S); masks (L, K, B, S); and, 1 or 0,
+        which layers above the first have started at each scan step, (steps, L - 1).
     """
     weights = jax.tree.map(lambda a: jnp.moveaxis(a, 0, -1), weights)
-    x = jnp.transpose(x, (2, 3, 1, 0))
+    drive = jnp.transpose(drive, (2, 3, 1, 0))
     masks = jnp.transpose(masks, (2, 3, 1, 0))
-    layers, units = masks.shape[:2]
-    x = jnp.pad(x, ((0, layers - 1), (0, units - x.shape[1]), (0, 0), (0, 0)))
-    live = jnp.arange(len(x))[:, None] >= jnp.arange(layers)
-    return weights, x, masks, live.astype(masks.dtype)
-
-
-def _inputs(x_now, states, masks):
-    """What each layer reads from below, (L, K, B, S): the sequence or the masked states."""
-    return jnp.concatenate([x_now[None], (states * masks)[:-1]])
+    layers = len(masks)
+    drive = jnp.pad(drive, ((0, layers - 1), (0, 0), (0, 0), (0, 0)))
+    live = jnp.arange(len(drive))[:, None] >= jnp.arange(1, layers)
+    return weights, drive, masks, live.astype(masks.dtype)
 
 
 def _product(matrices, vectors):
