@@ -26,6 +26,7 @@ from fedmi.study import landscape
 from fedmi.study.landscape import LINE, LONGER, PLANE
 from fedmi.study.oracles import STEPS, best_on_plane, best_step
 from fedmi.study.states import Comparison, State
+from fedmi.study.tables import groups
 from fedmi.tasks.task import Data, Params, Task
 
 MATCHED = "matched mean"
@@ -101,7 +102,7 @@ def aggregates(
         ),
     }
     for name, rule in fitted.rules.items():
-        found[name] = rule(thetas, start).astype(thetas.dtype)
+        found[name] = jnp.asarray(rule(thetas, start), thetas.dtype)
     if matcher is not None:
         found[MATCHED] = matching.matched_mean(thetas, weights, unravel=matcher)
     return found
@@ -324,8 +325,8 @@ def best_aggregator(rows: pd.DataFrame, limit: float) -> pd.Series | None:
     Returns:
         Its row, None if no method is so far below the mean of the clients.
     """
-    of = rows[~rows.reference & ~rows.method.isin([MEAN, *MAPS])]
-    of = of[of.objective_less_mean < -limit * of.objective_less_mean_se]
+    of = rows.loc[~rows.reference & ~rows.method.isin([MEAN, *MAPS])]
+    of = of.loc[of.objective_less_mean < -limit * of.objective_less_mean_se]
     return None if of.empty else of.loc[of.objective_less_mean.idxmin()]
 
 
@@ -347,27 +348,27 @@ def facts(table: pd.DataFrame) -> dict:
         elsewhere=ELSEWHERE,
         settings=[
             dict(setting=setting, **_of_setting(of, last, limit))
-            for setting, of in table.groupby("setting", sort=False)
+            for setting, of in groups(table, "setting")
         ],
     )
 
 
 def _of_setting(of: pd.DataFrame, last: int, limit: float) -> dict:
     """At the last iteration all methods; at each a client alone and the best other aggregator."""
-    final = of[of.iteration == last].assign(map=of.method.isin(MAPS))
-    others = final[final.method != MEAN]
+    final = of.loc[of.iteration == last].assign(map=of.method.isin(MAPS))
+    others = final.loc[final.method != MEAN]
     courses = []
     for iteration, rows in of.groupby("iteration"):
         best = best_aggregator(rows, limit)
         courses.append(
             dict(
                 iteration=iteration,
-                alone=rows[rows.method == ALONE].iloc[0].to_dict(),
+                alone=rows.loc[rows.method == ALONE].iloc[0].to_dict(),
                 best=None if best is None else best.to_dict(),
             )
         )
     return dict(
-        mean=final[final.method == MEAN].iloc[0].to_dict(),
+        mean=final.loc[final.method == MEAN].iloc[0].to_dict(),
         methods=others.sort_values(["reference", "map", "objective_less_mean"]).to_dict("records"),
         courses=courses,
         same=others.method[~others.reference & (others.apart < COINCIDES)].to_list(),

@@ -21,7 +21,7 @@ from fedmi.study.figures import figure_names
 from fedmi.study.summary import TASKS
 from fedmi.study.trends import DEFAULT, study_of
 
-NOTHING_SHARED = ("null", "independent")
+NOTHING_SHARED: tuple[str, ...] = ("null", "independent")
 CONVEX = ("digits",)
 """Tasks whose loss is convex in what is trained: no mean is then above the average client."""
 
@@ -132,8 +132,8 @@ def alike(published: Published) -> Finding:
     for coupling, scopes in COUPLINGS.items():
         study = study_of(published.task, coupling)
         learning = published.table(f"{figure_names(study)[0]}-learning")
-        learning = learning[~learning.metric.str.startswith(tables.HELD_OUT)]
-        at = learning[learning.iteration == learning.iteration.max()]
+        learning = learning.loc[~learning.metric.str.startswith(tables.HELD_OUT)]
+        at = learning.loc[learning.iteration == learning.iteration.max()]
         error = (at.high - at.low).to_numpy() / (2 * Z95)
         mean = at["mean"].to_numpy()
         pairs = [
@@ -158,7 +158,7 @@ def _distances(published: Published) -> pd.DataFrame:
     for coupling in COUPLINGS:
         distances = published.table(figure_names(study_of(published.task, coupling))[1])
         limit = bonferroni_limit(distances.metric.nunique() * len(COUPLINGS))
-        means = distances.groupby(["metric", "iteration"])[["distance", "distance_se"]].mean()
+        means = distances.groupby(["metric", "iteration"])[["distance", "distance_se"]].agg("mean")
         for metric in distances.metric.unique():
             ends = means.loc[metric].sort_index().iloc[[0, -1]]
             rise, error = np.diff(ends.distance)[0], np.hypot(*ends.distance_se)
@@ -171,8 +171,8 @@ def distances_rise(published: Published) -> Finding:
     """Section 3.3: all three distances rise."""
     distances = _distances(published)
     return Finding(
-        {name: all_of(*rows.rises) for name, rows in distances.groupby("coupling", sort=False)},
-        dict(others=distances[distances.rises != "yes"].reset_index().to_dict("records")),
+        {name: all_of(*rows.rises) for name, rows in tables.groups(distances, "coupling")},
+        dict(others=distances.loc[distances.rises != "yes"].reset_index().to_dict("records")),
     )
 
 
@@ -205,7 +205,7 @@ def not_closer_by_others(published: Published) -> Finding:
     trends = published.trends
     limit = bonferroni_limit(len(trends))
     farther = {
-        name: sign(row.closer_first - row.closer_last, np.sqrt(2) * row.closer_se, limit)
+        str(name): sign(row.closer_first - row.closer_last, np.sqrt(2) * row.closer_se, limit)
         for name, row in trends.iterrows()
     }
     return _not_closer(published, farther)
@@ -224,8 +224,8 @@ def not_additive(published: Published) -> Finding:
     studies, states = {}, dict.fromkeys(NOTHING_SHARED, "no")  # such a model, with a constant P
     for name, study in ((DEFAULT, published.task), ("skewed", f"{published.task}-skewed")):
         tests = published.table(f"proposition-{study}")
-        able = tests[~tests.by_construction.astype(bool)]
-        rejected = able[able.verdict == "rejected"]
+        able = tests.loc[~tests.by_construction.astype(bool)]
+        rejected = able.loc[able.verdict == "rejected"]
         states[name] = "yes" if len(rejected) else "open"
         studies[name] = dict(
             tests=len(able),
@@ -245,11 +245,11 @@ def not_optimal(published: Published) -> Finding:
     table = published.table(f"aggregation-{published.task}")
     limit = bonferroni_limit(len(table))
     settings, states = {}, {}
-    final = table[table.iteration == table.iteration.max()]
-    for setting, rows in final.groupby("setting", sort=False):
+    final = table.loc[table.iteration == table.iteration.max()]
+    for setting, rows in tables.groups(final, "setting"):
         best = settings[setting] = aggregators.best_aggregator(rows, limit)
         by_name = rows.set_index("method")
-        rivals = by_name[~by_name.reference].drop([MEAN, *aggregators.MAPS], errors="ignore")
+        rivals = by_name.loc[~by_name.reference].drop([MEAN, *aggregators.MAPS], errors="ignore")
         worse = rivals.objective_less_mean > limit * rivals.objective_less_mean_se
         states[setting] = "yes" if best is not None else "no" if worse.all() else "open"
     return Finding(of_all(states), dict(settings=settings))
@@ -262,25 +262,27 @@ def reasonable(published: Published) -> Finding:
     """
     table = published.table(f"aggregation-{published.task}")
     limit = bonferroni_limit(len(table))
-    alone = table[table.method == aggregators.ALONE]
+    alone = table.loc[table.method == aggregators.ALONE]
     # A theorem holds whatever is shared, and however many seeds were judged.
     convex = published.task in CONVEX
     states = dict.fromkeys(COUPLINGS, "no") if convex else {}
-    for setting, rows in alone.groupby("setting", sort=False):
+    for setting, rows in tables.groups(alone, "setting"):
         found = [
-            sign(-row.objective_less_mean, row.objective_less_mean_se, limit)
-            for row in rows.itertuples()
+            sign(-less, error, limit)
+            for less, error in zip(
+                rows.objective_less_mean, rows.objective_less_mean_se, strict=True
+            )
         ]
         states[setting] = next((s for s in ("yes", "open") if s in found), "no")
-    last = alone[alone.iteration == alone.iteration.max()]
+    last = alone.loc[alone.iteration == alone.iteration.max()]
     return Finding(of_all(states), dict(alone=last.to_dict("records"), convex=convex))
 
 
 def compressible(published: Published) -> Finding:
     """Section 4: the dependence lets uploads be compressed (distributed source coding)."""
     table = published.table(f"compression-{published.task}")
-    table = table[(table.channel == "noise") & (table.iteration == table.iteration.max())]
-    row = table[table.tolerance == sorted(table.tolerance.unique())[-2]].iloc[0]
+    table = table.loc[(table.channel == "noise") & (table.iteration == table.iteration.max())]
+    row = table.loc[table.tolerance == sorted(table.tolerance.unique())[-2]].iloc[0]
     saves = "open" if np.isnan(row.saved_one) else sign(row.saved_one, row.saved_one_se)
     states = {DEFAULT: saves} | dict.fromkeys(NOTHING_SHARED, "no")
     return Finding(of_all(states), row.to_dict())

@@ -32,6 +32,7 @@ download differs from seed to seed, the server knows it, and updates would take 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import nan
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -97,7 +98,7 @@ def costs(
         raise ValueError("samples: no seed is left to evaluate; take more seeds")
     evaluate, rng = objectives(task, samples), np.random.default_rng(seed)
 
-    def of_block(block: xr.Dataset, filled: np.ndarray) -> np.ndarray:
+    def of_block(block: xr.Dataset, filled: np.ndarray) -> Any:
         weights = [
             candidates(block.theta.sel(iteration=iteration).values[filled], of, rng)
             for iteration, of in fitted.items()
@@ -223,12 +224,13 @@ def rows(
         tolerances: the shares of the gain that errors may cost.
     """
     gain, gain_se = mean_and_error(cost.gain)
+    t = samples.sizes["parameter"]
     study = origin(samples) | dict(
         iteration=iteration,
         gain=gain,
         gain_se=gain_se,
         **_ratio("mean_cost", cost.mean_rise, cost.gain),
-        parameters=samples.sizes["parameter"],
+        parameters=t,
         clients=len(of.laws),
         fitted=of.n,
         evaluated=len(cost.gain),
@@ -239,14 +241,15 @@ def rows(
             level = _level(cost, channel, tolerance)
             again = _resampled_levels(cost, channel, tolerance) if level > 0 else np.empty(0)
             asked = dict(channel=channel, tolerance=tolerance)
-            found.append(study | asked | _coded(of, level, again, study["parameters"]))
+            found.append(study | asked | _coded(of, level, again, t))
     return found
 
 
 def cost_rows(samples: xr.Dataset, iteration: int, of: Sources, cost: Cost) -> list[dict]:
     """The rows of `compression-costs.csv`: what each water level costs, as a share of the gain."""
     total = sum(law.variances.sum() for law in of.laws)
-    shares = sum(rate_distortion.distortion(law.variances, cost.levels) for law in of.laws) / total
+    errors = [rate_distortion.distortion(law.variances, cost.levels) for law in of.laws]
+    shares = np.sum(errors, axis=0) / total
     return [
         origin(samples)
         | dict(iteration=iteration, channel=channel, level=level, distortion_share=share)
@@ -363,14 +366,14 @@ def facts(table: pd.DataFrame) -> dict:
         table: rows of `rows`, of one study.
     """
     table = table.sort_values(["tolerance", "iteration"], ascending=[False, True])
-    noise = table[table.channel == "noise"]
-    final = noise[noise.iteration == noise.iteration.max()]
+    noise = table.loc[table.channel == "noise"]
+    final = noise.loc[noise.iteration == noise.iteration.max()]
     by_iteration = noise.drop_duplicates("iteration").dropna(subset=["mean_cost"])
     return dict(
         about=final.iloc[0].to_dict(),
         float_bits=FLOAT_BITS,
-        channels={name: table[table.channel == name].to_dict("records") for name in CHANNELS},
-        savings=final[(final.bits > 0) & np.isfinite(final.saved_one)].to_dict("records"),
+        channels={name: table.loc[table.channel == name].to_dict("records") for name in CHANNELS},
+        savings=final.loc[(final.bits > 0) & np.isfinite(final.saved_one)].to_dict("records"),
         nothing_sent=by_iteration.to_dict("records"),
         empty=_empty(noise),
     )

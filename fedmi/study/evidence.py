@@ -173,7 +173,7 @@ def facts(tests: pd.DataFrame, noise: pd.DataFrame, decomposition: pd.DataFrame)
         noise: rows of `noise_rows`.
         decomposition: rows of `decomposition_rows`.
     """
-    able = tests[~tests.by_construction.astype(bool)]
+    able = tests.loc[~tests.by_construction.astype(bool)]
     rejecting = able.test[able.verdict == "rejected"].unique().tolist()
     if able.empty:
         outcome = "constructed"

@@ -53,12 +53,12 @@ def surface(plan: Comparison, seed: int) -> pd.DataFrame:
         LINE: state.download + step * update,
         LONGER: state.longer[0],
     }
+    places = [axes @ np.asarray(w - mean, np.float64) for w in marked.values()]
     rows = [
-        dict(what=name, x=place[0], y=place[1], objective=float(f(w)))
-        for name, w in marked.items()
-        for place in [axes @ np.asarray(w - mean, np.float64)]
+        dict(what=name, x=x, y=y, objective=float(f(w)))
+        for (name, w), (x, y) in zip(marked.items(), places, strict=True)
     ]
-    reach = 1.3 * max(max(abs(row["x"]), abs(row["y"])) for row in rows)
+    reach = 1.3 * np.abs(places).max()
     line = np.linspace(-reach, reach, SURFACE_POINTS)
     grid = np.stack(np.meshgrid(line, line), axis=-1).reshape(-1, 2)
     points = np.asarray(mean) + grid @ axes

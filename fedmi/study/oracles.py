@@ -46,7 +46,7 @@ def best_on_plane(f: Callable[[Array], Array], thetas: Array) -> Array:
     pairs = [(i, j) for i in range(d) for j in range(i + 1, d)]
     crossed = [unit[i] + unit[j] for i, j in pairs]
     around = PROBE * np.stack([0 * unit[0], *unit, *-unit, *crossed])
-    lengths = np.float32([0.0, 0.25, 0.5, 1.0, 2.0])
+    lengths = np.array([0.0, 0.25, 0.5, 1.0, 2.0], np.float32)
 
     def at(place: Array) -> Array:
         value = f(mean + scale * place @ axes)

@@ -19,7 +19,7 @@ WORDS = {"integer": "a whole number", "number": "a number", "string": "text", "o
 
 def page() -> str:
     """The page, as Markdown."""
-    kinds = [("A study", Study.__doc__, Study)]
+    kinds: list[tuple[str, str | None, type[Keys]]] = [("A study", Study.__doc__, Study)]
     for folder, kind in KINDS.items():
         doc = f"{kind.__doc__} `make {folder}` runs these files."
         kinds.append((f"`params/<scale>/{folder}/`", doc, kind))

@@ -6,7 +6,7 @@ import inspect
 import traceback
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any, LiteralString, cast, get_args
 
 import pydantic
 import yaml
@@ -108,7 +108,10 @@ def make_task(task: str, options: Mapping[str, Any]) -> Task:
     except pydantic.ValidationError as error:
         problems = [
             InitErrorDetails(
-                type=PydanticCustomError(of["type"], "{msg}", dict(msg=of["msg"])),
+                # One of pydantic's own types, which it hands out as any text.
+                type=PydanticCustomError(
+                    cast(LiteralString, of["type"]), "{msg}", dict(msg=of["msg"])
+                ),
                 loc=("options", *of["loc"]),
                 input=of["input"],
             )

@@ -73,14 +73,14 @@ def facts(table: pd.DataFrame) -> dict:
         table: rows with `COLUMNS`, of one task.
     """
     first, last = table.iteration.min(), table.iteration.max()
-    limit = bonferroni_limit(len(table[table.iteration == last]))
+    limit = bonferroni_limit(len(table.loc[table.iteration == last]))
     table = table.assign(
         closer=1 - table.distance / table.unmatched,
         closer_se=trends.closer_error(table.distance_se, table.unmatched),
     )
     found, courses = [], {}
     for (coupling, number), of in table.groupby(["coupling", "round"], sort=False):
-        ends = of[of.iteration.isin([first, last])].sort_values("iteration")
+        ends = of.loc[of.iteration.isin([first, last])].sort_values("iteration")
         both = {what: rows.to_dict("records") for what, rows in ends.groupby("what")}
         found.append(dict(coupling=coupling, round=number, **both))
     for (coupling, what, number), rows in table.groupby(["coupling", "what", "round"], sort=False):

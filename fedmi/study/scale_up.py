@@ -11,7 +11,7 @@ there are more seeds than twice its parameters, so that it is small.)
 """
 
 import zlib
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -32,6 +32,7 @@ from fedmi.sampling.sampler import finite, sample
 from fedmi.sampling.sgd import train_on
 from fedmi.stats import Z95, bonferroni_limit, mean_and_error, ratio_and_error, sign
 from fedmi.study.params import Case, ScaleUp
+from fedmi.study.tables import groups
 from fedmi.tasks.layers import WHOLE, layers
 from fedmi.tasks.task import Assets, Task
 
@@ -74,7 +75,7 @@ def measure(plan: ScaleUp, case: Case, store: Path) -> dict[str, pd.DataFrame]:
     """
     study = plan.study(case)
     task = study.make_task()
-    samples = finite(sample(**study.sampling() | dict(task=task), store=store))
+    samples = finite(sample(**dict(study.sampling(), task=task), store=store))
     readings, distances = [], []
     for iteration in track(study.checkpoints, what="measuring", unit="checkpoint"):
         readings += mi_rows(
@@ -143,7 +144,8 @@ def mi_rows(
     for name, place in of_layers.items():
         size = place.stop - place.start
         (random_x, principal_x), (random_y, principal_y) = (side[name] for side in sides)
-        found = {RANDOM: ((random_x[kept], random_y[kept]), ("gaussian", "ksg"))}
+        found: dict[str, tuple[Sequence[np.ndarray], Sequence[str]]] = {}
+        found[RANDOM] = ((random_x[kept], random_y[kept]), ("gaussian", "ksg"))
         ranks = [whiten(a[fitted_on], name).rank for a in (principal_x, principal_y)]
         pairs = mi.reduce(principal_x, principal_y, components=min(directions, *ranks), key=key)
         found[CANONICAL] = ((pairs.x, pairs.y), ("gaussian", "ksg"))
@@ -195,10 +197,11 @@ def _scores(
         for name, place in of_layers.items():
             principal[name].partial_fit(block[fits[rows], place])
     found = {
-        name: tuple(
-            np.empty((len(theta), most), np.float32) for most in (a.shape[1], p.n_components)
+        name: (
+            np.empty((len(theta), min(directions, size)), np.float32),
+            np.empty((len(theta), min(among, size)), np.float32),
         )
-        for (name, a), p in zip(maps.items(), principal.values(), strict=True)
+        for name, size in sizes.items()
     }
     for rows, block in _read(theta):
         for name, place in of_layers.items():
@@ -287,7 +290,8 @@ def averaging_rows(task: Task, samples: xr.Dataset, *, seeds: int) -> list[dict]
     kept = samples.iteration.values.tolist()
     seen = task.examples * min(task.epochs, clients)
     together = replace(task, examples=seen, epochs=-(-task.steps * task.batch_size // seen))
-    design = design_of(task, samples)
+    design, order = design_of(task, samples), task.stream("order")
+    assert order is not None
 
     def of_seed(seed: Array, thetas: Array, assets: Assets) -> Array:
         """(models, K, 3) of a seed's clients (Q, K, t)."""
@@ -296,8 +300,7 @@ def averaging_rows(task: Task, samples: xr.Dataset, *, seeds: int) -> list[dict]
         )(jnp.arange(clients))
         # As many steps see as many examples; whose they are is left to chance.
         keys = design.keys(seed=seed, client=clients)
-        order = keys[task.stream("order")]
-        chosen = jax.random.permutation(order, clients * task.examples)[: together.examples]
+        chosen = jax.random.permutation(keys[order], clients * task.examples)[: together.examples]
         pool = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:])[chosen], data)
         pooled = train_on(together, keys, pool, checkpoints=kept)[0]
         means = jnp.cumsum(thetas, axis=0)[counts - 1] / counts[:, None, None]
@@ -309,7 +312,7 @@ def averaging_rows(task: Task, samples: xr.Dataset, *, seeds: int) -> list[dict]
 
     @jax.jit
     def evaluate(seeds: Array, thetas: Array, assets: Assets) -> Array:
-        return jax.lax.map(lambda a: of_seed(*a, assets), (seeds, thetas))
+        return jax.lax.map(lambda a: of_seed(*a, assets=assets), (seeds, thetas))
 
     samples, assets = samples.isel(seed=slice(seeds)), task.assets()
 
@@ -370,7 +373,7 @@ def facts(readings: pd.DataFrame, distances: pd.DataFrame, averaging: pd.DataFra
         averaging: rows with `AVERAGING_COLUMNS`.
     """
     limit = bonferroni_limit(len(readings[["case", "layer"]].drop_duplicates()))
-    euclidean = last(distances[distances.metric == "euclidean"]).set_index(["case", "layer"])
+    euclidean = last(distances.loc[distances.metric == "euclidean"]).set_index(["case", "layer"])
     layers_found = [
         dict(
             case=case,
@@ -393,10 +396,10 @@ def facts(readings: pd.DataFrame, distances: pd.DataFrame, averaging: pd.DataFra
         cases=[
             {name: of[name].iloc[0] for name in ("case", "task", "parameters", "clients")}
             | _course(of, limit)
-            for _, of in readings.groupby("case", sort=False)
+            for _, of in groups(readings, "case")
         ],
-        models=final[final.model != ALONE].to_dict("records"),
-        gains=[_gain(of) for _, of in final.groupby("case", sort=False)],
+        models=final.loc[final.model != ALONE].to_dict("records"),
+        gains=[_gain(of) for _, of in groups(final, "case")],
     )
 
 
@@ -411,7 +414,7 @@ def _course(of: pd.DataFrame, limit: float) -> dict:
     ends = [of.iteration.min(), of.iteration.max()]
     layers_of: dict[str, list[str]] = {}
     if ends[0] < ends[1]:
-        for layer, rows in of.groupby("layer", sort=False):
+        for layer, rows in groups(of, "layer"):
             at = rows.set_index("iteration")
             change, error = np.diff(at.net_bits[ends])[0], np.hypot(*at.net_se[ends])
             layers_of.setdefault(sign(change, error, limit), []).append(layer)
@@ -424,14 +427,14 @@ def _gain(of: pd.DataFrame) -> dict:
     The error of the share is as if both erred independently. Where the gain may be chance, or the
     clients are two, there is no share.
     """
-    means = of[of.averaged > 0].set_index("averaged")
+    means = of.loc[of.averaged > 0].set_index("averaged")
     clients = int(means.index.to_numpy().max())
     every, two = means.loc[clients], means.loc[2]
     found = dict(
         case=of.case.iloc[0],
         clients=clients,
         every=every.to_dict(),
-        pooled=of[of.model == POOLED].iloc[0].to_dict(),
+        pooled=of.loc[of.model == POOLED].iloc[0].to_dict(),
         chance=sign(every.objective_less_alone, every.objective_less_alone_se) == "open",
         share=None,
     )

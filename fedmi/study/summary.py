@@ -29,10 +29,11 @@ def _ends(folder: Path, task: str) -> list[dict]:
     """The first and the last checkpoint, means over pairs; `perm_sd` is that of a single pair."""
     mi, distances = (results.read_csv(folder / f"{name}.csv") for name in figure_names(task))
     mi = tables.first_k(mi)
-    apart = distances[distances.metric == "euclidean"].groupby("iteration").mean(numeric_only=True)
+    euclidean = distances.loc[distances.metric == "euclidean"]
+    apart = euclidean.groupby("iteration").mean(numeric_only=True)
     rows = []
     for iteration in (mi.iteration.min(), mi.iteration.max()):
-        of = mi[mi.iteration == iteration].groupby("estimator").mean(numeric_only=True)
+        of = mi.loc[mi.iteration == iteration].groupby("estimator").mean(numeric_only=True)
         at = apart.loc[iteration]
         rows.append(
             dict(

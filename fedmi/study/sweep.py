@@ -118,8 +118,8 @@ def facts(table: pd.DataFrame) -> dict:
     """
     limit = bonferroni_limit(len(table))
     found = []
-    for coupling, rows in table.groupby("coupling", sort=False):
-        told = rows[rows.rise_bits.notna() & ~rows.infinite.eq(True)]
+    for coupling, rows in tables.groups(table, "coupling"):
+        told = rows.loc[rows.rise_bits.notna() & ~rows.infinite.eq(True)]
         told = told.sort_values("rise_bits")
         signs = [sign(row.rise_bits, row.rise_se, limit) for row in told.itertuples()]
         rise, fall = signs.count("yes"), signs.count("no")

@@ -158,6 +158,17 @@ def first_k(mi: pd.DataFrame) -> pd.DataFrame:
     return mi.drop(ks.index[ks != ks.iloc[0]]) if len(ks) else mi
 
 
+def groups(table: pd.DataFrame, name: str) -> Iterator[tuple[str, pd.DataFrame]]:
+    """The rows of each coupling, layer, ..., in the order in which the table first has them.
+
+    Args:
+        table: a table.
+        name: of a column (or a level of the index) of words.
+    """
+    for word, rows in table.groupby(name, sort=False):
+        yield str(word), rows
+
+
 def distance_rows(samples: xr.Dataset, iteration: int) -> list[dict]:
     """The rows of `distances.csv` for every pair of clients at one checkpoint.
 
@@ -213,23 +224,24 @@ def compare_with_baseline(task: Task, learning: pd.DataFrame) -> str:
         task: the task, with its baseline.
         learning: the table learning.csv, with rows on held-out data.
     """
-    fresh = learning[learning.metric == HELD_OUT + task.metric]
-    last = fresh[fresh.iteration == fresh.iteration.max()]
+    fresh = learning.loc[learning.metric == HELD_OUT + task.metric]
+    last = fresh.loc[fresh.iteration == fresh.iteration.max()]
     mean = last["mean"].mean()
     # The clients of a seed may share their data; the mean of their errors bounds that of their mean
     # whatever they share.
     error = (last.high - last.low).mean() / (2 * Z95)
+    beats = None
+    if task.baseline is not None:
+        gain = (mean - task.baseline) * (1 if task.larger_is_better else -1)
+        beats = sign(gain, error)
     facts = dict(
         iteration=last.iteration.iloc[0],
         metric=task.metric,
         mean=mean,
         error=error,
         baseline=task.baseline,
-        beats=None,
+        beats=beats,
     )
-    if task.baseline is not None:
-        gain = (mean - task.baseline) * (1 if task.larger_is_better else -1)
-        facts["beats"] = sign(gain, error)
     return render("baseline", facts)
 
 

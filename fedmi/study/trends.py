@@ -101,12 +101,9 @@ def coupling_rows(
     mi["net_se"] = np.hypot(
         sampling.where(np.isfinite(sampling), mi.perm_sd), mi.perm_sd / np.sqrt(mi.permutations)
     )
-    names = ["net_bits", "net_se", "shared_directions"]
-    by_iteration = mi.groupby("iteration")
-    rows = by_iteration[names].mean()
-    rows["infinite"] = by_iteration.infinite.any()
-    rows["p_family"] = by_iteration.p_family.min()
-    euclidean = distances[distances.metric == "euclidean"].groupby("iteration")
+    means = dict.fromkeys(("net_bits", "net_se", "shared_directions"), "mean")
+    rows = mi.groupby("iteration").agg(means | dict(infinite="any", p_family="min"))
+    euclidean = distances.loc[distances.metric == "euclidean"].groupby("iteration")
     rows = rows.join(euclidean[["distance", "distance_se", "unmatched"]].mean())
     for i, name in enumerate(("predicted_bits", "predicted_se")):
         values = {iteration: both[i] for iteration, both in (predicted or {}).items()}
@@ -177,7 +174,7 @@ def trends(table: pd.DataFrame) -> pd.DataFrame:
     """
     rows = []
     limit = bonferroni_limit(table.coupling.nunique())
-    for coupling, of in table.groupby("coupling", sort=False):
+    for coupling, of in tables.groups(table, "coupling"):
         of = of.sort_values("iteration")
         first, last = of.iloc[0], of.iloc[-1]
         rise, rise_se = last.net_bits - first.net_bits, np.hypot(first.net_se, last.net_se)
@@ -256,7 +253,7 @@ def facts(table: pd.DataFrame) -> dict:
         last=last,
         limit=limit,
         trends=trend.to_dict("records"),
-        overlap=_overlap(table[table.coupling == DEFAULT].sort_values("iteration")),
+        overlap=_overlap(table.loc[table.coupling == DEFAULT].sort_values("iteration")),
         **{name: trend.coupling[which].to_list() for name, which in chosen.items()},
     )
 

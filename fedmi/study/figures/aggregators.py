@@ -35,7 +35,7 @@ def aggregators(table: pd.DataFrame, caption: str = "") -> Figure:
     for axes, setting in zip(panels[0], settings, strict=True):
         axes.axhspan(rivals - 0.5, len(methods) - 0.5, color="0.5", alpha=0.12, linewidth=0)
         axes.axvline(0, color="0.2", linewidth=1)
-        of = table[table.setting == setting].set_index(["iteration", "method"])
+        of = table.loc[table.setting == setting].set_index(["iteration", "method"])
         for iteration, offset in style.side_by_side(looks).items():
             rows = of.loc[iteration].reindex(methods)
             half, label = Z95 * rows.objective_less_mean_se, f"iteration {iteration}"
@@ -56,7 +56,7 @@ def aggregators(table: pd.DataFrame, caption: str = "") -> Figure:
 
 def _ranked(table: pd.DataFrame) -> tuple[int, list[str]]:
     """How many aggregators there are but the mean, and all methods, the best first, they first."""
-    last = table[(table.iteration == table.iteration.max()) & (table.method != MEAN)]
+    last = table.loc[(table.iteration == table.iteration.max()) & (table.method != MEAN)]
     ranks = last.groupby(["reference", "method"]).objective_less_mean.mean().reset_index()
     ranks = ranks.sort_values(["reference", "objective_less_mean"])
     return int((~ranks.reference).sum()), list(ranks.method)
@@ -77,9 +77,9 @@ def landscape(surface: pd.DataFrame, barrier: pd.DataFrame, caption: str = "") -
         2, len(settings), figsize=(3 * len(settings), 5.4), squeeze=False, height_ratios=(1.5, 1)
     )
     for (plane, between), setting in zip(panels.T, settings, strict=True):
-        _plane(plane, surface[surface.setting == setting])
+        _plane(plane, surface.loc[surface.setting == setting])
         plane.set_title(setting)
-        for iteration, line in barrier[barrier.setting == setting].groupby("iteration"):
+        for iteration, line in barrier.loc[barrier.setting == setting].groupby("iteration"):
             look = looks[iteration] | dict(marker="", linestyle="-")
             half = Z95 * line.excess_se
             style.bars(between, line.place, line.excess, half, look, f"iteration {iteration}")
@@ -95,17 +95,17 @@ def landscape(surface: pd.DataFrame, barrier: pd.DataFrame, caption: str = "") -
 
 
 def _plane(axes: Axes, rows: pd.DataFrame) -> None:
-    grid = rows[rows.what == "grid"].pivot(index="y", columns="x", values="objective")
-    levels = np.nanquantile(grid.where(np.isfinite(grid)), np.linspace(0, 1, 13))
+    grid = rows.loc[rows.what == "grid"].pivot(index="y", columns="x", values="objective")
+    levels = np.unique(np.nanquantile(grid.where(np.isfinite(grid)), np.linspace(0, 1, 13)))
     filled = axes.contourf(
-        grid.columns, grid.index, grid, levels=np.unique(levels), cmap="cividis", extend="both"
+        grid.columns, grid.index, grid, levels=levels, cmap="cividis", extend="both"
     )
-    bar = axes.figure.colorbar(filled, ax=axes, format="%.3g", ticks=filled.levels[::3])
+    bar = axes.figure.colorbar(filled, ax=axes, format="%.3g", ticks=levels[::3])
     bar.ax.tick_params(labelsize=style.SMALL)
-    marks = rows[rows.what != "grid"]
+    marks = rows.loc[rows.what != "grid"]
     of_client = marks.what.str.startswith("client")
-    clients, others = marks[of_client], marks[~of_client]
-    edge = dict(linestyle="", markeredgecolor="k")
+    clients, others = marks.loc[of_client], marks.loc[~of_client]
+    edge: style.Look = dict(linestyle="", markeredgecolor="k")
     axes.plot(clients.x, clients.y, marker="o", color="w", label="clients", **edge)
     for mark, marker in zip(others.itertuples(), "sP^D", strict=False):
         colour = "tab:red" if mark.what == MEAN else "w"

@@ -9,6 +9,7 @@ from matplotlib.figure import Figure
 from fedmi.mi.trust.report import common_range
 from fedmi.study.figures import style
 from fedmi.study.figures.captions import ESTIMATORS, coupled
+from fedmi.study.tables import groups
 
 
 @style.styled()
@@ -27,7 +28,7 @@ def calibration(bands: pd.DataFrame, trust: pd.DataFrame, caption: str = "") -> 
     """
     figure, panels = plt.subplots(1, len(trust), figsize=(3.5 * len(trust), 3.4), squeeze=False)
     for axes, (_, row) in zip(panels[0], trust.iterrows(), strict=True):
-        _truth_against_reading(axes, bands[bands.estimator == row.estimator], row)
+        _truth_against_reading(axes, bands.loc[bands.estimator == row.estimator], row)
         axes.set_xlabel("true MI (bits)")
         name = ESTIMATORS.get(row.estimator, row.estimator)
         axes.set_title(f"{name}\nreads {row.net_bits:.2f}; truth: {fits(row)}")
@@ -44,7 +45,7 @@ def calibration(bands: pd.DataFrame, trust: pd.DataFrame, caption: str = "") -> 
 
 def _truth_against_reading(axes: Axes, bands: pd.DataFrame, row: pd.Series) -> None:
     looks = style.looks_of(bands.family.unique())
-    for family, line in bands.groupby("family", sort=False):
+    for family, line in groups(bands, "family"):
         style.band(axes, line.true_bits, line["mean"], 2 * line.sd, looks[family], family)
     read = [bands["mean"] - 2 * bands.sd, bands["mean"] + 2 * bands.sd]
     top = bands.true_bits.max()

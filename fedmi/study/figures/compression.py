@@ -19,11 +19,11 @@ def compression(table: pd.DataFrame, costs: pd.DataFrame, caption: str = "") -> 
         costs: rows of `fedmi.study.compression.cost_rows`.
         caption: for the title, see `caption_of`.
     """
-    noise = table[table.channel == "noise"]
+    noise = table.loc[table.channel == "noise"]
     tolerances = sorted(noise.tolerance.unique(), reverse=True)
     shown = tolerances[len(tolerances) // 2]
     figure, (bits, saved, cost) = plt.subplots(1, 3, figsize=(10.5, 3.6))
-    _bits(bits, table[table.tolerance == shown])
+    _bits(bits, table.loc[table.tolerance == shown])
     _saved(saved, noise, tolerances)
     _costs(cost, costs, noise)
     titles = (
@@ -38,7 +38,7 @@ def compression(table: pd.DataFrame, costs: pd.DataFrame, caption: str = "") -> 
 
 def _bits(axes: Axes, table: pd.DataFrame) -> None:
     """Bits with and without side information, in two other codes, and the MI beside them."""
-    noise, decoder = (table[table.channel == channel] for channel in ("noise", "decoder"))
+    noise, decoder = (table.loc[table.channel == channel] for channel in ("noise", "decoder"))
     lines = {
         "alone": noise.bits,
         "given one other": noise.bits_one,
@@ -58,10 +58,10 @@ def _bits(axes: Axes, table: pd.DataFrame) -> None:
 def _saved(axes: Axes, noise: pd.DataFrame, tolerances: list[float]) -> None:
     looks = style.looks_of(tolerances)
     for tolerance in tolerances:
-        line, look = noise[noise.tolerance == tolerance], looks[tolerance]
+        line, look = noise.loc[noise.tolerance == tolerance], looks[tolerance]
         half, label = Z95 * line.saved_one_se, f"{100 * tolerance:g} % cost"
         style.bars(axes, line.iteration, line.saved_one, half, look, label)
-        hollow = look | dict(markerfacecolor="none")
+        hollow = dict(look, markerfacecolor="none")
         style.bars(axes, line.iteration, line.saved_coded, Z95 * line.saved_coded_se, hollow)
     style.zero_line(axes)
     style.iteration_axis(axes)
@@ -73,11 +73,11 @@ def _costs(axes: Axes, costs: pd.DataFrame, noise: pd.DataFrame) -> None:
     looks = style.looks_of(sorted(costs.iteration.unique()))
     for (iteration, channel), line in costs.groupby(["iteration", "channel"]):
         of_noise = channel == "noise"
-        look = looks[iteration] | dict(marker="", linewidth=1.5 if of_noise else 0.6)
+        look = dict(looks[iteration], marker="", linewidth=1.5 if of_noise else 0.6)
         label = f"{iteration}" if of_noise else None
         axes.plot(line.distortion_share, line.cost.where(line.cost > 0), label=label, **look)
     for iteration, found in noise.groupby("iteration"):
-        look = looks[iteration] | dict(linestyle="")
+        look = dict(looks[iteration], linestyle="")
         axes.plot(found.distortion_share, found.tolerance, **look)
     axes.set(xscale="log", yscale="log", xlabel="error, share of the clients' variance")
     axes.legend(title="iteration")

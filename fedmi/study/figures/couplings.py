@@ -30,7 +30,7 @@ def couplings(table: pd.DataFrame, caption: str = "") -> Figure:
         2, len(names), figsize=(2.3 * len(names), 4.6), sharex=True, squeeze=False
     )
     for (reading, apart), name in zip(panels.T, names, strict=True):
-        rows = table[table.coupling == name].sort_values("iteration")
+        rows = table.loc[table.coupling == name].sort_values("iteration")
         _reading(reading, rows)
         reading.set_title(name)
         half = Z95 * rows.distance_se

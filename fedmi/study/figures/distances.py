@@ -7,6 +7,7 @@ from matplotlib.figure import Figure
 from fedmi.stats import Z95
 from fedmi.study.figures import style
 from fedmi.study.figures.captions import clients, coupled
+from fedmi.study.tables import groups
 from fedmi.study.trends import closer_error
 
 
@@ -28,8 +29,8 @@ def distances(table: pd.DataFrame, caption: str = "") -> Figure:
         2, len(metrics), figsize=(10.5, 4.5), height_ratios=(2.2, 1), sharex=True, squeeze=False
     )
     for (apart, closer), metric in zip(panels.T, metrics, strict=True):
-        rows = table[table.metric == metric]
-        for pair, line in rows.groupby("pair", sort=False):
+        rows = table.loc[table.metric == metric]
+        for pair, line in groups(rows, "pair"):
             look, half = looks[pair], Z95 * line.distance_se
             style.bars(apart, line.iteration, line.distance, half, look, clients(pair))
             share = 100 * (1 - line.distance / line.unmatched)
@@ -37,7 +38,7 @@ def distances(table: pd.DataFrame, caption: str = "") -> Figure:
             style.bars(closer, line.iteration, share, half, look | style.THIN)
         others = rows.groupby("iteration").unmatched.mean()
         apart.plot(others.index, others, label="other seeds", **style.OTHER_SEEDS)
-        closer.axhline(0, **style.OTHER_SEEDS | dict(marker=""))
+        closer.axhline(0, **dict(style.OTHER_SEEDS, marker=""))
         style.iteration_axis(closer)
     style.lettered(panels[0], (f"{metric.capitalize()} distance" for metric in metrics))
     panels[0, 0].set_ylabel("distance of parameters")

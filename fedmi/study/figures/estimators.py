@@ -8,6 +8,7 @@ from matplotlib.figure import Figure
 
 from fedmi.study.figures import style
 from fedmi.study.figures.captions import ESTIMATORS, heading
+from fedmi.study.tables import groups
 
 
 @style.styled()
@@ -27,8 +28,8 @@ def bench(table: pd.DataFrame, caption: str = "") -> Figure:
     looks = style.looks_of(table.family.unique())
     figure, panels = plt.subplots(2, len(names), figsize=(3.1 * len(names), 5.8), squeeze=False)
     for (against_truth, against_n), name in zip(panels.T, names, strict=True):
-        rows = table[table.estimator == name]
-        _against_truth(against_truth, rows[rows.n == rows.n.max()], looks)
+        rows = table.loc[table.estimator == name]
+        _against_truth(against_truth, rows.loc[rows.n == rows.n.max()], looks)
         against_truth.set_title(f"{ESTIMATORS.get(name, name)}, N = {rows.n.max():,}")
         if rows.n.nunique() > 1:
             _against_n(against_n, rows, looks)
@@ -43,10 +44,10 @@ def bench(table: pd.DataFrame, caption: str = "") -> Figure:
 
 
 def _against_truth(axes: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> None:
-    for family, line in rows.groupby("family", sort=False):
-        means = line.groupby("asked_bits")[["true_bits", "net_bits", "perm_bits"]].mean()
+    for family, line in groups(rows, "family"):
+        means = line.groupby("asked_bits")[["true_bits", "net_bits", "perm_bits"]].agg("mean")
         axes.plot(means.true_bits, means.net_bits, label=family, **looks[family])
-        null = looks[family] | dict(marker="x", linestyle="", markersize=5)
+        null = dict(looks[family], marker="x", linestyle="", markersize=5)
         axes.plot(means.true_bits, means.perm_bits, **null)
     axes.plot([], [], "x", color="0.3", label="re-paired")
     top = rows.true_bits.max()
@@ -64,8 +65,8 @@ def _against_n(axes: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> 
     everywhere = read_at.index[read_at == read_at.max()]
     for (family, asked), line in rows.groupby(["family", "asked_bits"], sort=False):
         if asked in everywhere:
-            means = line.groupby("n")[["true_bits", "net_bits"]].mean()
-            look = looks[family] | (dict(markerfacecolor="none") if asked == 0 else {})
+            means = line.groupby("n")[["true_bits", "net_bits"]].agg("mean")
+            look = looks[family] if asked else dict(looks[family], markerfacecolor="none")
             axes.plot(means.index, means.net_bits - means.true_bits, **look)
     style.zero_line(axes)
     axes.set_xscale("log")

@@ -9,7 +9,7 @@ from matplotlib.figure import Figure
 from fedmi.stats import Z95
 from fedmi.study.figures import style
 from fedmi.study.figures.captions import METRICS, clients, coupled
-from fedmi.study.tables import HELD_OUT, first_k
+from fedmi.study.tables import HELD_OUT, first_k, groups
 
 
 @style.styled()
@@ -34,9 +34,10 @@ def mutual_information(
         figsize=(10.5, 4.1), height_ratios=(2.2, 1),
     )  # fmt: skip
     for estimator in ("gaussian", "ksg"):
-        _estimates(panels[estimator], panels[f"below {estimator}"], mi[mi.estimator == estimator])
+        rows = mi.loc[mi.estimator == estimator]
+        _estimates(panels[estimator], panels[f"below {estimator}"], rows)
     _learning(panels["learning"], learning, baseline)
-    metric = learning.metric.iloc[0]
+    metric = str(learning.metric.iloc[0])
     upper = [panels[name] for name in ("gaussian", "ksg", "learning")]
     titles = ("MI, Gaussian formula", "MI, KSG", METRICS.get(metric, metric))
     style.lettered(upper, titles)
@@ -56,15 +57,15 @@ def _estimates(net: Axes, raw: Axes, rows: pd.DataFrame) -> None:
     looks = style.looks_of(rows.pair.unique())
     infinite = np.isinf(rows.net_bits)
     rows = rows.assign(net=rows.net_bits.mask(infinite, rows.finite_bits - rows.perm_bits))
-    for pair, line in rows.groupby("pair", sort=False):
+    for pair, line in groups(rows, "pair"):
         label = clients(pair) + (", finite part" if infinite.any() else "")
         style.band(net, line.iteration, line.net, Z95 * line.perm_sd, looks[pair], label)
         raw.plot(line.iteration, line.raw_bits, **looks[pair] | style.THIN)
     # What the uncorrected estimate reads for re-paired seeds: its analytic bias, if it has one, and
     # what re-pairing finds beyond that.
-    first = rows[rows.pair == rows.pair.iloc[0]]
+    first = rows.loc[rows.pair == rows.pair.iloc[0]]
     unpaired = first.null_bits.fillna(0) + first.perm_bits
-    look = style.OTHER_SEEDS | dict(marker="", label="re-paired seeds")
+    look = dict(style.OTHER_SEEDS, marker="", label="re-paired seeds")
     raw.plot(first.iteration, unpaired, **look)
     style.zero_line(net)
     net.set_ylabel("net MI (bits)")
@@ -75,15 +76,15 @@ def _estimates(net: Axes, raw: Axes, rows: pd.DataFrame) -> None:
 
 
 def _learning(axes: Axes, learning: pd.DataFrame, baseline: float | None) -> None:
-    metric = learning.metric.iloc[0]
+    metric = str(learning.metric.iloc[0])
     looks = style.looks_of(learning.client.unique())
     halves = learning.assign(half=learning.high - learning["mean"])
-    for client, rows in halves[halves.metric == metric].groupby("client"):
-        look = looks[client] | dict(marker="", zorder=2)
+    for client, rows in halves.loc[halves.metric == metric].groupby("client"):
+        look = dict(looks[client], marker="", zorder=2)
         label = f"client {client}, in training"
         style.band(axes, rows.iteration, rows["mean"], rows.half, look, label)
-    for client, rows in halves[halves.metric == HELD_OUT + metric].groupby("client"):
-        look = looks[client] | dict(linestyle="", zorder=3)
+    for client, rows in halves.loc[halves.metric == HELD_OUT + metric].groupby("client"):
+        look = dict(looks[client], linestyle="", zorder=3)
         style.bars(axes, rows.iteration, rows["mean"], rows.half, look, f"client {client}, fresh")
     if baseline is not None:
         axes.axhline(baseline, label="best constant", **style.LIMIT)

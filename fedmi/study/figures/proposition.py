@@ -75,10 +75,10 @@ def _p_values(axes: Axes, tests: pd.DataFrame) -> None:
     place = tests.test.map(names.index) + tests.iteration.map(style.side_by_side(looks))
     tests = tests.assign(shown=tests.p_value.clip(lower=SMALLEST_P), place=place)
     for iteration, rows in tests.groupby("iteration"):
-        look = looks[iteration] | dict(linestyle="")
+        look = dict(looks[iteration], linestyle="")
         axes.plot(rows.shown, rows.place, label=f"iteration {iteration}", zorder=2, **look)
-        held = rows[rows.by_construction.astype(bool)]
-        axes.plot(held.shown, held.place, **look | dict(markerfacecolor="w", zorder=3))
+        held = rows.loc[rows.by_construction.astype(bool)]
+        axes.plot(held.shown, held.place, **dict(look, markerfacecolor="w", zorder=3))
     axes.set_xscale("log")
     axes.set_xlim(min(tests.shown.min(), limit) / 3, 1.6)
     axes.axvline(limit, **style.LIMIT)

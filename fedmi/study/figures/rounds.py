@@ -25,7 +25,7 @@ def rounds(table: pd.DataFrame, caption: str = "") -> Figure:
         len(names), 3, figsize=(9.5, 2.7 * len(names) + 0.2), sharex=True, squeeze=False
     )
     for (parameters, updates, apart), name in zip(panels, names, strict=True):
-        for (what, number), line in table[table.coupling == name].groupby(["what", "round"]):
+        for (what, number), line in table.loc[table.coupling == name].groupby(["what", "round"]):
             axes = parameters if what == "parameters" else updates
             look, label = looks[number], f"round {number}"
             style.band(axes, line.iteration, line.net_bits, Z95 * line.net_se, look, label)

@@ -10,6 +10,7 @@ from fedmi.stats import Z95
 from fedmi.study.figures import style
 from fedmi.study.figures.captions import heading
 from fedmi.study.scale_up import ALL, CANONICAL, RANDOM, last
+from fedmi.study.tables import groups
 
 KINDS = {CANONICAL: {}, RANDOM: dict(markerfacecolor="none"), ALL: dict(markersize=2.5)}
 
@@ -34,8 +35,8 @@ def scale_up(
     bits, closer, gain = panels
     _bits(bits, last(readings), looks)
     distances = last(distances)
-    for case, rows in distances[distances.metric == "euclidean"].groupby("case", sort=False):
-        look = looks[case] | dict(linestyle="")
+    for case, rows in groups(distances.loc[distances.metric == "euclidean"], "case"):
+        look = dict(looks[case], linestyle="")
         style.bars(closer, rows["size"], 100 * rows.closer, 100 * Z95 * rows.closer_se, look)
     _gain(gain, last(averaging), looks)
     for axes in panels:
@@ -59,19 +60,23 @@ def _bits(axes: Axes, readings: pd.DataFrame, looks: dict[str, style.Look]) -> N
         look = looks[case] | KINDS[kind] | dict(linestyle="")
         label = case if kind == CANONICAL else None
         style.bars(axes, rows["size"], rows.net_bits, Z95 * rows.net_se, look, label)
-    of_layers = readings[readings.kind == CANONICAL]
-    of_layers = of_layers[of_layers.parameters == of_layers.parameters.max()]
+    of_layers = readings.loc[readings.kind == CANONICAL]
+    of_layers = of_layers.loc[of_layers.parameters == of_layers.parameters.max()]
     for row in of_layers.drop_duplicates("layer").itertuples():
-        where = dict(xytext=(3, 3), textcoords="offset points")
-        axes.annotate(row.layer, (row.size, row.net_bits), fontsize=style.SMALL, **where)
+        axes.annotate(
+            row.layer, (row.size, row.net_bits), xytext=(3, 3), textcoords="offset points",
+            fontsize=style.SMALL,
+        )  # fmt: skip
     style.symlog(axes)
 
 
 def _gain(axes: Axes, averaging: pd.DataFrame, looks: dict[str, style.Look]) -> None:
-    for case, rows in averaging[averaging.averaged > 0].groupby("case", sort=False):
+    for case, rows in groups(averaging.loc[averaging.averaged > 0], "case"):
         half = Z95 * rows.objective_less_alone_se
         style.bars(axes, rows.averaged, rows.objective_less_alone, half, looks[case])
-        two = rows[rows.averaged == 2].objective_less_alone.item()
+        two = rows.loc[rows.averaged == 2].objective_less_alone.item()
         counts = np.geomspace(1, rows.averaged.max())
-        quadratic = dict(color=looks[case]["color"], linewidth=0.7, linestyle=(0, (1, 1)))
+        quadratic: style.Look = dict(
+            color=looks[case]["color"], linewidth=0.7, linestyle=(0, (1, 1))
+        )
         axes.plot(counts, 2 * two * (1 - 1 / counts), **quadratic)

@@ -9,7 +9,6 @@ from itertools import cycle
 from pathlib import Path
 from typing import Any
 
-import matplotlib as mpl
 import matplotlib.pyplot as plt
 import numpy as np
 import seaborn as sns
@@ -39,7 +38,7 @@ def styled() -> Iterator[None]:
     figure loaded it in here, the end of the style would undo that for all later ones.
     """
     plt.install_repl_displayhook()
-    with mpl.style.context(Path(__file__).with_name("fedmi.mplstyle")):
+    with plt.style.context(Path(__file__).with_name("fedmi.mplstyle")):
         yield
 
 

@@ -31,7 +31,8 @@ def sweep(table: pd.DataFrame, caption: str = "") -> Figure:
         1, len(names), figsize=(3.4 * len(names) + 0.6, 3.4), sharey=True, squeeze=False
     )
     for axes, name in zip(panels[0], names, strict=True):
-        both = finite[finite.coupling == name].pivot(index="learning_rate", columns="batch_size")
+        rows = finite.loc[finite.coupling == name]
+        both = rows.pivot(index="learning_rate", columns="batch_size")
         rises, errors = both["rise_bits"], both["rise_se"]
         words = rises.map("{:+z.1f}".format) + (Z95 * errors).map("\n±{:.1f}".format)
         sns.heatmap(
