@@ -30,9 +30,9 @@ from fedmi.progress import track
 from fedmi.sampling.replay import MEASURES, design_of, draw, measures, over_blocks
 from fedmi.sampling.sampler import finite, sample
 from fedmi.sampling.sgd import train_on
-from fedmi.stats import Z95, bonferroni_limit, mean_and_error, ratio_and_error, sign
+from fedmi.stats import bonferroni_limit, mean_and_error, ratio_and_error, sign
 from fedmi.study.params import Case, ScaleUp
-from fedmi.study.tables import groups
+from fedmi.study.tables import groups, net_error
 from fedmi.tasks.layers import WHOLE, layers
 from fedmi.tasks.task import Assets, Task
 
@@ -161,7 +161,7 @@ def mi_rows(
                     key=jax.random.fold_in(key, zlib.crc32(estimator.encode())),
                 )[0]
                 row = dict(layer=name, size=size, kind=kind, directions=x.shape[1]) | pair.row()
-                rows.append(_where(samples, iteration) | row | dict(net_se=_error(row)))
+                rows.append(_where(samples, iteration) | row | dict(net_se=net_error(row)))
     return rows
 
 
@@ -221,13 +221,6 @@ def _read(theta: xr.DataArray) -> Iterator[tuple[slice, np.ndarray]]:
     ends = [len(theta) * i // count for i in range(count + 1)]
     for rows in map(slice, ends, ends[1:]):
         yield rows, theta.isel(seed=rows).values
-
-
-def _error(row: Mapping[str, float]) -> float:
-    """Standard error of `net_bits`: of the estimate, and of the mean over its re-pairings."""
-    sampling = (row["high"] - row["low"]) / (2 * Z95)
-    sampling = sampling if np.isfinite(sampling) else row["perm_sd"]
-    return float(np.hypot(sampling, row["perm_sd"] / np.sqrt(row["permutations"])))
 
 
 def distance_rows(task: Task, samples: xr.Dataset, iteration: int) -> list[dict]:

@@ -1,9 +1,10 @@
 """The tidy tables that figures are drawn from: one row an estimate, a distance or a mean."""
 
 import zlib
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from itertools import combinations
 from pathlib import Path
+from typing import Any
 
 import jax
 import numpy as np
@@ -156,6 +157,17 @@ def first_k(mi: pd.DataFrame) -> pd.DataFrame:
     """The table mi.csv without the rows of any but the first k, where KSG was asked for several."""
     ks = mi.k[mi.estimator == "ksg"]
     return mi.drop(ks.index[ks != ks.iloc[0]]) if len(ks) else mi
+
+
+def net_error(of: Mapping[str, Any] | pd.DataFrame):
+    """The standard error of `net_bits`: of the estimate, and of the mean over its re-pairings.
+
+    Args:
+        of: a row with the columns of `MI_COLUMNS`, or a table of them.
+    """
+    sampling = (of["high"] - of["low"]) / (2 * Z95)
+    sampling = np.where(np.isfinite(sampling), sampling, of["perm_sd"])
+    return np.hypot(sampling, of["perm_sd"] / np.sqrt(of["permutations"]))
 
 
 def groups(table: pd.DataFrame, name: str) -> Iterator[tuple[str, pd.DataFrame]]:

@@ -94,12 +94,11 @@ def coupling_rows(
         mi, distances: the tables mi.csv and distances.csv of one study.
         predicted: checkpoint -> `predicted_bits` and their standard error.
     """
-    mi = mi.loc[mi.estimator == "gaussian"].copy()
-    mi["infinite"] = np.isinf(mi.bits)
-    mi["net_bits"] = mi.finite_bits - mi.perm_bits
-    sampling = (mi.high - mi.low) / (2 * Z95)
-    mi["net_se"] = np.hypot(
-        sampling.where(np.isfinite(sampling), mi.perm_sd), mi.perm_sd / np.sqrt(mi.permutations)
+    mi = mi.loc[mi.estimator == "gaussian"]
+    mi = mi.assign(
+        infinite=np.isinf(mi.bits),
+        net_bits=mi.finite_bits - mi.perm_bits,
+        net_se=tables.net_error(mi),
     )
     means = dict.fromkeys(("net_bits", "net_se", "shared_directions"), "mean")
     rows = mi.groupby("iteration").agg(means | dict(infinite="any", p_family="min"))
