@@ -13,7 +13,7 @@ import xarray as xr
 
 from fedmi.sampling.sampler import finite, sample
 from fedmi.stats import bonferroni_limit, sign
-from fedmi.study import tables, trends
+from fedmi.study import trends
 from fedmi.study.params import Sampling
 
 COLUMNS = [
@@ -55,13 +55,9 @@ def rows(samples: xr.Dataset, *, permutations: int) -> list[dict]:
     number = dict(round=samples.attrs["rounds"])
     found = []
     for what, values in ((PARAMETERS, samples), (UPDATES, updates(samples))):
-        mi, apart = [], []
-        for iteration in samples.iteration.values.tolist():
-            mi += tables.mi_rows(values, iteration, estimator="gaussian", permutations=permutations)
-            apart += tables.distance_rows(values, iteration)
-        made = trends.coupling_rows(pd.DataFrame(tables.with_family_p(mi)), pd.DataFrame(apart))
         found += [
-            {name: (row | number | dict(what=what))[name] for name in COLUMNS} for row in made
+            {name: (row | number | dict(what=what))[name] for name in COLUMNS}
+            for row in trends.measure(values, permutations=permutations)
         ]
     return found
 

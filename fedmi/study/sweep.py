@@ -20,7 +20,7 @@ from fedmi.sampling.tiles import TILE
 from fedmi.stats import bonferroni_limit, sign
 from fedmi.study import results, tables
 from fedmi.study.params import Sweep
-from fedmi.study.trends import coupling_rows, trends
+from fedmi.study.trends import measure, trends
 
 COLUMNS = [
     "task", "coupling", "learning_rate", "batch_size", "steps", "n", "first_bits", "first_se",
@@ -70,15 +70,11 @@ def trend_row(samples: xr.Dataset, *, permutations: int) -> dict:
         steps=samples.sizes["step"],
         n=samples.sizes["seed"],
     )
-    estimate = partial(tables.mi_rows, samples, estimator="gaussian", permutations=permutations)
-    iterations = samples.iteration.values.tolist()
     try:
-        rows = [row for i in iterations for row in estimate(i)]
+        rows = measure(samples, permutations=permutations)
     except ValueError as error:
         return row | dict(why_not=str(error))
-    mi = pd.DataFrame(tables.with_family_p(rows))
-    distances = pd.DataFrame([row for i in iterations for row in tables.distance_rows(samples, i)])
-    (trend,) = trends(pd.DataFrame(coupling_rows(mi, distances))).to_dict("records")
+    (trend,) = trends(pd.DataFrame(rows)).to_dict("records")
     return row | {name: trend[name] for name in trend if name in COLUMNS}
 
 

@@ -111,6 +111,23 @@ def coupling_rows(
     return [study | row for row in rows.reset_index().to_dict("records")]
 
 
+def measure(samples: xr.Dataset, *, permutations: int) -> list[dict]:
+    """The `coupling_rows` of samples, which are read and measured here at every checkpoint.
+
+    Args:
+        samples: finite samples.
+        permutations: re-pairings of seeds behind the null.
+
+    Raises:
+        ValueError: if the Gaussian formula refuses the samples.
+    """
+    mi, apart = [], []
+    for iteration in samples.iteration.values.tolist():
+        mi += tables.mi_rows(samples, iteration, estimator="gaussian", permutations=permutations)
+        apart += tables.distance_rows(samples, iteration)
+    return coupling_rows(pd.DataFrame(tables.with_family_p(mi)), pd.DataFrame(apart))
+
+
 def order_matters(source: list[dict], ordered: list[dict]) -> bool:
     """Whether sharing the order of the data too changes the reading at any checkpoint.
 
