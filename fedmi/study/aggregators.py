@@ -21,12 +21,12 @@ from fedmi import aggregation
 from fedmi.aggregation import MEAN, linear, matching
 from fedmi.aggregation.linear import LINEAR, MAPS, LinearAggregator
 from fedmi.sampling.replay import MEASURES, fisher_information, measures, objective, unraveller
-from fedmi.stats import bonferroni_limit, mean_and_error
+from fedmi.stats import bonferroni_limit
 from fedmi.study import landscape
 from fedmi.study.landscape import LINE, LONGER, PLANE
 from fedmi.study.oracles import STEPS, best_on_plane, best_step
 from fedmi.study.states import Comparison, State
-from fedmi.study.tables import groups
+from fedmi.study.tables import groups, mean_of
 from fedmi.tasks.task import Data, Params, Task
 
 MATCHED = "matched mean"
@@ -261,10 +261,8 @@ def search(plan: Comparison, fitted: Sequence[Fitted]) -> tuple[list[dict], list
     for k in range(len(plan.design.checkpoints)):
         excess = between[np.isfinite(between[:, k]).all(axis=1), k]
         for place, values in zip(PLACES, excess.T, strict=True):
-            mean, error = mean_and_error(values)
-            barriers.append(
-                plan.at(k) | dict(seeds=len(excess), place=place, excess=mean, excess_se=error)
-            )
+            where = plan.at(k) | dict(seeds=len(excess), place=place)
+            barriers.append(where | mean_of("excess", values))
     return rows, barriers
 
 
@@ -306,11 +304,7 @@ def _rows(
             )
             for i, measure in enumerate(MEASURES):
                 less = own[:, i] - at[MEAN][:, i]
-                row |= {
-                    name + end: value
-                    for name, of in ((measure, own[:, i]), (f"{measure}_less_mean", less))
-                    for end, value in zip(("", "_se"), mean_and_error(of), strict=True)
-                }
+                row |= mean_of(measure, own[:, i]) | mean_of(f"{measure}_less_mean", less)
             rows.append(row)
     return rows
 

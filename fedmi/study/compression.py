@@ -43,7 +43,7 @@ from fedmi.stats import Z95, mean_and_error, ratio_and_error
 from fedmi.study import rate_distortion
 from fedmi.study.rate_distortion import Law, SideInformation
 from fedmi.study.sources import Sources
-from fedmi.study.tables import origin
+from fedmi.study.tables import mean_of, origin
 from fedmi.tasks.task import Task
 
 BOOTSTRAPS = 100
@@ -223,12 +223,10 @@ def rows(
         cost: its costs.
         tolerances: the shares of the gain that errors may cost.
     """
-    gain, gain_se = mean_and_error(cost.gain)
     t = samples.sizes["parameter"]
     study = origin(samples) | dict(
         iteration=iteration,
-        gain=gain,
-        gain_se=gain_se,
+        **mean_of("gain", cost.gain),
         **_ratio("mean_cost", cost.mean_rise, cost.gain),
         parameters=t,
         clients=len(of.laws),

@@ -30,9 +30,9 @@ from fedmi.progress import track
 from fedmi.sampling.replay import MEASURES, design_of, draw, measures, over_blocks
 from fedmi.sampling.sampler import finite, sample
 from fedmi.sampling.sgd import train_on
-from fedmi.stats import bonferroni_limit, mean_and_error, ratio_and_error, sign
+from fedmi.stats import bonferroni_limit, ratio_and_error, sign
 from fedmi.study.params import Case, ScaleUp
-from fedmi.study.tables import groups, net_error
+from fedmi.study.tables import groups, mean_of, net_error
 from fedmi.tasks.layers import WHOLE, layers
 from fedmi.tasks.task import Assets, Task
 
@@ -248,13 +248,13 @@ def distance_rows(task: Task, samples: xr.Dataset, iteration: int) -> list[dict]
     rows = []
     for (name, metric), values in found.items():
         apart, unmatched = np.concatenate(values, axis=1)
-        mean, error = mean_and_error(apart)
         ratio, ratio_se = ratio_and_error(apart, unmatched)
         place = of_layers[name]
         rows.append(
             _where(samples, iteration)
             | dict(layer=name, size=place.stop - place.start, metric=metric)
-            | dict(distance=mean, distance_se=error, unmatched=unmatched.mean())
+            | mean_of("distance", apart)
+            | dict(unmatched=unmatched.mean())
             | dict(closer=1 - ratio, closer_se=ratio_se)
         )
     return rows
@@ -339,11 +339,7 @@ def _judged_rows(samples: xr.Dataset, counts: np.ndarray, values: np.ndarray) ->
             row |= dict(seeds=len(values), non_finite=int((~good).sum()))
             for i, measure in enumerate(MEASURES):
                 own, alone = values[:, m, k, i], values[:, 0, k, i]
-                row |= {
-                    name + end: value
-                    for name, values_of in ((measure, own), (f"{measure}_less_alone", own - alone))
-                    for end, value in zip(("", "_se"), mean_and_error(values_of), strict=True)
-                }
+                row |= mean_of(measure, own) | mean_of(f"{measure}_less_alone", own - alone)
             rows.append(row)
     return rows
 

@@ -10,12 +10,13 @@ import jax
 import numpy as np
 import pandas as pd
 import xarray as xr
+from numpy.typing import ArrayLike
 
 from fedmi import distance, mi
 from fedmi.mi.trust.report import COLUMNS as REPORT_COLUMNS
 from fedmi.mi.trust.report import Report
 from fedmi.scopes import root_key
-from fedmi.stats import Z95, family_p_values, sign
+from fedmi.stats import Z95, family_p_values, mean_and_error, sign
 from fedmi.study import results
 from fedmi.study.pages import render
 from fedmi.study.params import Study
@@ -157,6 +158,12 @@ def first_k(mi: pd.DataFrame) -> pd.DataFrame:
     """The table mi.csv without the rows of any but the first k, where KSG was asked for several."""
     ks = mi.k[mi.estimator == "ksg"]
     return mi.drop(ks.index[ks != ks.iloc[0]]) if len(ks) else mi
+
+
+def mean_of(name: str, values: ArrayLike) -> dict[str, float]:
+    """Two columns: the mean of independent values, and its standard error as `<name>_se`."""
+    mean, error = mean_and_error(values)
+    return {name: mean, f"{name}_se": error}
 
 
 def net_error(of: Mapping[str, Any] | pd.DataFrame):
