@@ -330,13 +330,12 @@ def _coded(of: Sources, level: float, again: np.ndarray, t: int) -> dict[str, fl
 def _given_as_sent(of: Sources, level: float) -> list[SideInformation]:
     """What the next client tells about each after it was itself sent at a water level."""
     following = [*of.laws[1:], of.laws[0]]
-    told = [
+    return [
         rate_distortion.side_information(
             law.variances, crosses, of.n, np.maximum(1 - level / after.variances, 0)
         )
         for law, crosses, after in zip(of.laws, of.crosses, following, strict=True)
     ]
-    return [one for one in told if one is not None]
 
 
 def _errors(laws: Sequence[Law], level: float) -> list[float]:

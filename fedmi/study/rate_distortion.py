@@ -201,9 +201,21 @@ def jointly(crosses: Sequence[np.ndarray], within: np.ndarray) -> np.ndarray:
     return np.concatenate(crosses, axis=2) @ (axes[:, kept] / np.sqrt(values[kept]))
 
 
+def enough_seeds(crosses: np.ndarray, n: int) -> bool:
+    """Whether there are as many seeds as the ranks of x and y and one.
+
+    With fewer, some directions of x would seem to be known without error whatever they are.
+
+    Args:
+        crosses: (1 + m, r_x, r_y), see `cross_correlations`.
+        n: number of seeds.
+    """
+    return n > crosses.shape[1] + crosses.shape[2]
+
+
 def side_information(
     variances: np.ndarray, crosses: np.ndarray, n: int, kept: np.ndarray | None = None
-) -> SideInformation | None:
+) -> SideInformation:
     """What the decoder gains from y when x is sent.
 
     Args:
@@ -215,13 +227,12 @@ def side_information(
             has, 1 - level / variance where y was sent at a water level below its variance; None
             where the decoder holds y itself.
 
-    Returns:
-        None where there are fewer seeds than the ranks of x and y and one: then some directions of
-        x would seem to be known without error whatever they are.
+    Raises:
+        ValueError: too few seeds, see `enough_seeds`.
     """
     _, p, q = crosses.shape
-    if n < p + q + 1:
-        return None
+    if not enough_seeds(crosses, n):
+        raise ValueError(f"n: {n} seeds are too few for ranks {p} and {q}; give {p + q + 1}")
     if kept is not None:
         # The test channel adds noise of its own to y, by which correlations fall.
         crosses = crosses * np.sqrt(kept)

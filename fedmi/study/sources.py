@@ -75,15 +75,13 @@ def fit(samples: xr.Dataset, iteration: int) -> Sources:
         ("one", following),
         ("others", [_of_all_others(crosses, q, count) for q in range(count)]),
     ):
-        sides[name] = [
-            rate_distortion.side_information(law.variances, cross, n)
-            for law, cross in zip(laws, of, strict=True)
-        ]
-        if None in sides[name]:
-            sides[name] = None
-        else:
+        if all(rate_distortion.enough_seeds(cross, n) for cross in of):
+            sides[name] = [
+                rate_distortion.side_information(law.variances, cross, n)
+                for law, cross in zip(laws, of, strict=True)
+            ]
             mi[name] = np.mean([rate_distortion.mutual_information(c, n) for c in of], axis=0)
-    return Sources(laws, sides["one"], sides["others"], mi, following, n)
+    return Sources(laws, sides.get("one"), sides.get("others"), mi, following, n)
 
 
 def _of_all_others(crosses: Mapping[tuple[int, int], np.ndarray], q: int, count: int) -> np.ndarray:

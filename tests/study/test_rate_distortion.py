@@ -189,9 +189,12 @@ def test_a_client_that_the_other_determines_takes_no_bits():
 
 def test_too_few_seeds_tell_nothing():
     x, y = pair(24, 0.0, 5)
-    assert told(x, y) is None
+    assert not rd.enough_seeds(crossed(x, y), 24)
+    with pytest.raises(ValueError, match="24 seeds are too few for ranks 12 and 12; give 25"):
+        told(x, y)
     x, y = pair(25, 0.0, 5)
-    assert told(x, y) is not None
+    assert rd.enough_seeds(crossed(x, y), 25)
+    told(x, y)
 
 
 def test_what_cannot_be_paired_is_refused():
