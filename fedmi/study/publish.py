@@ -35,8 +35,6 @@ ENTERED = "figures.json"
 """In a folder of results: what was drawn from its tables."""
 PUBLISHED = "manifest.json"
 """In the folder that is published: the same of all that it holds."""
-OTHERS = tuple(f"-{coupling}" for coupling in trends.OTHERS)
-"""How the names of studies end that only the comparison of couplings draws."""
 
 
 @dataclass(frozen=True)
@@ -190,11 +188,12 @@ def publish(run: Path, target: Path, params: Path) -> str:
     for study in asked:
         if study not in samples:
             print(f"{study} has not been run yet and is left out")
+    # Studies of which only the comparison of couplings shows figures.
+    beside = {trends.study_of(study, other) for study in asked for other in trends.OTHERS}
     published = []
     for entry in entries:
         tables = {ending: f"{entry.name}{ending}.csv" for ending in entry.tables}
-        beside = entry.samples and all(study.endswith(OTHERS) for study in entry.samples)
-        files = [] if beside else entry.files
+        files = [] if entry.samples and entry.samples.keys() <= beside else entry.files
         for ending, name in tables.items():
             results.write_whole(target / name, (run / entry.tables[ending]).read_bytes())
         for name in files:
