@@ -8,7 +8,8 @@ import pytest
 import yaml
 
 import fedmi
-from fedmi.study import figures, pages, params, scale_up
+from fedmi.study import figures, layerwise, pages, params, scale_up
+from fedmi.study.averaging import ALONE, AVERAGING_COLUMNS, POOLED, _judged_rows, averaging_rows
 from tests import tiny
 
 TASK = tiny.nested()
@@ -28,30 +29,30 @@ def readings(samples):
     rows = [
         row | dict(case="five")
         for iteration in CHECKPOINTS
-        for row in scale_up.mi_rows(
+        for row in layerwise.mi_rows(
             TASK, samples, iteration, directions=3, among=8, permutations=20
         )
     ]
-    return pd.DataFrame(rows)[scale_up.MI_COLUMNS]
+    return pd.DataFrame(rows)[layerwise.MI_COLUMNS]
 
 
 @pytest.fixture(scope="module")
 def distances(samples):
-    found = [r for i in CHECKPOINTS for r in scale_up.distance_rows(TASK, samples, i)]
-    return pd.DataFrame([row | dict(case="five") for row in found])[scale_up.DISTANCE_COLUMNS]
+    found = [r for i in CHECKPOINTS for r in layerwise.distance_rows(TASK, samples, i)]
+    return pd.DataFrame([row | dict(case="five") for row in found])[layerwise.DISTANCE_COLUMNS]
 
 
 @pytest.fixture(scope="module")
 def averaging(samples):
-    rows = scale_up.averaging_rows(TASK, samples, seeds=500)
-    return pd.DataFrame([row | dict(case="five") for row in rows])[scale_up.AVERAGING_COLUMNS]
+    rows = averaging_rows(TASK, samples, seeds=500)
+    return pd.DataFrame([row | dict(case="five") for row in rows])[AVERAGING_COLUMNS]
 
 
 def test_each_layer_is_read_in_the_directions_that_there_are(readings):
     assert len(readings) == 2 * 3 * 5
     for (layer, kind), rows in readings.groupby(["layer", "kind"]):
         assert (rows["size"] == SIZES[layer]).all()
-        whole = kind == scale_up.ALL
+        whole = kind == layerwise.ALL
         assert (rows.directions == (SIZES[layer] if whole else 3)).all()
         assert (rows.n == (SEEDS if whole else SEEDS // 2)).all()
         assert set(rows.estimator) == ({"gaussian"} if whole else {"gaussian", "ksg"})
@@ -62,7 +63,7 @@ def test_every_direction_of_the_task_holds_the_same_information(readings):
     of = readings[readings.estimator == "gaussian"]
     a_direction = of.iteration.map(lambda i: tiny.mi_bits(TASK, i) / tiny.SIZE)
     excess = of.net_bits - of.directions * a_direction
-    random = of.kind != scale_up.CANONICAL
+    random = of.kind != layerwise.CANONICAL
     # Canonical directions have a common angle only where they were fitted: they may read less.
     assert (excess[random].abs() < 3.5 * of.net_se[random]).all()
     assert (excess[~random] < 3.5 * of.net_se[~random]).all()
@@ -75,22 +76,24 @@ def test_nothing_is_read_where_nothing_is_shared(samples):
     theta = samples.theta.values.copy()
     theta[:, 1] = np.roll(theta[:, 1], 7, axis=0)
     null = samples.assign(theta=(samples.theta.dims, theta))
-    found = scale_up.mi_rows(TASK, null, 4, directions=3, among=8, permutations=20)
+    found = layerwise.mi_rows(TASK, null, 4, directions=3, among=8, permutations=20)
     assert all(abs(row["net_bits"]) < 4 * row["net_se"] for row in found)
-    apart = scale_up.distance_rows(TASK, null, 4)
+    apart = layerwise.distance_rows(TASK, null, 4)
     assert all(abs(row["closer"]) < 4 * row["closer_se"] for row in apart)
 
 
 def test_blocks_are_of_no_effect(samples, readings, distances, monkeypatch):
-    monkeypatch.setattr(scale_up, "SEEDS_AT_ONCE", 300)
-    again = pd.DataFrame(scale_up.distance_rows(TASK, samples, 4))
+    monkeypatch.setattr(layerwise, "SEEDS_AT_ONCE", 300)
+    again = pd.DataFrame(layerwise.distance_rows(TASK, samples, 4))
     before = distances[distances.iteration == 4]
     np.testing.assert_allclose(again.distance, before.distance, rtol=1e-6)
     np.testing.assert_allclose(again.closer, before.closer, atol=0.02)
-    again = pd.DataFrame(scale_up.mi_rows(TASK, samples, 4, directions=3, among=8, permutations=20))
+    again = pd.DataFrame(
+        layerwise.mi_rows(TASK, samples, 4, directions=3, among=8, permutations=20)
+    )
     # All of 8 components of 8 are kept, in whichever blocks they were found.
     before = readings[readings.iteration == 4].reset_index(drop=True)
-    exact = (again.layer != "whole") | (again.kind != scale_up.CANONICAL)
+    exact = (again.layer != "whole") | (again.kind != layerwise.CANONICAL)
     np.testing.assert_allclose(again.net_bits[exact], before.net_bits[exact], atol=1e-3)
 
 
@@ -120,7 +123,7 @@ def test_the_mean_of_q_clients_gains_what_it_must(averaging):
         assert row.model == f"mean of {row.averaged}"
     assert sorted(set(averaging.averaged)) == [0, 1, 2, 3, 5]
     assert (averaging.seeds == 500).all() and (averaging.non_finite == 0).all()
-    alone = averaging[averaging.model == scale_up.ALONE]
+    alone = averaging[averaging.model == ALONE]
     assert (alone.averaged == 1).all() and (alone.objective_less_alone == 0).all()
 
 
@@ -128,8 +131,8 @@ def test_pooled_training_sees_as_many_examples_as_steps_take(samples):
     """In two epochs of steps, twice the examples of a client, once each."""
     task = replace(TASK, epochs=2)
     later = samples.assign_coords(iteration=[4, 8])
-    rows = scale_up.averaging_rows(task, later, seeds=500)
-    for row in (row for row in rows if row["model"] == scale_up.POOLED):
+    rows = averaging_rows(task, later, seeds=500)
+    for row in (row for row in rows if row["model"] == POOLED):
         bias = (1 - task.learning_rate) ** (2 * row["iteration"])
         error = bias + own_variance(row["iteration"]) + tiny.NOISE**2  # of one coordinate
         expected = tiny.SIZE / 2 * error
@@ -140,19 +143,19 @@ def test_seeds_that_are_not_finite_are_left_out(samples):
     values = np.ones((4, 3, 1, 3))
     values[1, 0, 0, 0] = np.inf
     one = samples.sel(iteration=[4])
-    rows = scale_up._judged_rows(one, np.array([1, 2]), values)
+    rows = _judged_rows(one, np.array([1, 2]), values)
     assert {(row["seeds"], row["non_finite"]) for row in rows} == {(3, 1)}
     values[2:] = np.nan
     with pytest.raises(ValueError, match="samples: 1 of 4 seeds have finite losses"):
-        scale_up._judged_rows(one, np.array([1, 2]), values)
+        _judged_rows(one, np.array([1, 2]), values)
 
 
 def test_the_facts_follow_the_tables(readings, distances, averaging):
     found = scale_up.facts(readings, distances, averaging)
     at = readings[(readings.iteration == 4) & (readings.estimator == "gaussian")]
-    row = at[(at.layer == "second") & (at.kind == scale_up.RANDOM)].iloc[0]
+    row = at[(at.layer == "second") & (at.kind == layerwise.RANDOM)].iloc[0]
     (second,) = (layer for layer in found["layers"] if layer["layer"] == "second")
-    assert second["readings"][scale_up.RANDOM]["gaussian"]["net_bits"] == row.net_bits
+    assert second["readings"][layerwise.RANDOM]["gaussian"]["net_bits"] == row.net_bits
     apart = distances[(distances.iteration == 4) & (distances.layer == "second")]
     assert second["closer"] == apart.closer[apart.metric == "euclidean"].item()
     (case,) = found["cases"]
@@ -174,7 +177,7 @@ def test_facts_tell_a_fall_chance_and_what_is_missing(readings, distances, avera
     unsure = averaging.assign(objective_less_alone_se=100.0)
     (gain,) = scale_up.facts(readings, distances, unsure)["gains"]
     assert gain["chance"] and gain["share"] is None
-    few = scale_up.facts(readings[readings.kind != scale_up.ALL], distances, averaging)
+    few = scale_up.facts(readings[readings.kind != layerwise.ALL], distances, averaging)
     assert "| too few seeds |" in pages.render("scale-up", few)
 
 

@@ -9,7 +9,8 @@ from matplotlib.figure import Figure
 from fedmi.stats import Z95
 from fedmi.study.figures import style
 from fedmi.study.figures.captions import heading
-from fedmi.study.scale_up import ALL, CANONICAL, RANDOM, last
+from fedmi.study.layerwise import ALL, CANONICAL, RANDOM
+from fedmi.study.scale_up import last
 from fedmi.study.tables import groups
 
 KINDS = {CANONICAL: {}, RANDOM: dict(markerfacecolor="none"), ALL: dict(markersize=2.5)}
@@ -27,7 +28,7 @@ def scale_up(
     objective would make of the gain of two clients: the share 1 - 1/q.
 
     Args:
-        readings, distances, averaging: tables with the columns of `fedmi.study.scale_up`.
+        readings, distances, averaging: tables of `fedmi.study.scale_up.measure`.
         caption: for the title, see `caption`.
     """
     looks = style.looks_of(readings.case.unique())
