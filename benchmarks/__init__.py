@@ -5,7 +5,6 @@ A measured thing is a function that returns `work.Work`, in sampling.py, feature
 (fedmi's, plain JAX's and the bare limits), peers_torch.py and peers_scipy.py (other libraries');
 runner.py times it in a process of its own, worker.py.
 
-    scale_up     the same for larger networks and more clients
     processes    a second process on a second core
     scaling      how the cost of every stage grows (stages.py); scaling_page.py shows it
     coverage     how often intervals hold the truth

@@ -140,7 +140,19 @@ def check_recurrent(network: Recurrent) -> None:
 
 def lenet(params: Any) -> nn.Module:
     """LeNet up to its features, (n, 1, 28, 28) -> (n, 84), with Flax's weights."""
-    network = _layers()
+    network = nn.Sequential(
+        nn.Conv2d(1, 6, 5, padding=2),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Conv2d(6, 16, 5),
+        nn.ReLU(),
+        nn.MaxPool2d(2),
+        nn.Flatten(),
+        nn.Linear(400, 120),
+        nn.ReLU(),
+        nn.Linear(120, 84),
+        nn.ReLU(),
+    )
     flattened = np.asarray(params["dense1"]["kernel"]).reshape(5, 5, 16, 120)
     weights = {
         0: (_tensor(params["conv1"]["kernel"]).permute(3, 2, 0, 1), params["conv1"]["bias"]),
@@ -159,58 +171,6 @@ def lenet(params: Any) -> nn.Module:
             LeNet().apply({"params": params}, jnp.asarray(x), method="features"),
         )
     return network.eval()
-
-
-def _layers() -> nn.Sequential:
-    """LeNet up to its features, freshly drawn."""
-    return nn.Sequential(
-        nn.Conv2d(1, 6, 5, padding=2),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Conv2d(6, 16, 5),
-        nn.ReLU(),
-        nn.MaxPool2d(2),
-        nn.Flatten(),
-        nn.Linear(400, 120),
-        nn.ReLU(),
-        nn.Linear(120, 84),
-        nn.ReLU(),
-    )
-
-
-def whole_lenet(*, trainings: int, threads: list[int]) -> Work:
-    """Client-epochs of the whole of LeNet on augmented images, client by client.
-
-    Args:
-        trainings: how many.
-        threads: numbers of threads, of which the quickest is taken.
-    """
-    task = tasks.get("lenet")
-    originals, labels = _originals(task)
-    check_whole_lenet(LeNet().init(jax.random.key(0), jnp.zeros((1, 28, 28)))["params"])
-
-    def run(clients: int) -> None:
-        for _ in range(clients):
-            own = torch.randperm(len(originals))[: task.examples]
-            x, y = augment(originals[own], task.options), labels[own]
-            epoch(_layers().append(nn.Linear(84, 10)), functional.cross_entropy, x, y, task)
-
-    count = _best_threads(threads, partial(run, 5))
-    what = "augmentation of 200 images at a time"
-    return Work(partial(run, trainings), trainings, UNIT, f"{what}, {count} thread(s)")
-
-
-def check_whole_lenet(params: Any) -> None:
-    """Raises ArithmeticError unless the network predicts what Flax's does."""
-    network = lenet(params).append(nn.Linear(84, 10))
-    x = np.random.default_rng(0).random((3, 28, 28), np.float32)
-    with torch.no_grad():
-        network[-1].weight.copy_(_tensor(params["head"]["kernel"]).T)
-        network[-1].bias.copy_(_tensor(params["head"]["bias"]))
-        _agree(
-            network(torch.from_numpy(x)[:, None]),
-            LeNet().apply({"params": params}, jnp.asarray(x)),
-        )
 
 
 def _originals(task: Task) -> tuple[Tensor, Tensor]:

@@ -1,14 +1,11 @@
 """Client-trainings: fedmi's sampler, and the same epochs of the plain Flax network."""
 
 import dataclasses
-import tempfile
 from functools import partial
-from pathlib import Path
 
 import jax
 import jax.numpy as jnp
 
-import fedmi as package
 from benchmarks.work import Work
 from fedmi import Task, scopes, tasks
 from fedmi.models.recurrent import RecurrentRegressor, dropout_masks
@@ -26,27 +23,6 @@ UNIT = "trainings"
 def fedmi(*, task: str, seeds: int, tile: int) -> Work:
     """fedmi's compiled tile, one tile a device at a time, as `fedmi.sample` runs it."""
     return _tiles(tasks.get(task), seeds, tile)
-
-
-def whole_study(*, task: str, seeds: int, clients: int) -> Work:
-    """`fedmi.sample` itself, into a store, at its own tile; first and last iteration are kept.
-
-    What it compiles is kept on disk by the set-up, which samples one seed, and read from there.
-    """
-    made = tasks.get(task)
-    kept = [1, made.steps]
-    # Both last as long as the process.
-    folder = tempfile.TemporaryDirectory()
-    jax.config.update("jax_compilation_cache_dir", str(Path(folder.name) / "compiled"))
-    jax.config.update("jax_persistent_cache_min_compile_time_secs", 0)
-
-    def run(count: int) -> None:
-        store = Path(folder.name) / f"{count}.zarr"
-        package.sample(made, seeds=count, clients=clients, checkpoints=kept, store=store)
-
-    run(1)
-    note = f"into a store, tiles on {jax.local_device_count()} device(s)"
-    return Work(partial(run, seeds), seeds * clients, UNIT, note)
 
 
 def plain_tiles(*, seeds: int, tile: int) -> Work:

@@ -7,12 +7,12 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import output, scale_up, worker
+from benchmarks import output, worker
 from benchmarks.peers_scipy import ksg_bits
 from benchmarks.runner import Group, Item, Measurement, measure
 from benchmarks.suite import ROWS, TINY, Sizes, suite
 from benchmarks.table import COLUMNS, page, table
-from fedmi import mi, tasks
+from fedmi import mi
 
 FACTS = dict(
     hardware="abacus",
@@ -130,21 +130,3 @@ def test_the_trees_estimate_what_fedmi_does():
     x = rng.standard_normal((200, 3))
     y = x + rng.standard_normal((200, 3))
     assert ksg_bits(x, y) == pytest.approx(mi.ksg(x, y, metric="chebyshev").bits, abs=1e-9)
-
-
-@pytest.mark.parametrize("case", scale_up.CASES, ids=lambda case: case.task)
-def test_sampling_at_scale_is_held_against_loops_on_the_same_cores(case):
-    items = scale_up.items(case, 40, cores=2)
-    assert tasks.get(case.task).parameter_count == case.parameters
-    measured = {
-        item.name: Measurement(seconds=[2.0, 4.0, 3.0], units=units, peak_mib=2048)
-        for item, units in zip(items, (120, 30, 60), strict=True)
-    }
-    own, loop, loops = scale_up.rows(case, 40, 2, measured)
-    assert [own["fedmi_is_faster"], loop["fedmi_is_faster"], loops["fedmi_is_faster"]] == [1, 4, 2]
-    assert (own["trainings_per_second"], own["peak_gib"], own["clients"]) == (40, 2, case.clients)
-    published = pd.read_csv(output.FIGURES / "scale-up-cost.csv")
-    assert list(own) == list(published) and case.task in set(published.task)
-    measured[items[1].name].error = "failed"
-    with pytest.raises(SystemExit, match="loop: failed"):
-        scale_up.rows(case, 40, 2, measured)

@@ -15,7 +15,7 @@ ENTRIES = {entry.name: entry for entry in publish.read(FIGURES / publish.PUBLISH
 
 BENCHMARKS = {
     "coverage.csv", "performance.csv", "performance.md", "precision.csv", "processes.csv",
-    "proposition-size.csv", "scale-up-cost.csv", "scaling.csv", "scaling.md",
+    "proposition-size.csv", "scaling.csv", "scaling.md",
 }  # fmt: skip
 
 
