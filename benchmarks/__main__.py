@@ -1,16 +1,19 @@
 """`python -m benchmarks`: measures everything and writes figures/performance.csv and .md."""
 
 import argparse
-import json
+import importlib.metadata
 from dataclasses import replace
 from time import monotonic
 from typing import Any
 
+from threadpoolctl import threadpool_info
+
 from benchmarks import table
-from benchmarks.output import FIGURES
-from benchmarks.runner import Group, Item, Measurement, measure, say
+from benchmarks.output import FIGURES, say
+from benchmarks.runner import Item, Measurement, measure
 from benchmarks.suite import ROWS, TINY, Sizes, suite
 from benchmarks.worker import available_cores
+from fedmi.sampling import provenance
 
 LIMIT = 25 * 60
 """Seconds after which nothing is repeated any more, so that the whole ends within 30 minutes."""
@@ -26,16 +29,16 @@ def main() -> None:
     given = parser.parse_args()
 
     started = monotonic()
-    facts = find_facts()
-    sizes = TINY if given.tiny else Sizes()
-    groups = suite(sizes, cores=facts["cores"], gpu=bool(facts["gpu"]), rows=given.rows)
-    found: dict[str, Measurement] = {}
-    for group in groups:
+    facts = machine()
+    measured: dict[Item, Measurement] = {}
+    for group in suite(TINY if given.tiny else Sizes(), cores=facts["cores"]):
+        if not any({*item.rows} & {*given.rows} for item in group.items):
+            continue
         elapsed = monotonic() - started
-        say(f"{elapsed / 60:.1f} min: {group.title}")
-        found |= measure(replace(group, seconds=min(group.seconds, LIMIT - elapsed)))
-    items = [item for group in groups for item in group.items]
-    lines = table.table(items, found, given.rows)
+        say(f"after {elapsed / 60:.1f} min:")
+        measured |= measure(replace(group, seconds=min(group.seconds, LIMIT - elapsed)))
+    lines = table.table(measured)
+    lines = lines[lines.row.isin(given.rows)]
     page = table.page(lines, facts | dict(minutes=(monotonic() - started) / 60))
     print(page)
     if not given.tiny and set(given.rows) == set(ROWS):
@@ -43,13 +46,24 @@ def main() -> None:
         (FIGURES / "performance.md").write_text(page)
 
 
-def find_facts() -> dict[str, Any]:
-    """The machine and the versions."""
-    item = Item(name="facts", function="benchmarks.facts:facts", repeats=1, gpu=True)
-    found = measure(Group("facts", (item,), 60))["facts"]
-    if found.error:
-        raise SystemExit(f"benchmarks: {found.error}")
-    return json.loads(found.note) | dict(cores=available_cores())
+def machine() -> dict[str, Any]:
+    """The machine and the versions, as the page tells them."""
+    try:
+        torch = importlib.metadata.version("torch")
+    except importlib.metadata.PackageNotFoundError:
+        torch = "not installed"
+    return dict(
+        hardware=provenance.hardware(),
+        cores=available_cores(),
+        commit=provenance.code(),
+        when=provenance.now(),
+        versions=provenance.versions() | {"torch": torch},
+        threads=[
+            f"{pool['internal_api']} {pool['version']}, {pool['num_threads']} threads"
+            for pool in threadpool_info()
+            if pool["user_api"] == "blas"
+        ],
+    )
 
 
 if __name__ == "__main__":

@@ -14,8 +14,7 @@ import pandas as pd
 from scipy import stats
 
 from benchmarks.counting import Each, share, spread
-from benchmarks.output import publish
-from benchmarks.runner import say
+from benchmarks.output import publish, say
 from fedmi import mi
 from fedmi.mi.trust import laws
 from fedmi.stats import Z95, mean_and_error

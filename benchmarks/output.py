@@ -1,5 +1,6 @@
 """Where the tables and pages go, and how they are worded."""
 
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -7,6 +8,11 @@ import pandas as pd
 from jinja2 import Environment, PackageLoader, StrictUndefined
 
 FIGURES = Path(__file__).parents[1] / "figures"
+
+
+def say(text: str) -> None:
+    """Reports progress, apart from the table."""
+    print(text, file=sys.stderr, flush=True)
 
 
 def publish(table: pd.DataFrame, name: str, digits: int = 4) -> None:

@@ -180,41 +180,7 @@ def _originals(task: Task) -> tuple[Tensor, Tensor]:
     return pixels[:, None], torch.from_numpy(np.array(labels)).long()
 
 
-def features(*, images: int, batches: list[int], threads: int) -> Work:
-    """LeNet's features at the quickest batch and memory format."""
-    torch.set_num_threads(threads)
-    network = lenet(tasks.get("digits").assets()["lenet"])
-    formats = {"contiguous": torch.contiguous_format, "channels last": torch.channels_last}
-    trial = min(images, 4 * max(batches))
-    ways = {
-        (batch, name): _features_run(network, trial, batch, layout)[0]
-        for batch in batches
-        for name, layout in formats.items()
-    }
-    batch, name = best(ways)
-    run, done = _features_run(network, images, batch, formats[name])
-    run()
-    note = f"best batch {batch} of {batches}, {name}, {threads} thread(s)"
-    return Work(run, done, "images", note)
-
-
-def _features_run(
-    network: nn.Module, count: int, batch: int, layout: torch.memory_format
-) -> tuple[Callable[[], None], int]:
-    """Features of about so many images in batches; and how many exactly."""
-    calls = max(count // batch, 1)
-    inputs = [torch.rand(batch, 1, 28, 28).to(memory_format=layout) for _ in range(calls)]
-
-    def run() -> None:
-        network.to(memory_format=layout)
-        with torch.inference_mode():
-            for x in inputs:
-                network(x)
-
-    return run, calls * batch
-
-
-def digits(*, trainings: int, threads: list[int], ready: bool) -> Work:
+def digits(*, trainings: int, threads: list[int], ready: bool = False) -> Work:
     """Client-epochs of the digits task.
 
     Args:

@@ -13,8 +13,7 @@ import numpy as np
 import pandas as pd
 
 from benchmarks.counting import Each, share, spread
-from benchmarks.output import publish
-from benchmarks.runner import say
+from benchmarks.output import publish, say
 from fedmi.study import proposition
 
 D, N, LEVEL = 20, 1000, 0.05

@@ -20,14 +20,25 @@ COUPLING = "shared-source"
 UNIT = "trainings"
 
 
-def fedmi(*, task: str, seeds: int, tile: int) -> Work:
+def tiles(*, task: str, seeds: int, tile: int) -> Work:
     """fedmi's compiled tile, one tile a device at a time, as `fedmi.sample` runs it."""
-    return _tiles(tasks.get(task), seeds, tile)
+    made = tasks.get(task)
+    design = Design.of(made, clients=CLIENTS, coupling=COUPLING, checkpoints=CHECKPOINTS)
+    of_seeds = training([design])
+    root, assets = jax.random.key(0), made.assets()
+    block = block_size(tile, CLIENTS, made.parameter_count)
 
+    def run(count: int) -> None:
+        for _ in compute_tiles(
+            of_seeds, root, assets, tile=tile, block=block, pending=range(count)
+        ):
+            pass
 
-def plain_tiles(*, seeds: int, tile: int) -> Work:
-    """The plain Flax network in fedmi's place within fedmi's tiles, one a device."""
-    return _tiles(plain_signal(), seeds, tile)
+    devices = jax.local_device_count()
+    run(devices)  # every device compiles for itself
+    count = -(-seeds // tile)
+    note = f"{count} tiles of {tile} seeds on {devices} {jax.devices()[0].platform} device(s)"
+    return Work(partial(run, count), seeds * CLIENTS, UNIT, note)
 
 
 def plain_vmap(*, seeds: int) -> Work:
@@ -61,22 +72,3 @@ def plain_signal() -> Task:
         return error, error
 
     return dataclasses.replace(task, loss=loss)
-
-
-def _tiles(task: Task, seeds: int, tile: int) -> Work:
-    design = Design.of(task, clients=CLIENTS, coupling=COUPLING, checkpoints=CHECKPOINTS)
-    of_seeds = training([design])
-    root, assets = jax.random.key(0), task.assets()
-    block = block_size(tile, CLIENTS, task.parameter_count)
-
-    def run(tiles: int) -> None:
-        for _ in compute_tiles(
-            of_seeds, root, assets, tile=tile, block=block, pending=range(tiles)
-        ):
-            pass
-
-    devices = jax.local_device_count()
-    run(devices)  # every device compiles for itself
-    tiles = -(-seeds // tile)
-    note = f"{tiles} tiles of {tile} seeds on {devices} {jax.devices()[0].platform} device(s)"
-    return Work(partial(run, tiles), seeds * CLIENTS, UNIT, note)

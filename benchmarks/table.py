@@ -1,6 +1,6 @@
-"""The table: medians and ratios."""
+"""The table of figures/performance.csv and .md: medians and ratios."""
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping
 from typing import Any
 
 import pandas as pd
@@ -14,40 +14,15 @@ COLUMNS = [
 ]  # fmt: skip
 
 
-def ratio(item: Item, own: float, base: float) -> tuple[float, str]:
-    """How an item compares with its base, and in words.
-
-    Args:
-        item: the item.
-        own, base: median seconds a unit of both.
-    """
-    values = {
-        "faster": (own / base, "fedmi is {} times as fast"),
-        "limit": (base / own, "fedmi takes {} times as long"),
-        "above": (own / base, "takes {} times as long as the limit"),
-        "repairing": ((own / base - 1) / (item.m or 1), "one re-pairing costs {} of an estimate"),
-        "gpu": (base / own, "{} times as fast as on the CPU"),
-    }
-    value, meaning = values[item.relation]
-    return value, meaning.format(significant(value))
-
-
-def table(
-    items: Sequence[Item], measurements: Mapping[str, Measurement], rows: Collection[int]
-) -> pd.DataFrame:
-    """One line for every row of the table and every item that it needs.
-
-    Args:
-        items: what was asked for.
-        measurements: name -> measurement.
-        rows: the rows of the table.
-    """
-    lines = [_line(row, i, measurements) for row in sorted(rows) for i in items if row in i.rows]
+def table(measured: Mapping[Item, Measurement]) -> pd.DataFrame:
+    """One line for every row of the table and every item that it needs."""
+    rows = sorted({row for item in measured for row in item.rows})
+    lines = [_line(row, item, measured) for row in rows for item in measured if row in item.rows]
     return pd.DataFrame(lines, columns=COLUMNS)
 
 
-def _line(row: int, item: Item, measurements: Mapping[str, Measurement]) -> dict[str, Any]:
-    found, base = measurements[item.name], measurements.get(item.base)
+def _line(row: int, item: Item, measured: Mapping[Item, Measurement]) -> dict[str, Any]:
+    found, base = measured[item], measured[item.base] if item.base else None
     line = dict(row=row, what=item.what, size=item.size, who=item.who, method=found.note)
     if item.copies > 1:
         line["method"] += f", in each of {item.copies} processes"
@@ -68,7 +43,26 @@ def _line(row: int, item: Item, measurements: Mapping[str, Measurement]) -> dict
     return line | dict(ratio=value, meaning=meaning)
 
 
+def ratio(item: Item, own: float, base: float) -> tuple[float, str]:
+    """How an item compares with its base, and in words.
+
+    Args:
+        item: the item.
+        own, base: median seconds a unit of both.
+    """
+    if item.relation == "faster":
+        value, meaning = own / base, "fedmi is {} times as fast"
+    elif item.relation == "limit":
+        value, meaning = base / own, "fedmi takes {} times as long"
+    elif item.relation == "above":
+        value, meaning = own / base, "takes {} times as long as the limit"
+    else:
+        value = (own / base - 1) / item.arguments["permutations"]
+        meaning = "one re-pairing costs {} of an estimate"
+    return value, meaning.format(significant(value))
+
+
 def page(table: pd.DataFrame, facts: Mapping[str, Any]) -> str:
-    """figures/performance.md: the machine, the method, and the table."""
+    """The machine, the method, and the table, as Markdown."""
     plain = table.astype(object).where(table.notna(), None)
     return render("performance", lines=plain.to_dict("records"), **facts)

@@ -1,85 +1,77 @@
-"""A process that does one piece of work whenever its parent says so.
-
-    python -m benchmarks.worker MODULE:FUNCTION '{"argument": value}'
-
-The function returns a `benchmarks.work.Work`. One line of JSON is written when it is ready and one
-after each run, which a line on standard input asks for. All else that is printed goes to standard
-error.
-"""
+"""A process with an environment of its own, which does one piece of work whenever it is asked."""
 
 import importlib
-import json
 import os
 import re
 import resource
-import subprocess
 import sys
-import tempfile
 from collections.abc import Iterator, Mapping
+from concurrent.futures import Future, ProcessPoolExecutor
 from contextlib import contextmanager
+from multiprocessing import get_context
 from pathlib import Path
 from time import perf_counter
-from typing import Any, TextIO
+from typing import Any
 
-
-class Failed(RuntimeError):
-    """A worker that cannot do its work."""
+from benchmarks.work import Work
 
 
 class Worker:
-    """The parent's side. Whoever makes one closes it."""
+    """The parent's side. Whoever makes one closes it.
+
+    Args:
+        function: `module:function`, which returns a `benchmarks.work.Work`.
+        arguments: of that function.
+        environment: variables that the process has beside its parent's.
+
+    Attributes:
+        ready: the work's `units`, `unit` and `note`, once it is set up.
+    """
 
     def __init__(self, function: str, arguments: dict, environment: Mapping[str, str]):
-        self.errors = tempfile.TemporaryFile("w+")
-        self.process = subprocess.Popen(
-            [sys.executable, "-m", "benchmarks.worker", function, json.dumps(arguments)],
-            stdin=subprocess.PIPE,
-            stdout=subprocess.PIPE,
-            stderr=self.errors,
-            text=True,
-            env={**os.environ, **environment},
-        )
+        # Never forked: the environment has to be there before JAX and BLAS are loaded.
+        self.pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
+        with _environment(environment):  # the process starts when it is first given something
+            self.ready: Future[dict[str, Any]] = self.pool.submit(_set_up, function, arguments)
 
-    def order(self) -> None:
-        """Asks for one run."""
-        try:
-            self.process.stdin.write("run\n")
-            self.process.stdin.flush()
-        except OSError as error:
-            raise Failed(f"failed: the process has ended ({error})") from error
-
-    def answer(self) -> dict[str, Any]:
-        """Waits for the next answer.
-
-        Raises:
-            Failed: with the last line that a process printed which has ended instead.
-        """
-        line = self.process.stdout.readline()
-        if line:
-            answer = json.loads(line)
-            if "error" in answer:
-                raise Failed(answer["error"])
-            return answer
-        code = self.process.wait()
-        self.errors.seek(0)
-        last = self.errors.read().strip().splitlines()[-1:] or [f"exit status {code}"]
-        raise Failed(f"failed: {last[0]}")
-
-    def run(self) -> dict[str, Any]:
-        """One run's answer."""
-        self.order()
-        return self.answer()
+    def run(self) -> Future[dict[str, Any]]:
+        """Asks for one run: `seconds`, the `peak_mib` so far, and what the work itself tells."""
+        return self.pool.submit(_run)
 
     def close(self) -> None:
         """Ends the process."""
-        self.process.stdin.close()
-        try:
-            self.process.wait(timeout=10)
-        except subprocess.TimeoutExpired:
-            self.process.kill()
-            self.process.wait()
-        self.process.stdout.close()
-        self.errors.close()
+        self.pool.shutdown()
+
+
+_work: list[Work] = []
+"""In the worker's process: what it was set up for."""
+
+
+def _set_up(function: str, arguments: dict) -> dict[str, Any]:
+    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())  # the parent's output is the table's alone
+    module, name = function.split(":")
+    work = getattr(importlib.import_module(module), name)(**arguments)
+    _work.append(work)
+    return dict(units=work.units, unit=work.unit, note=work.note)
+
+
+def _run() -> dict[str, Any]:
+    (work,) = _work
+    started = perf_counter()
+    outcome = work.run()
+    own = dict(seconds=perf_counter() - started, peak_mib=peak_mib())
+    return own | (outcome if isinstance(outcome, dict) else {})
+
+
+@contextmanager
+def _environment(variables: Mapping[str, str]) -> Iterator[None]:
+    before = dict(os.environ)
+    os.environ.update(variables)
+    try:
+        yield
+    finally:
+        os.environ.clear()
+        os.environ.update(before)
 
 
 @contextmanager
@@ -117,28 +109,3 @@ def peak_mib() -> float:
     except (OSError, TypeError):
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
         return peak / (2**20 if sys.platform == "darwin" else 2**10)
-
-
-def serve(module: str, function: str, arguments: dict, orders: TextIO, answers: TextIO) -> None:
-    """The process's side: sets the work up, then does it once for every line of `orders`."""
-
-    def answer(**values: object) -> None:
-        print(json.dumps(values), file=answers, flush=True)
-
-    try:
-        work = getattr(importlib.import_module(module), function)(**arguments)
-    except ModuleNotFoundError as error:
-        answer(error=f"{error.name} is not installed")
-        return
-    answer(units=work.units, unit=work.unit, note=work.note)
-    for _ in orders:
-        started = perf_counter()
-        outcome = work.run()
-        own = dict(seconds=perf_counter() - started, peak_mib=peak_mib())
-        answer(**own | (outcome if isinstance(outcome, dict) else {}))
-
-
-if __name__ == "__main__":
-    real_output = os.fdopen(os.dup(sys.stdout.fileno()), "w")
-    os.dup2(sys.stderr.fileno(), sys.stdout.fileno())
-    serve(*sys.argv[1].split(":"), json.loads(sys.argv[2]), sys.stdin, real_output)

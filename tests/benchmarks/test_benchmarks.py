@@ -1,8 +1,5 @@
 """The benchmarks' arithmetic and bookkeeping; nothing here looks at how long anything takes."""
 
-import io
-import json
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -17,7 +14,6 @@ from fedmi import mi
 FACTS = dict(
     hardware="abacus",
     cores=2,
-    gpu="",
     commit=dict(commit="abc", dirty=True),
     when="today",
     versions={"jax": "1", "numpy": "2"},
@@ -26,28 +22,32 @@ FACTS = dict(
 )
 
 
-def item(name, **more):
-    return Item(**dict(name=name, rows=(1,), function="benchmarks.work:Work") | more)
+def item(function="benchmarks.work:Work", **more):
+    return Item(rows=(1,), what="counting", function=function, **more)
 
 
 def line_of(relation, own, base, **more):
-    items = [item("base"), item("own", relation=relation, base="base", **more)]
-    return table(items, {"own": own, "base": base}, [1]).iloc[1]
+    other = item()
+    return table({other: base, item(relation=relation, base=other, **more): own}).iloc[1]
 
 
 @pytest.mark.parametrize("size", [Sizes(), TINY])
 @pytest.mark.parametrize("cores", [1, 2])
 def test_every_comparison_is_measured_together(size, cores):
-    for rows in [ROWS, *((row,) for row in ROWS)]:
-        groups = suite(size, cores=cores, gpu=True, rows=rows)
-        items = [item for group in groups for item in group.items]
-        names = [item.name for item in items]
-        assert len(set(names)) == len(names)
-        assert {row for item in items for row in item.rows} >= set(rows)
-        for item in items:
-            json.dumps(item.arguments)
-            assert bool(item.relation) == bool(item.base)
-            assert not item.base or item.base in names, item.name
+    groups = suite(size, cores=cores)
+    assert {row for group in groups for item in group.items for row in item.rows} == {*ROWS}
+    for group in groups:
+        assert all(item.base in group.items for item in group.items if item.base)
+        shown = [(item.what, item.size, item.who) for item in group.items]
+        assert len(set(shown)) == len(shown)
+
+
+def test_the_published_table_is_of_these_items():
+    published = pd.read_csv(output.FIGURES / "performance.csv")
+    items = [item for group in suite(Sizes(), cores=2) for item in group.items]
+    named = ["row", "what", "size", "who"]
+    now = table({item: Measurement() for item in items})[named]
+    pd.testing.assert_frame_equal(published[named], now)
 
 
 def test_ratios_are_between_medians_a_unit():
@@ -57,8 +57,8 @@ def test_ratios_are_between_medians_a_unit():
     assert line_of("faster", slow, fast).meaning == "fedmi is 25.0 times as fast"
     assert line_of("limit", fast, slow).ratio == pytest.approx(25)
     assert line_of("above", slow, fast).ratio == pytest.approx(25)
-    assert line_of("gpu", fast, slow).ratio == pytest.approx(25)
-    with_null = line_of("repairing", Measurement([6.0]), Measurement([5.0]), m=4)
+    five, six = Measurement([5.0]), Measurement([6.0])
+    with_null = line_of("repairing", six, five, arguments=dict(permutations=4))
     assert with_null.ratio == pytest.approx(0.05)
     assert with_null.meaning == "one re-pairing costs 0.0500 of an estimate"
 
@@ -78,11 +78,10 @@ def test_numbers_are_written_without_exponents():
 
 
 def test_the_page_holds_the_whole_table():
-    measured = {"a": Measurement([1.0, 3.0], 6, "images", "by hand", 100), "b": Measurement()}
-    lines = table([item("a"), item("b")], measured, [1])
+    lines = table({item(): Measurement([1.0, 3.0], 6, "images", "by hand"), item(): Measurement()})
     assert list(lines) == COLUMNS
     text = page(lines, FACTS)
-    assert "abacus; 2 cores" in text and "GPU: none" in text and "abc, with changes" in text
+    assert "abacus; 2 cores" in text and "abc, with changes" in text
     assert "Versions: jax 1, numpy 2." in text
     rows = [line for line in text.splitlines() if line.startswith("|")]
     assert len(rows) == 4 and len({line.count("|") for line in rows}) == 1
@@ -97,27 +96,16 @@ def test_the_published_page_is_that_of_the_published_table():
     assert published[published.index(at) :] == text[text.index(at) :]
 
 
-def test_a_worker_answers_each_order():
-    answers = io.StringIO()
-    arguments = dict(n=40, d=2)
-    serve = worker.serve
-    serve("benchmarks.estimation", "covariance", arguments, io.StringIO("run\nrun\n"), answers)
-    ready, *runs = map(json.loads, answers.getvalue().splitlines())
-    assert ready["unit"] == "estimates" and len(runs) == 2
-    assert all(run["seconds"] > 0 and run["peak_mib"] > 1 for run in runs)
-
-
-def test_failures_stay_with_their_item():
-    broken = item("broken", function="benchmarks.no_such_module:run")
-    refused = item("refused", function="benchmarks.work:Work")
-    measured = measure(Group("g", (broken, refused), 1))
-    assert measured["broken"].error == "benchmarks.no_such_module is not installed"
-    assert measured["refused"].error.startswith("failed: TypeError")
-
-
-def test_only_gpu_items_may_use_a_gpu():
-    assert item("a", devices=3).environment() == dict(JAX_PLATFORMS="cpu", JAX_NUM_CPU_DEVICES="3")
-    assert item("a", gpu=True).environment()["JAX_PLATFORMS"] == ""
+def test_copies_run_at_once_and_failures_stay_with_their_item():
+    covariance = item("benchmarks.estimation:covariance", arguments=dict(n=40, d=2), copies=2)
+    broken = item("benchmarks.no_such_module:run")
+    refused = item()
+    measured = measure(Group((covariance, broken, refused), 60))
+    found = measured[covariance]
+    assert (found.units, found.unit, found.error) == (2, "estimates", "")
+    assert len(found.seconds) == 3 and min(found.seconds) > 0 and found.peak_mib > 1
+    assert measured[broken].error == "benchmarks.no_such_module is not installed"
+    assert measured[refused].error.startswith("failed: TypeError")
 
 
 def test_more_cores_than_there_are_are_refused():
