@@ -8,7 +8,6 @@ import pandas as pd
 import pytest
 
 from benchmarks import scaling, scaling_page, stages
-from benchmarks.worker import Failed
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
@@ -25,8 +24,7 @@ def known_table():
     rows = [
         dict(size, stage=stage)
         for stage, design in scaling.DESIGNS.items()
-        for devices in scaling.DEVICES
-        for size in design.sizes(devices)
+        for size in design.sizes()
     ]
     table = pd.DataFrame(rows).assign(
         compile_seconds=2.0, repeats=3, machine="a machine", memory=24e9, commit="c" * 40,
@@ -50,15 +48,13 @@ def known_table():
 
 @pytest.mark.parametrize("stage", STAGES)
 def test_the_design_varies_every_factor_alone_and_has_something_larger(stage):
-    design = scaling.DESIGNS[stage]
-    sizes = [size for devices in scaling.DEVICES for size in design.sizes(devices)]
-    assert len({tuple(size.values()) for size in sizes}) == len(sizes)
-    *others, largest = design.sizes(devices=2)
-    work = [prod(size[name] for name in ("n", "t", "q", "k")) for size in others]
+    middle, *others, largest = scaling.DESIGNS[stage].sizes()
+    changed = [[name for name in size if size[name] != middle[name]] for size in others]
+    assert {"n", "q", "devices"} <= {name for (name,) in changed}
+    work = [prod(size[name] for name in ("n", "t", "q", "k")) for size in (middle, *others)]
     assert prod(largest[name] for name in ("n", "t", "q", "k")) > max(work)
-    assert design.sizes(devices=1)[0] == others[0] | dict(devices=1)
     # With whole tiles on every device, time is proportional to N.
-    assert all(size["n"] % (stages.TILE * size["devices"]) == 0 for size in sizes)
+    assert all(size["n"] % (stages.TILE * size["devices"]) == 0 for size in (middle, *others))
 
 
 def test_a_stage_measured_anew_takes_the_place_of_its_old_rows(known_table):
@@ -126,10 +122,15 @@ def test_a_process_measures_or_says_why_not(tmp_path):
     row = scaling.measured("distances", TINY, str(tmp_path), least_seconds=0)
     assert set(row) == set(scaling.COLUMNS) and row["repeats"] == 1
     assert {*TINY.items()} < {*row.items()} and row["seconds"] > 0 and row["peak_mib"] > 10
-    with pytest.raises(Failed, match="negative dimensions"):
+    with pytest.raises(ValueError, match="negative dimensions"):
         scaling.measured("distances", TINY | dict(n=-1), str(tmp_path))
 
 
 def test_the_published_page_is_that_of_the_table():
-    page = scaling_page.page(pd.read_csv(PUBLISHED))
+    table = pd.read_csv(PUBLISHED)
+    sizes = {*table[["stage", *scaling.FACTORS]].itertuples(index=False, name=None)}
+    for stage, design in scaling.DESIGNS.items():
+        for size in design.sizes():
+            assert (stage, *(size[name] for name in scaling.FACTORS)) in sizes
+    page = scaling_page.page(table)
     assert PUBLISHED.with_suffix(".md").read_text() == page
