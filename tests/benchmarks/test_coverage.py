@@ -1,7 +1,5 @@
 """A smaller `make coverage`."""
 
-from functools import partial
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -58,10 +56,8 @@ def test_the_experiments_are_those_that_are_asked_for():
         for name in ("gaussian", "ksg")
     }
     assert len(by_estimator["gaussian"]) >= 4 and len(by_estimator["ksg"]) >= 4
-    shares = [e.law().p / e.n for e in by_estimator["gaussian"]]
+    shares = [e.law.p / e.n for e in by_estimator["gaussian"]]
     assert max(shares) > 0.1
-    sizes = [
-        partial(e.law().sample, coverage.jax.random.key(0), 2)()[0].shape[1]
-        for e in by_estimator["ksg"]
-    ]
+    key = coverage.jax.random.key(0)
+    sizes = [e.law.sample(key, 2)[0].shape[1] for e in by_estimator["ksg"]]
     assert max(sizes) <= 3
