@@ -1,9 +1,9 @@
 """What fedmi costs beside other ways to the same numbers, and how far its numbers can be trusted.
 
-`python -m benchmarks` measures fedmi beside other libraries: suite.py says what, table.py compares.
-A measured thing is a function that returns `work.Work`, in sampling.py, features.py, estimation.py
-(fedmi's, plain JAX's and the bare limits), peers_torch.py and peers_scipy.py (other libraries');
-runner.py times it in a process of its own, worker.py.
+`python -m benchmarks` measures fedmi beside other libraries: suite.py says what, runner.py times
+it, table.py compares. A measured thing is a function that returns `work.Work`, in sampling.py and
+estimation.py (fedmi's, plain Flax's and the bare limits), peers_torch.py and peers_scipy.py (other
+libraries'); it runs in a process of its own, worker.py.
 
     processes    a second process on a second core
     scaling      how the cost of every stage grows (stages.py); scaling_page.py shows it

@@ -31,7 +31,7 @@ class Item:
             how many times as long as this the base takes; "above", how many times as long as the
             base it takes itself; "repairing", the price of one of its `permutations` relative to
             the base, which has none.
-        repeats: how often it is run.
+        repeats: how often it is run at most.
         devices: CPU devices that JAX sees.
         copies: how many processes do the same at once.
     """
@@ -44,7 +44,7 @@ class Item:
     arguments: dict[str, Any] = field(default_factory=dict)
     base: "Item | None" = None
     relation: Relation = "faster"
-    repeats: int = 3
+    repeats: int = 5
     devices: int = 1
     copies: int = 1
 

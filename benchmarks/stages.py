@@ -3,6 +3,7 @@
 import itertools
 import tempfile
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 
@@ -64,21 +65,10 @@ def linear_layer(t: int) -> fedmi.Task:
     )
 
 
-def sampling(size: SimpleNamespace) -> Run:
-    """A linear layer of t parameters, sampled into a store."""
-    return _sampling(linear_layer(size.t), size)
-
-
-def sampling_digits(size: SimpleNamespace) -> Run:
-    """The paper's digits, whose images take more than the training."""
-    task = tasks.get("digits")
-    if size.t != task.parameter_count:
-        raise ValueError(f"t: {size.t}; the digits task has {task.parameter_count} parameters")
+def sampling(task: fedmi.Task | None, size: SimpleNamespace) -> Run:
+    """A task, by default a linear layer of t parameters, sampled into a store."""
+    task = task or linear_layer(size.t)
     task.assets()
-    return _sampling(task, size)
-
-
-def _sampling(task: fedmi.Task, size: SimpleNamespace) -> Run:
     kept = np.linspace(0, task.steps, size.k + 1).astype(int)[1:].tolist()
     study = dict(seeds=size.n, clients=size.q, coupling=COUPLING, checkpoints=kept)
     return lambda: fedmi.sample(task, store=next(PLACES), **study)
@@ -123,17 +113,8 @@ def _write(path: Path, tile: np.ndarray, size: SimpleNamespace) -> int:
     return sum(file.stat().st_size for file in path.rglob("*") if file.is_file())
 
 
-def gaussian(size: SimpleNamespace) -> Run:
-    """The Gaussian formula for all pairs at one checkpoint, and over m re-pairings."""
-    return _estimate("gaussian", size)
-
-
-def ksg(size: SimpleNamespace) -> Run:
-    """Likewise by nearest neighbours."""
-    return _estimate("ksg", size)
-
-
-def _estimate(estimator: str, size: SimpleNamespace) -> Run:
+def estimating(estimator: str, size: SimpleNamespace) -> Run:
+    """The MI of all pairs at one checkpoint, and over m re-pairings."""
     data = dataset(size)
     return lambda: tables.mi_rows(data, 1, estimator=estimator, permutations=size.m)
 
@@ -194,12 +175,12 @@ def dataset(size: SimpleNamespace) -> xr.Dataset:
 
 
 STAGES = {
-    "sampling": sampling,
-    "sampling, digits": sampling_digits,
+    "sampling": partial(sampling, None),
+    "sampling, digits": partial(sampling, tasks.get("digits")),
     "writing": writing,
     "reading": reading,
-    "Gaussian MI": gaussian,
-    "KSG MI": ksg,
+    "Gaussian MI": partial(estimating, "gaussian"),
+    "KSG MI": partial(estimating, "ksg"),
     "distances": distances,
     "judging aggregators": judging,
     "float32 product": product,

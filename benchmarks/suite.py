@@ -132,8 +132,8 @@ def _loop(fedmi: Item, clients: int, threads: list[int]) -> Item:
 
 
 def _ksg(n: int, d: int, sizes: Sizes, cores: int, seconds: float) -> Group:
-    fedmi = _estimate("KSG", n, d, rows=(3, 5))
-    limit = _limit(fedmi, "matrix products of all distances", "distance_products")
+    what = "matrix products of all distances"
+    limit, fedmi, null = _estimates("KSG", 3, n, d, sizes.ksg_m, what, "distance_products")
     trees = replace(
         fedmi,
         rows=(3,),
@@ -143,12 +143,12 @@ def _ksg(n: int, d: int, sizes: Sizes, cores: int, seconds: float) -> Group:
         base=fedmi,
         repeats=1,
     )
-    return Group((limit, fedmi, _with_null(fedmi, sizes.ksg_m), trees), seconds)
+    return Group((limit, fedmi, null, trees), seconds)
 
 
 def _gaussian(n: int, d: int, sizes: Sizes) -> Group:
-    fedmi = _estimate("Gaussian", n, d, rows=(4, 5), repeats=5)
-    limit = _limit(fedmi, "covariance product of all samples", "covariance")
+    what = "covariance product of all samples"
+    limit, fedmi, null = _estimates("Gaussian", 4, n, d, sizes.gaussian_m, what, "covariance")
     singular = replace(
         fedmi,
         rows=(4,),
@@ -156,42 +156,36 @@ def _gaussian(n: int, d: int, sizes: Sizes) -> Group:
         arguments=fedmi.arguments | dict(decades=8),
         base=limit,
         relation="above",
-        repeats=3,
     )
-    return Group((limit, fedmi, _with_null(fedmi, sizes.gaussian_m), singular), 70)
+    return Group((limit, fedmi, null, singular), 70)
 
 
-def _estimate(estimator: str, n: int, d: int, rows: tuple[int, ...], repeats: int = 3) -> Item:
-    return Item(
-        rows=rows,
+def _estimates(
+    estimator: str, row: int, n: int, d: int, m: int, products: str, function: str
+) -> tuple[Item, Item, Item]:
+    """The bare products beneath an estimate, the estimate, and it with m re-pairings."""
+    fedmi = Item(
+        rows=(row, 5),
         what=f"{estimator}, three pairs",
         size=f"N = {n:,}, d = {d}",
         function=f"benchmarks.estimation:{estimator.lower()}",
         arguments=dict(n=n, d=d),
-        repeats=repeats,
     )
-
-
-def _with_null(fedmi: Item, m: int) -> Item:
-    return replace(
+    limit = replace(
+        fedmi,
+        rows=(row,),
+        what=products,
+        who="limit",
+        function=f"benchmarks.estimation:{function}",
+        base=fedmi,
+        relation="limit",
+    )
+    null = replace(
         fedmi,
         rows=(5,),
         what=f"{fedmi.what}, {m} re-pairings",
         arguments=fedmi.arguments | dict(permutations=m),
         base=fedmi,
         relation="repairing",
-        repeats=3,
     )
-
-
-def _limit(fedmi: Item, what: str, function: str) -> Item:
-    """The bare products beneath an estimate."""
-    return replace(
-        fedmi,
-        rows=fedmi.rows[:1],
-        what=what,
-        who="limit",
-        function=f"benchmarks.estimation:{function}",
-        base=fedmi,
-        relation="limit",
-    )
+    return limit, fedmi, null

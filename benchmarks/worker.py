@@ -12,6 +12,7 @@ from multiprocessing import get_context
 from pathlib import Path
 from time import perf_counter
 from typing import Any
+from unittest.mock import patch
 
 from benchmarks.work import Work
 
@@ -31,7 +32,9 @@ class Worker:
     def __init__(self, function: str, arguments: dict, environment: Mapping[str, str]):
         # Never forked: the environment has to be there before JAX and BLAS are loaded.
         self.pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
-        with _environment(environment):  # the process starts when it is first given something
+        with patch.dict(
+            os.environ, environment
+        ):  # the process starts when it is first given something
             self.ready: Future[dict[str, Any]] = self.pool.submit(_set_up, function, arguments)
 
     def run(self) -> Future[dict[str, Any]]:
@@ -61,17 +64,6 @@ def _run() -> dict[str, Any]:
     outcome = work.run()
     own = dict(seconds=perf_counter() - started, peak_mib=peak_mib())
     return own | (outcome if isinstance(outcome, dict) else {})
-
-
-@contextmanager
-def _environment(variables: Mapping[str, str]) -> Iterator[None]:
-    before = dict(os.environ)
-    os.environ.update(variables)
-    try:
-        yield
-    finally:
-        os.environ.clear()
-        os.environ.update(before)
 
 
 @contextmanager

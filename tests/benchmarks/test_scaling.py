@@ -1,13 +1,13 @@
 """The map of cost: its design, its arithmetic, and the published page against its table."""
 
 from math import prod
-from types import SimpleNamespace
 
 import numpy as np
 import pandas as pd
 import pytest
 
 from benchmarks import scaling, scaling_page, stages
+from fedmi import tasks
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
@@ -113,11 +113,6 @@ def test_the_linear_layer_has_the_parameters_asked_for():
         stages.linear_layer(25)
 
 
-def test_digits_has_parameters_of_its_own():
-    with pytest.raises(ValueError, match="t: 20; the digits task has 850 parameters"):
-        stages.sampling_digits(SimpleNamespace(**TINY))
-
-
 def test_a_process_measures_or_says_why_not(tmp_path):
     row = scaling.measured("distances", TINY, str(tmp_path), least_seconds=0)
     assert set(row) == set(scaling.COLUMNS) and row["repeats"] == 1
@@ -132,5 +127,8 @@ def test_the_published_page_is_that_of_the_table():
     for stage, design in scaling.DESIGNS.items():
         for size in design.sizes():
             assert (stage, *(size[name] for name in scaling.FACTORS)) in sizes
+    assert (
+        table[table.stage == "sampling, digits"].t.unique() == tasks.get("digits").parameter_count
+    )
     page = scaling_page.page(table)
     assert PUBLISHED.with_suffix(".md").read_text() == page
