@@ -30,11 +30,10 @@ class Worker:
     """
 
     def __init__(self, function: str, arguments: dict, environment: Mapping[str, str]):
-        # Never forked: the environment has to be there before JAX and BLAS are loaded.
+        # Never forked: the environment has to be there before JAX and BLAS are loaded. The process
+        # starts when it is first given something.
         self.pool = ProcessPoolExecutor(1, mp_context=get_context("spawn"))
-        with patch.dict(
-            os.environ, environment
-        ):  # the process starts when it is first given something
+        with patch.dict(os.environ, environment):
             self.ready: Future[dict[str, Any]] = self.pool.submit(_set_up, function, arguments)
 
     def run(self) -> Future[dict[str, Any]]:
