@@ -7,6 +7,7 @@ trained on, and on others of the same kind.
 
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 import jax
 import jax.numpy as jnp
@@ -124,22 +125,22 @@ def fisher_information(task: Task, data: Data, theta: Array) -> Array:
 
 
 def over_blocks(
-    of_block: Callable[[xr.Dataset, np.ndarray], Array],
+    of_block: Callable[[xr.Dataset, np.ndarray], Any],
     samples: xr.Dataset,
     size: int = SEEDS_AT_ONCE,
     what: str = "evaluating",
-) -> np.ndarray:
+) -> Any:
     """What a function makes of samples, a block of seeds at a time.
 
     Args:
         of_block: of a block and the indices (size,) in it that fill it up to one size, so that all
-            blocks compile to one call, makes an array (size, ...).
+            blocks compile to one call, makes an array (size, ...) or a pytree of such arrays.
         samples: a dataset as `fedmi.sample` returns it, with a seed at least.
         size: seeds a block.
         what: is being done, to be shown.
 
     Returns:
-        (seeds, ...).
+        (seeds, ...), or a pytree of these.
     """
     count = samples.sizes["seed"]
     parts = []
@@ -147,37 +148,37 @@ def over_blocks(
     for first in track(starts, what=what, unit="block"):
         block = samples.isel(seed=slice(first, first + size))
         own = block.sizes["seed"]
-        parts.append(np.asarray(of_block(block, np.resize(np.arange(own), size)))[:own])
-    return np.concatenate(parts)
+        made = of_block(block, np.resize(np.arange(own), size))
+        parts.append(jax.tree.map(lambda a, own=own: np.asarray(a)[:own], made))
+    return jax.tree.map(lambda *a: np.concatenate(a), *parts)
 
 
-def _losses(
-    design: Design, drawn: Callable[[Keys, Assets], Data], part: int
-) -> Callable[..., Array]:
-    """The loss (part 0) or metric (1) of the download and of weights, each on a client's data.
+def _judging(
+    design: Design,
+    drawn: Callable[[Keys, Assets], Data],
+    judge: Callable[[Params, Data], Any],
+) -> Callable[..., Any]:
+    """What a judge makes of the download and of weights, each on a client's data.
 
     Args:
         design: of the samples.
         drawn: what data are drawn.
-        part: of what the loss returns.
+        judge: (params, data) -> a pytree of scalars.
 
     Returns:
         A function (seeds (n,), weights (n, Q, K, t), downloads of a later round (n, Q, t) or None,
-        assets) -> (n, Q, 1 + K).
+        assets) -> the pytree, of arrays (n, Q, 1 + K).
     """
     task = design.task
 
-    def one(keys: Keys, weights: Array, later: Array | None, *, assets: Assets) -> Array:
+    def one(keys: Keys, weights: Array, later: Array | None, *, assets: Assets) -> Any:
         download, unravel = ravel_pytree(task.init(keys))
         download = download if later is None else later
         data = drawn(keys, assets)
+        every = jnp.concatenate([download[None], weights])
+        return jax.lax.map(lambda theta: judge(unravel(theta), data), every)
 
-        def loss(theta: Array) -> Array:
-            return task.loss(unravel(theta), data, None)[part]
-
-        return jax.lax.map(loss, jnp.concatenate([download[None], weights]))
-
-    def evaluate(seeds: Array, weights: Array, later: Array | None, assets: Assets) -> Array:
+    def evaluate(seeds: Array, weights: Array, later: Array | None, assets: Assets) -> Any:
         of_client = partial(one, assets=assets)
         mapped = over_seeds_and_clients(of_client, design.root, design.scopes, design.clients)
         return mapped(seeds, weights, later)
@@ -203,7 +204,7 @@ def objectives(task: Task, samples: xr.Dataset) -> Callable[[np.ndarray, np.ndar
     design, assets = design_of(task, samples), task.assets()
     if design.rounds > 1 or not design.alike:
         raise ValueError("samples: of a later round, or of clients with unequal data; give others")
-    losses = _losses(design, task.data, part=0)
+    losses = _judging(design, task.data, lambda params, data: task.loss(params, data, None)[0])
 
     @jax.jit
     def evaluate(seeds: Array, weights: Array, assets: Assets) -> Array:
@@ -232,6 +233,21 @@ def held_out_metric(task: Task, samples: xr.Dataset, *, seeds: int) -> xr.DataAr
         ValueError: if the task has no held-out data, or the samples are of another task, none, or
             not finite.
     """
+    return held_out_metrics(task, samples, seeds=seeds)[task.metric]
+
+
+def held_out_metrics(task: Task, samples: xr.Dataset, *, seeds: int) -> xr.Dataset:
+    """`held_out_metric`, and beside it the error of each of a regression's targets.
+
+    Args:
+        task, samples, seeds: as `held_out_metric` takes them.
+
+    Returns:
+        The metric, under its name, and the errors, as for instance "mse of shift".
+
+    Raises:
+        ValueError: as `held_out_metric` does.
+    """
     check_whole("seeds", seeds, 1)
     if task.held_out is None:
         raise ValueError(f"task: {task.name!r} has no held-out data")
@@ -244,9 +260,17 @@ def held_out_metric(task: Task, samples: xr.Dataset, *, seeds: int) -> xr.DataAr
     samples = samples.isel(seed=slice(seeds))
     assets = task.assets()
 
-    evaluate = jax.jit(_losses(design, task.held_out, part=1))
+    def judge(params: Params, data: Data) -> dict[str, Array]:
+        judged = {task.metric: task.loss(params, data, None)[1]}
+        if task.target_errors is not None:
+            errors = task.target_errors(params, data)
+            named = zip(task.targets, errors, strict=True)
+            judged |= {f"{task.metric} of {target}": error for target, error in named}
+        return judged
 
-    def of_block(block: xr.Dataset, filled: np.ndarray) -> Array:
+    evaluate = jax.jit(_judging(design, task.held_out, judge))
+
+    def of_block(block: xr.Dataset, filled: np.ndarray) -> dict[str, Array]:
         block = block[["theta", *({"download"} & set(block))]].compute()
         if not all(np.isfinite(values).all() for values in block.data_vars.values()):
             raise ValueError(
@@ -258,9 +282,8 @@ def held_out_metric(task: Task, samples: xr.Dataset, *, seeds: int) -> xr.DataAr
             later = np.repeat(block.download.values[filled][:, None], design.clients, axis=1)
         return evaluate(block.seed.values[filled], block.theta.values[filled], later, assets)
 
-    return xr.DataArray(
-        over_blocks(of_block, samples),
-        dims=("seed", "client", "iteration"),
+    dims = ("seed", "client", "iteration")
+    return xr.Dataset(
+        {name: (dims, values) for name, values in over_blocks(of_block, samples).items()},
         coords=dict(seed=samples.seed, iteration=[0, *samples.iteration.values]),
-        name=task.metric,
     )

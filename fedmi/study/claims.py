@@ -132,7 +132,7 @@ def alike(published: Published) -> Finding:
     for coupling, scopes in COUPLINGS.items():
         study = study_of(published.task, coupling)
         learning = published.table(f"{figure_names(study)[0]}-learning")
-        learning = learning.loc[~learning.metric.str.startswith(tables.HELD_OUT)]
+        learning = learning.loc[learning.metric == learning.metric.iloc[0]]
         at = learning.loc[learning.iteration == learning.iteration.max()]
         error = (at.high - at.low).to_numpy() / (2 * Z95)
         mean = at["mean"].to_numpy()

@@ -11,7 +11,7 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
-from fedmi.sampling import store
+from fedmi.sampling import chaos, store
 from fedmi.sampling.checks import Plain
 from fedmi.sampling.sampler import finite
 from fedmi.study import params
@@ -132,13 +132,16 @@ def kept(path: Path, basis: Any, make: Callable[[], Any]) -> Any:
     return found["content"]
 
 
-def write_manifest(folder: Path, samples: xr.Dataset, *, excluded: int) -> dict[str, Any]:
+def write_manifest(
+    folder: Path, samples: xr.Dataset, *, excluded: int, stability: pd.DataFrame
+) -> dict[str, Any]:
     """Writes what a study's samples are and how they were made: last, so that they are complete.
 
     Args:
         folder: the study's folder, with the finished samples.zarr in it.
         samples: all of the study's samples, non-finite seeds included.
         excluded: how many of the seeds are not finite.
+        stability: the table of `fedmi.sampling.chaos`, whose last row is written.
 
     Returns:
         What was written.
@@ -149,6 +152,7 @@ def write_manifest(folder: Path, samples: xr.Dataset, *, excluded: int) -> dict[
         non_finite_seeds=excluded,
         clipped_seeds=int((samples.clipped > 0).any("client").sum()),
         clipped_steps_share=float(samples.clipped.mean() / samples.sizes["step"]),
+        stability=stability.iloc[-1].to_dict() | dict(chaotic=chaos.is_chaotic(stability)),
         hash=parameters.pop("hash"),
         parameters=parameters,
         history=store.open_existing(folder / "samples.zarr").history,

@@ -19,7 +19,7 @@ def errors(design: Design, *, seeds: int) -> np.ndarray:
     its training examples after the other.
 
     Args:
-        design: of a task whose data are (inputs, targets (examples, m)).
+        design: of a task with targets.
         seeds: how many, from the first on.
 
     Returns:

@@ -232,8 +232,10 @@ class Task:
         baseline: the metric of the best constant prediction, None where nobody knows it.
         held_out: (keys, assets) -> data of the same kind that the client has not trained on;
             None where the task has none.
-        parts: (params, batch) -> name -> scalar, what the metric is the mean of, for instance the
-            error of each target; None where there is nothing to tell apart.
+        targets: the names of the m numbers that a regression predicts of an example; its data are
+            then inputs and targets (examples, m). Empty for any other task.
+        target_errors: (params, batch) -> (m,), the mean squared error of each, of which the metric
+            is the mean; None where there are no targets.
         ensemble: (params of several clients, stacked, their weights, batch) -> (loss, metric) of
             the weighted mean of their predictions; None where the task does not say.
         assets: () -> arrays that all seeds read, fetched once before anything is compiled.
@@ -260,7 +262,8 @@ class Task:
     larger_is_better: bool = False
     baseline: float | None = None
     held_out: Callable[[Keys, Assets], Data] | None = None
-    parts: Callable[[Params, Data], Mapping[str, Array]] | None = None
+    targets: tuple[str, ...] = ()
+    target_errors: Callable[[Params, Data], Array] | None = None
     ensemble: Callable[[Params, Array, Data], tuple[Array, Array]] | None = None
     assets: Callable[[], Assets] = no_assets
     options: Mapping[str, Any] = field(default_factory=dict)

@@ -2,12 +2,14 @@
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
 from numpy.typing import ArrayLike
 
 from fedmi.study.results import read_json
+from fedmi.tasks.signal import DEFAULT_READING
 
 TASKS = {"signal": "signal variation prediction", "digits": "digit recognition"}
 ESTIMATORS = {
@@ -19,6 +21,8 @@ ESTIMATORS = {
 METRICS = {"mse": "mean squared error", "accuracy": "accuracy"}
 SKEWS = {"label_concentration": "label concentration", "source_skew": "source skew"}
 """What makes clients unlike: a task's option -> its words."""
+CHAOTIC = "chaotic training"
+"""What the title of a figure says whose samples no other machine can make again."""
 NUMBERS = {"signal": ("figure1-", "figure3-"), "digits": ("figure2-", "figure4-")}
 """The paper's figures of MI and of distances, by study."""
 
@@ -66,7 +70,9 @@ def caption_of(manifest: Path, scale: str) -> str:
     """
     made = read_json(manifest, dict)
     parameters = made["parameters"]
-    unlike = skews(parameters["options"])
+    unlike = [CHAOTIC] if made["stability"]["chaotic"] else []
+    unlike += [f"reading “{reading}”"] if (reading := other_reading(parameters)) else []
+    unlike += skews(parameters["options"])
     counts = parameters.get("client_examples", [])
     if set(counts) - {parameters.get("examples")}:
         unlike.append(f"{', '.join(map(str, counts))} examples")
@@ -82,6 +88,12 @@ def skews(options: Mapping[str, object]) -> list[str]:
         for name, words in SKEWS.items()
         if options.get(name) is not None
     ]
+
+
+def other_reading(parameters: Mapping[str, Any]) -> str | None:
+    """The name of a network that is not the task's default (`fedmi.tasks.signal.READINGS`)."""
+    named = parameters["options"].get("reading")
+    return None if named == DEFAULT_READING else named
 
 
 def figure_names(study: str) -> tuple[str, str]:
