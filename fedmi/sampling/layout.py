@@ -18,6 +18,9 @@ from typing import Any
 
 import numpy as np
 import zarr
+from zarr.abc.store import Store
+from zarr.codecs import Crc32cCodec, ZstdCodec
+from zarr.storage import LocalStore, MemoryStore
 
 from fedmi.sampling.checks import Plain
 
@@ -32,10 +35,16 @@ class StoreError(Plain, ValueError):
     """A store that cannot be used as asked: of other parameters or schema, damaged, or no store."""
 
 
-def per_seed(parameters: Mapping[str, Any]) -> tuple[str, ...]:
-    """The arrays whose first axis counts the seeds."""
-    later = parameters["rounds"] > 1  # in the first, all seeds download what `init` makes
-    return ("theta", "metric", "clipped", *(["download"] if later else []))
+def per_seed(parameters: Mapping[str, Any]) -> dict[str, tuple[str, ...]]:
+    """The arrays whose first axis counts the seeds, and what their other axes are."""
+    arrays = {
+        "theta": ("client", "iteration", "parameter"),
+        "metric": ("client", "step"),
+        "clipped": ("client",),
+    }
+    if parameters["rounds"] > 1:  # in the first, all seeds download what `init` makes
+        arrays["download"] = ("parameter",)
+    return arrays
 
 
 def fingerprint(parameters: Mapping[str, Any]) -> str:
@@ -53,33 +62,27 @@ def coordinates(parameters: Mapping[str, Any]) -> dict[str, np.ndarray]:
     )
 
 
-def lay_out(store: zarr.abc.store.Store, parameters: Mapping[str, Any]) -> zarr.Group:
-    """A group without seeds."""
+def lay_out(store: Store, parameters: Mapping[str, Any]) -> zarr.Group:
+    """A group without seeds; a shard of its arrays holds a tile."""
     group = zarr.create_group(store)
-    tile, clients, size = (parameters[name] for name in ("tile", "clients", "parameters"))
-    steps, kept = parameters["steps"], len(parameters["checkpoints"])
-    compressors = (zarr.codecs.ZstdCodec(), zarr.codecs.Crc32cCodec())
-
-    def of_seeds(name, dtype, chunk, **shard):
-        """An array of which a shard holds a tile."""
+    tile, size = parameters["tile"], parameters["parameters"]
+    sizes = {name: len(values) for name, values in coordinates(parameters).items()}
+    sizes |= dict(parameter=size)
+    compressors = (ZstdCodec(), Crc32cCodec())
+    for name, dimensions in per_seed(parameters).items():
+        shape = tuple(sizes[dimension] for dimension in dimensions)
+        counts = name == "clipped"
         group.create_array(
             name,
-            dtype=dtype,
-            fill_value=np.nan if dtype == "float32" else 0,
-            dimension_names=("seed", *shard),
-            shape=(0, *shard.values()),
-            chunks=(tile, *chunk),
-            shards=(tile, *shard.values()),
+            dtype="int32" if counts else "float32",
+            fill_value=0 if counts else np.nan,
+            dimension_names=("seed", *dimensions),
+            shape=(0, *shape),
+            # Estimates read one client at one checkpoint over all seeds: so chunks of theta hold.
+            chunks=(tile, *((1, 1, size) if name == "theta" else shape)),
+            shards=(tile, *shape),
             compressors=compressors,
         )
-
-    # Estimates read one client at one checkpoint over all seeds: that is what a chunk holds of a
-    # tile.
-    of_seeds("theta", "float32", (1, 1, size), client=clients, iteration=kept, parameter=size)
-    of_seeds("metric", "float32", (clients, steps), client=clients, step=steps)
-    of_seeds("clipped", "int32", (clients,), client=clients)
-    if "download" in per_seed(parameters):
-        of_seeds("download", "float32", (size,), parameter=size)
     group.create_array(
         "completed",
         dtype="int32",
@@ -97,6 +100,30 @@ def lay_out(store: zarr.abc.store.Store, parameters: Mapping[str, Any]) -> zarr.
     return group
 
 
+def array_of(group: zarr.Group, name: str) -> zarr.Array:
+    """An array of a group.
+
+    Raises:
+        KeyError, TypeError: if there is none of that name.
+    """
+    found = group[name]
+    if not isinstance(found, zarr.Array):
+        raise TypeError(f"{name} is no array")
+    return found
+
+
+def record_of(group: zarr.Group) -> dict[str, Any]:
+    """The group's one attribute.
+
+    Raises:
+        KeyError, TypeError: if there is none.
+    """
+    record = group.attrs[ATTRIBUTE]
+    if not isinstance(record, Mapping):
+        raise TypeError(f"{ATTRIBUTE} is {record!r}")
+    return dict(record)
+
+
 def create(path: Path, parameters: Mapping[str, Any]) -> None:
     """Lays a store out in a folder, unless another process has done so at the same time.
 
@@ -112,7 +139,7 @@ def create(path: Path, parameters: Mapping[str, Any]) -> None:
         for abandoned in path.parent.glob(f".{path.name}.*.draft"):
             if time.time() - abandoned.stat().st_mtime > DRAFT_SECONDS:
                 shutil.rmtree(abandoned, ignore_errors=True)
-        lay_out(zarr.storage.LocalStore(draft), parameters)
+        lay_out(LocalStore(draft), parameters)
         try:
             os.rename(draft, path)
         except OSError:
@@ -139,7 +166,7 @@ def open_group(path: Path) -> zarr.Group:
         raise FileNotFoundError(f"there is no store at {path}")
     try:
         group = zarr.open_group(path, mode="r+")
-        record = dict(group.attrs[ATTRIBUTE])
+        record = record_of(group)
         schema = record.pop("schema")
     except (FileNotFoundError, FileExistsError, NotADirectoryError, *DAMAGE) as error:
         raise StoreError(
@@ -154,10 +181,11 @@ def open_group(path: Path) -> zarr.Group:
     _check_layout(group, record, path)
     # fedmi reads no coordinates, but what reads the store as plain zarr does.
     for name, values in coordinates(record["parameters"]).items():
+        array = array_of(group, name)
         with suppress(ValueError):
-            if np.array_equal(group[name], values):
+            if np.array_equal(np.asarray(array[:]), values):
                 continue
-        group[name][:] = values
+        array[:] = values
     return group
 
 
@@ -176,15 +204,14 @@ def _check_layout(group: zarr.Group, record: Mapping[str, Any], path: Path) -> N
 
     def fixed(array: zarr.Array) -> dict[str, Any]:
         """All that does not change as the store grows."""
-        described: dict[str, Any] = dict(array.metadata.to_dict())
-        return described | dict(shape=described["shape"][1:])
+        return array.metadata.to_dict() | dict(shape=array.shape[1:])
 
     if record.get("hash") != fingerprint(record.get("parameters", {})):
         raise damaged("zarr.json", "its attributes have another checksum")
-    expected = lay_out(zarr.storage.MemoryStore(), record["parameters"])
+    expected = lay_out(MemoryStore(), record["parameters"])
     for name, array in expected.arrays():
         try:
-            found = fixed(group[name])
+            found = fixed(array_of(group, name))
         except DAMAGE as error:
             raise damaged(f"{name}/zarr.json", error) from error
         if found != fixed(array):

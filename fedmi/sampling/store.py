@@ -22,9 +22,10 @@ import xarray as xr
 import zarr
 from xarray.backends import BackendArray
 from xarray.core import indexing
+from zarr.storage import MemoryStore
 
 from fedmi.sampling import layout
-from fedmi.sampling.layout import ATTRIBUTE, StoreError, fingerprint, per_seed
+from fedmi.sampling.layout import StoreError, array_of, fingerprint, per_seed, record_of
 from fedmi.sampling.shards import shard_is_whole
 
 RUNS = "runs"
@@ -42,11 +43,10 @@ class SampleStore:
     def __init__(self, group: zarr.Group, path: Path | None) -> None:
         self._group = group
         self.path = path
-        record: Any = group.attrs[ATTRIBUTE]
-        self.parameters: dict[str, Any] = record["parameters"]
+        self.parameters: dict[str, Any] = record_of(group)["parameters"]
         self.tile: int = self.parameters["tile"]
         self._per_seed = per_seed(self.parameters)
-        self._arrays = {name: group[name] for name in self._per_seed}
+        self._arrays = {name: self.array(name) for name in self._per_seed}
 
     @property
     def history(self) -> list[dict[str, Any]]:
@@ -64,6 +64,10 @@ class SampleStore:
                     f"{file} is damaged ({error!r}): what this run did is not known", stacklevel=2
                 )
         return [entry for *_, entry in sorted(entries, key=lambda found: found[:2])]
+
+    def array(self, name: str) -> zarr.Array:
+        """One of the store's arrays."""
+        return array_of(self._group, name)
 
     @property
     def place(self) -> str:
@@ -102,11 +106,12 @@ class SampleStore:
         tiles = -(-seeds // self.tile)
         with self._explained(f"make room for {seeds} seeds"):
             for name in self._per_seed:
-                array = self._group[name]
+                array = self.array(name)
                 if array.shape[0] < seeds:
                     array.resize((seeds, *array.shape[1:]))
-            if self._group["completed"].shape[0] < tiles:
-                self._group["completed"].resize((tiles,))
+            completed = self.array("completed")
+            if completed.shape[0] < tiles:
+                completed.resize((tiles,))
 
     def pending(self, seeds: int, among: Iterable[int] | None = None) -> list[int]:
         """The tiles, by index, that do not yet hold all of their seeds below `seeds`.
@@ -136,7 +141,7 @@ class SampleStore:
 
     def _completed(self) -> np.ndarray:
         """How many seeds of each tile are stored; none where the entry is missing or damaged."""
-        entries = self._group["completed"]
+        entries = self.array("completed")
         with suppress(ValueError):  # zarr's, where a checksum does not agree
             return np.asarray(entries[:])
         return np.array([self._count(tile) for tile in range(entries.size)])
@@ -144,7 +149,7 @@ class SampleStore:
     def _count(self, tile: int) -> int:
         """The same of one tile."""
         with suppress(ValueError):
-            return int(self._group["completed"][tile])
+            return int(np.asarray(self.array("completed")[tile]))
         return 0
 
     def named(self, tiles: Iterable[int]) -> str:
@@ -165,14 +170,13 @@ class SampleStore:
         """
         if self.path is None:
             return True
-        file, chunks = self._shard(self.path, name, tile)
-        return shard_is_whole(file, chunks, thorough=thorough)
+        return shard_is_whole(*self._shard(self.path, name, tile), thorough=thorough)
 
     def _shard(self, folder: Path, name: str, tile: int) -> tuple[Path, int]:
         """The file of a tile's shard of an array, and the number of its chunks."""
         array = self._arrays[name]
         file = folder.joinpath(name, "c", str(tile), *["0"] * (array.ndim - 1))
-        return file, prod(array.shards) // prod(array.chunks)
+        return file, prod(array.shards or array.chunks) // prod(array.chunks)
 
     def write(self, tile: int, arrays: Mapping[str, np.ndarray]) -> None:
         """Writes a tile's seeds from its first on, and then enters how many they are.
@@ -187,12 +191,13 @@ class SampleStore:
             self._explained(f"write seeds {first} to {first + count - 1}"),
             zarr.config.set({"array.write_empty_chunks": True}),
         ):
+            completed = self.array("completed")
             if self._count(tile) and not all(self.is_whole(name, tile) for name in self._per_seed):
-                self._group["completed"][tile] = 0  # there may have been more seeds than these
+                completed[tile] = 0  # there may have been more seeds than these
             for name in self._per_seed:
                 self._remove_torn(name, tile)
-                self._group[name][first : first + count] = arrays[name]
-            self._group["completed"][tile] = count
+                self.array(name)[first : first + count] = arrays[name]
+            completed[tile] = count
 
     def _remove_torn(self, name: str, tile: int) -> None:
         """Removes what is left of a shard, which zarr could not add seeds to.
@@ -239,9 +244,8 @@ class SampleStore:
                 f"{self.place} holds {self.seeds()} of {seeds} seeds: sampling has not finished; "
                 "run the same command again to go on"
             )
-        stored = {name: _Stored(self, name) for name in self._per_seed}
         return xr.Dataset(
-            {name: array.variable()[:seeds] for name, array in stored.items()},
+            {name: _Stored(self, name).variable()[:seeds] for name in self._per_seed},
             coords=layout.coordinates(self.parameters) | dict(seed=np.arange(seeds)),
             attrs=self.parameters | dict(hash=fingerprint(self.parameters)),
         )
@@ -253,14 +257,16 @@ class _Stored(BackendArray):
     def __init__(self, samples: SampleStore, name: str) -> None:
         self._samples = samples
         self._name = name
-        self._array = samples._group[name]
+        self._array = samples.array(name)
         self.shape = self._array.shape
         self.dtype = self._array.dtype
 
     def variable(self) -> xr.Variable:
         """The array with the names of its dimensions, still to be read."""
-        lazy = indexing.CopyOnWriteArray(indexing.LazilyIndexedArray(self))
-        return xr.Variable(self._array.metadata.dimension_names, lazy)
+        lazy = indexing.CopyOnWriteArray(  # made for this, whatever xarray's annotation says
+            indexing.LazilyIndexedArray(self)  # pyright: ignore[reportArgumentType]
+        )
+        return xr.Variable(("seed", *self._samples._per_seed[self._name]), lazy)
 
     def __getitem__(self, key: indexing.ExplicitIndexer) -> np.ndarray:
         return indexing.explicit_indexing_adapter(
@@ -308,7 +314,7 @@ def create(path: Path | None, parameters: Mapping[str, Any]) -> SampleStore:
         OSError: if the folder cannot be made.
     """
     if path is None:
-        return SampleStore(layout.lay_out(zarr.storage.MemoryStore(), parameters), None)
+        return SampleStore(layout.lay_out(MemoryStore(), parameters), None)
     layout.create(path, parameters)
     return open_existing(path)
 
@@ -324,7 +330,7 @@ def open_existing(path: Path) -> SampleStore:
     group = layout.open_group(path)
     samples = SampleStore(group, path)
     # A run killed while it made room may have left one array larger than another.
-    samples.grow(max(group[name].shape[0] for name in per_seed(samples.parameters)))
+    samples.grow(max(samples.array(name).shape[0] for name in per_seed(samples.parameters)))
     return samples
 
 
