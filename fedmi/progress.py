@@ -3,7 +3,7 @@
 import os
 import sys
 import time
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Sized
 from typing import TypeVar
 
 Item = TypeVar("Item")
@@ -23,9 +23,9 @@ def track(
         items: what is worked on.
         what: what is being done, for the bar or the lines.
         unit: what one item is called.
-        total: how many there are; by default `len(items)`.
+        total: how many there are, where `len(items)` does not say.
     """
-    total = len(items) if total is None else total
+    total = len(items) if isinstance(items, Sized) else total
     # Jupyter's server names the notebook to the kernels that it starts; papermill does not.
     in_jupyter = "JPY_SESSION_NAME" in os.environ
     if in_jupyter or sys.stderr.isatty():

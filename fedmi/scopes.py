@@ -20,6 +20,7 @@ import zlib
 from collections.abc import Mapping
 
 import jax
+import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
@@ -134,9 +135,9 @@ def root_key(seed: int) -> Array:
     generator's two versions, which draw different numbers, JAX's default
     (`jax_threefry_partitionable`) is set for the process.
     """
-    if not jax.config.jax_threefry_partitionable:
+    if not jax.threefry_partitionable.value:
         jax.config.update("jax_threefry_partitionable", True)
-    return jax.random.wrap_key_data(np.array([0, seed], np.uint32), impl=GENERATOR)
+    return jax.random.wrap_key_data(jnp.asarray(np.array([0, seed], np.uint32)), impl=GENERATOR)
 
 
 def stream_key(

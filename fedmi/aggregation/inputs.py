@@ -10,12 +10,13 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 from jax import Array
+from jax.core import Tracer
 from numpy.typing import ArrayLike
 
 
 def known(value: ArrayLike) -> bool:
     """Whether the numbers of an array can be looked at: not while JAX compiles or maps."""
-    return not isinstance(value, jax.core.Tracer)
+    return not isinstance(value, Tracer)
 
 
 def masked(value: ArrayLike) -> bool:

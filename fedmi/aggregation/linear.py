@@ -74,7 +74,7 @@ class LinearAggregator:
             for name, value in (("clients", clients), ("download", download))
         )
         updates = clients - download[..., None, :]
-        if self.kind == "reduced-rank":
+        if isinstance(self.weights, tuple):  # the factors of a reduced-rank rule
             mean = (self.shares[:, None] * updates).sum(axis=-2)
             moved = (mean - self.centre_in) @ self.weights[0] @ self.weights[1]
         else:

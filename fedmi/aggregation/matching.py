@@ -80,10 +80,8 @@ def _turn(cell: Params, s: Array) -> Params:
 
 
 def _distance(cell: Params, other: Params) -> Array:
-    return sum(  # pyright: ignore[reportReturnType]
-        jnp.sum((a - b) ** 2)
-        for a, b in zip(jax.tree.leaves(cell), jax.tree.leaves(dict(other)), strict=True)
-    )
+    pairs = zip(jax.tree.leaves(cell), jax.tree.leaves(dict(other)), strict=True)
+    return jnp.asarray(sum(jnp.sum((a - b) ** 2) for a, b in pairs))
 
 
 def matched_mean(clients: Array, weights: Array, *, unravel: Callable[[Array], Params]) -> Array:

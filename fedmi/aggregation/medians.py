@@ -166,5 +166,5 @@ def _between_clients(points: Array, weights: Array, held: Array) -> Array:
         arrived = jnp.linalg.norm(step) <= eps * jnp.linalg.norm(place)
         return place + step, number + 1, arrived
 
-    start = jnp.zeros(points.shape[1], points.dtype), 0, held
+    start = jnp.zeros(points.shape[1], points.dtype), jnp.zeros((), int), held
     return jax.lax.while_loop(lambda s: ~s[2] & (s[1] < STEPS), improved, start)[0]

@@ -75,7 +75,7 @@ def estimate(x: Whitened, y: Whitened) -> Estimate:
         null_bits=wilks.null_mean(n, p, q) * to_bits,
         null_sd=float(np.sqrt(variance) * to_bits),
         p_value=wilks.p_value(raw, n, p, q),
-        interval=tuple(float((bits + side * half_width) * to_bits) for side in (-1, 1)),
+        interval=(float((bits - half_width) * to_bits), float((bits + half_width) * to_bits)),
         n=n,
         rank_x=p,
         rank_y=q,

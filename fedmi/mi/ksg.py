@@ -48,7 +48,7 @@ def scaled(
     Raises:
         ValueError: options that cannot be used, or more ties than precision explains.
     """
-    ks: tuple[Any, ...] = (k,) if np.ndim(k) == 0 else tuple(k)
+    ks: tuple[Any, ...] = (k,) if isinstance(k, int) or np.ndim(k) == 0 else tuple(k)
     n = len(next(iter(clients.values())))
     if metric not in METRICS:
         raise ValueError(f"metric {metric!r} is not one of {', '.join(METRICS)}")

@@ -49,10 +49,9 @@ def certified_terms(
         The terms of `local_terms`, and (pairs, len(ks)) by how many bits float32 moves each
         estimate, nan where float64 was used.
     """
-    options = dict(ks=ks, metric=metric)
     components = max(x.shape[1] for x in clients)
     if trees.worthwhile(repairing.n, repairing.m, components, max(ks)):
-        terms, nearest = tree_terms(clients, repairing, **options)
+        terms, nearest = tree_terms(clients, repairing, ks=ks, metric=metric)
         rooted = metric == "euclidean" and components > 1
         check_separate(nearest[:, :, 0], ties, np.sqrt(LEAST_SQUARE) if rooted else 0.0)
         return terms, np.full(terms.shape[:2], np.nan)
@@ -60,7 +59,7 @@ def certified_terms(
     ways = [(precision, multiply), (np.float64, multiply), (np.float64, False)]
     for dtype, product in dict.fromkeys(ways):
         points = prepared(clients, dtype, centred=product)
-        terms, nearest = local_terms(points, repairing, product=product, **options)
+        terms, nearest = local_terms(points, repairing, ks=ks, metric=metric, product=product)
         change = np.full(terms.shape[:2], np.nan)
         if (dtype, product) == ways[-1]:
             check_separate(nearest[:, :, 0], ties, 0.0 if metric == "chebyshev" else LEAST_SQUARE)
@@ -73,7 +72,7 @@ def certified_terms(
             break
         if unresolved <= ROUNDING:
             risk = unclear.max(axis=(0, 1, 2))
-            moved = rounding_change(clients, repairing, terms[:, :, 0], risk, **options)
+            moved = rounding_change(clients, repairing, terms[:, :, 0], risk, ks=ks, metric=metric)
             if moved.max() <= ROUNDING:
                 change = moved if dtype == np.float32 else change
                 break

@@ -10,7 +10,7 @@ computed as differences, in float64.
 from collections.abc import Sequence
 
 import numpy as np
-from scipy.spatial import cKDTree
+from scipy.spatial import KDTree
 
 from fedmi.mi.null import Repairing
 from fedmi.mi.result import client_pairs
@@ -44,7 +44,7 @@ def tree_counts(
     What `fedmi.mi.neighbours.tile_counts` returns, but distances are not squared.
     """
     points = [x[repairing.order] for x in points]
-    trees = [cKDTree(x) for x in points]
+    trees = [KDTree(x) for x in points]
     pairs = client_pairs(len(points))
     nearest = np.empty((len(pairs), 1 + repairing.m, len(ks), repairing.n))
     counts = np.empty((*nearest.shape[:3], 2, repairing.n), int)
@@ -68,7 +68,7 @@ def _joint_kth(x: np.ndarray, y: np.ndarray, ks: Sequence[int], metric: str) -> 
     """The k-th joint distance of every point, (len(ks), N)."""
     n, places = len(x), np.array(ks) - 1
     z = np.hstack([x, y])
-    tree = cKDTree(z)
+    tree = KDTree(z)
     nearest = np.empty((len(ks), n))
     # The point itself, k neighbours, and one to see that there is none nearer.
     left, width = np.arange(n), max(ks) + 2
@@ -86,7 +86,7 @@ def _joint_kth(x: np.ndarray, y: np.ndarray, ks: Sequence[int], metric: str) -> 
     return nearest
 
 
-def _nearer(tree: cKDTree, z: np.ndarray, bound: np.ndarray, metric: str) -> np.ndarray:
+def _nearer(tree: KDTree, z: np.ndarray, bound: np.ndarray, metric: str) -> np.ndarray:
     """How many other points are nearer than the bound, (N,)."""
     exact = metric == "chebyshev" or z.shape[1] == 1
     radius, norm = (np.nextafter(bound, 0), np.inf) if exact else (bound * (1 - HAIR), 2)

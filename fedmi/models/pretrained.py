@@ -81,7 +81,9 @@ def train(images: np.ndarray, labels: np.ndarray, training: Training = TRAINING)
     return Pretrained(jax.tree.map(np.asarray, params), float(accuracy))
 
 
-def _fit(params: Any, key: Array, images: Array, labels: Array, training: Training) -> Any:
+def _fit(
+    params: Any, key: Array, images: np.ndarray, labels: np.ndarray, training: Training
+) -> Any:
     state = _optimizer(training).init(params)
     batches = len(images) // training.batch_size
     for i in range(training.steps):
@@ -96,7 +98,7 @@ def _fit(params: Any, key: Array, images: Array, labels: Array, training: Traini
 @functools.partial(jax.jit, static_argnames="training")
 def _step(params: Any, state: Any, x: Array, y: Array, training: Training) -> tuple[Any, Any]:
     def loss(params):
-        logits = LeNet().apply({"params": params}, x.astype(jnp.float32) / 255)
+        logits = LeNet().bind({"params": params})(x.astype(jnp.float32) / 255)
         return jnp.mean(optax.softmax_cross_entropy_with_integer_labels(logits, y))
 
     updates, state = _optimizer(training).update(jax.grad(loss)(params), state, params)
@@ -150,8 +152,8 @@ def _key(images: np.ndarray, labels: np.ndarray, training: Training) -> str:
     """A hash of everything that the weights follow from."""
     settings = dict(training._asdict(), schema=SCHEMA, shape=images.shape)
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
-    digest.update(np.ascontiguousarray(images, np.uint8))
-    digest.update(np.ascontiguousarray(labels, np.int32))
+    digest.update(np.ascontiguousarray(images, np.uint8).data)
+    digest.update(np.ascontiguousarray(labels, np.int32).data)
     return digest.hexdigest()
 
 

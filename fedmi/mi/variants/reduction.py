@@ -15,7 +15,7 @@ from numpy.typing import ArrayLike
 from scipy import linalg
 
 from fedmi.mi.samples import as_pair
-from fedmi.mi.whitening import whiten
+from fedmi.mi.whitening import Whitened, whiten
 
 
 @dataclass(frozen=True)
@@ -48,8 +48,8 @@ def reduce(x: ArrayLike, y: ArrayLike, *, components: int = 2, key: jax.Array) -
     x, y = as_pair(x, y)
     n = len(x)
     fitted_on, kept = halves(n, key)
-    sides = [whiten(a[fitted_on], name) for a, name in ((x, "x"), (y, "y"))]
-    ranks = [side.rank for side in sides]
+    of_x, of_y = whiten(x[fitted_on], "x"), whiten(y[fitted_on], "y")
+    ranks = of_x.rank, of_y.rank
     if not 1 <= components <= min(ranks):
         raise ValueError(
             f"components: {components} is not one of 1 to {min(ranks)}, the smaller rank"
@@ -59,13 +59,15 @@ def reduce(x: ArrayLike, y: ArrayLike, *, components: int = 2, key: jax.Array) -
             f"{n} samples: half of them must be at least {sum(ranks) + 1} (rank_x + rank_y + 1), "
             "or every direction has a partner by chance; take more samples or fewer components"
         )
-    left, strength, right = linalg.svd(sides[0].basis.T @ sides[1].basis, full_matrices=False)
-    reduced = []
-    for a, side, rotation in zip((x, y), sides, (left, right.T), strict=True):
+    left, strength, right = linalg.svd(of_x.basis.T @ of_y.basis, full_matrices=False)
+
+    def reduced(a: np.ndarray, side: Whitened, rotation: np.ndarray) -> np.ndarray:
         to_few = side.to_basis / side.units[:, None] @ rotation[:, :components]
         moved = a[kept] - a[fitted_on].mean(axis=0, dtype=np.float64)
-        reduced.append(moved @ to_few * np.sqrt(n // 2 - 1))
-    return Reduced(*reduced, fitted_on, kept, strength[:components])
+        return moved @ to_few * np.sqrt(n // 2 - 1)
+
+    few_x, few_y = reduced(x, of_x, left), reduced(y, of_y, right.T)
+    return Reduced(few_x, few_y, fitted_on, kept, strength[:components])
 
 
 def halves(n: int, key: jax.Array) -> tuple[np.ndarray, np.ndarray]:

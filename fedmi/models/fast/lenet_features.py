@@ -22,12 +22,14 @@ images by vector instructions, and any window of a map is a plain slice:
     dense layers: (120, 400) @ (400, n), (84, 120) @ (120, n) -> features (84, n)
 """
 
+from itertools import product
 from typing import Any
 
 import jax.numpy as jnp
 from jax import Array, nn
 
 PLACES = ((0, 0), (0, 1), (1, 0), (1, 1))  # of a pool, (row, column)
+WEIGHTS = tuple(product(range(5), repeat=2))  # of a kernel
 
 
 def features(params: Any, images: Array) -> Array:
@@ -54,9 +56,7 @@ def _first_layer(x: Array, kernel: Array, bias: Array) -> Array:
 
     def one_map(m: int) -> Array:
         sums = [
-            sum(
-                places[row + i][column + j] * kernel[i, j, 0, m] for i in range(5) for j in range(5)
-            )
+            jnp.asarray(sum(places[row + i][column + j] * kernel[i, j, 0, m] for i, j in WEIGHTS))
             for row, column in PLACES
         ]
         return nn.relu(_maximum(sums) + bias[m])

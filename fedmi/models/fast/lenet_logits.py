@@ -114,7 +114,7 @@ def _kernel_of(matrix: Array, shape: tuple[int, ...]) -> Array:
         placed[place, :, :, row : row + 5, column : column + 5]
         for place, (row, column) in enumerate(PLACES)
     )
-    return added.transpose(2, 3, 1, 0)
+    return jnp.asarray(added).transpose(2, 3, 1, 0)
 
 
 def _windows(x: Array) -> Array:
@@ -144,8 +144,7 @@ def _interleaved(parts: list[Array], axis: int) -> Array:
             widths[axis] = (by, 2 - by)
             return jnp.pad(part, widths)
 
-        each = [moved(part, by) for by, part in enumerate(parts[first::2])]
-        return sum(each)  # pyright: ignore[reportReturnType]
+        return jnp.asarray(sum(moved(part, by) for by, part in enumerate(parts[first::2])))
 
     both = jnp.stack([phase(0), phase(1)], axis=axis + 1)
     shape = parts[0].shape

@@ -233,7 +233,8 @@ def _seeds_last(weights, drive, masks):
 
 def _product(matrices, vectors):
     """Multiplies (L, K, J, S) matrices into (L, K, B, S) vectors: (L, J, B, S)."""
-    return sum(matrices[:, k, :, None] * vectors[:, k, None] for k in range(vectors.shape[1]))
+    each = (matrices[:, k, :, None] * vectors[:, k, None] for k in range(vectors.shape[1]))
+    return jnp.asarray(sum(each))
 
 
 def _outer(inputs, outputs):
