@@ -60,6 +60,13 @@ def unraveller(task: Task) -> Callable[[Array], Params]:
     return ravel_pytree(jax.tree.map(lambda s: jnp.zeros(s.shape, s.dtype), shapes))[1]
 
 
+def held_out_of(task: Task) -> Callable[[Keys, Assets], Data]:
+    """What draws a task's held-out data; raises ValueError if it has none."""
+    if task.held_out is None:
+        raise ValueError(f"task: {task.name!r} has no held-out data")
+    return task.held_out
+
+
 def draw(
     task: Task, keys: Keys, assets: Assets, held_out_examples: int | None = None
 ) -> tuple[Data, Data]:
@@ -71,9 +78,7 @@ def draw(
         assets: of the task.
         held_out_examples: how many of the held-out data are kept, the first; all by default.
     """
-    if task.held_out is None:
-        raise ValueError(f"task: {task.name!r} has no held-out data")
-    held_out = task.held_out(keys, assets)
+    held_out = held_out_of(task)(keys, assets)
     return task.data(keys, assets), jax.tree.map(lambda a: a[:held_out_examples], held_out)
 
 
@@ -249,8 +254,7 @@ def held_out_metrics(task: Task, samples: xr.Dataset, *, seeds: int) -> xr.Datas
         ValueError: as `held_out_metric` does.
     """
     check_whole("seeds", seeds, 1)
-    if task.held_out is None:
-        raise ValueError(f"task: {task.name!r} has no held-out data")
+    held_out = held_out_of(task)
     design = design_of(task, samples)
     if not samples.sizes["seed"]:
         raise ValueError(
@@ -268,7 +272,7 @@ def held_out_metrics(task: Task, samples: xr.Dataset, *, seeds: int) -> xr.Datas
             judged |= {f"{task.metric} of {target}": error for target, error in named}
         return judged
 
-    evaluate = jax.jit(_judging(design, task.held_out, judge))
+    evaluate = jax.jit(_judging(design, held_out, judge))
 
     def of_block(block: xr.Dataset, filled: np.ndarray) -> dict[str, Array]:
         block = block[["theta", *({"download"} & set(block))]].compute()

@@ -251,7 +251,7 @@ def compare_with_rounding(stability: pd.DataFrame) -> str:
 
 
 def ridge_rows(samples: xr.Dataset, design: Design, *, seeds: int) -> list[dict]:
-    """Further rows of `learning.csv`: what ridge regression makes of the same data (`ridge.errors`).
+    """Further rows of `learning.csv`: the error of ridge regression on the same data.
 
     Args:
         samples: whose task and coupling the rows name.
