@@ -3,7 +3,7 @@
 import inspect
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
-from typing import Any, cast
+from typing import cast
 
 import numpy as np
 from jax import Array
@@ -41,7 +41,7 @@ def aggregator_of(name: str) -> Aggregator:
         raise ValueError(f"aggregator: {name!r} is no name, such as package.module:attribute")
     if name in AGGREGATORS:
         return AGGREGATORS[name]
-    found: Any = attribute(name, what="aggregator", known=AGGREGATORS)
+    found = attribute(name, what="aggregator", known=AGGREGATORS)
     if not callable(found):
         raise ValueError(f"aggregator: {name!r} is a {type(found).__name__}, not a function")
     return cast(Aggregator, found)

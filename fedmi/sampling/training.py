@@ -52,4 +52,6 @@ def _trained(design: Design, keys: Keys, data: Data) -> dict[str, Array]:
 
 def _with_one_download(arrays: dict[str, Array]) -> dict[str, Array]:
     """The download is the same at all clients, and kept once."""
-    return arrays | {name: arrays[name][:, 0] for name in ("download",) if name in arrays}
+    if "download" not in arrays:
+        return arrays
+    return arrays | dict(download=arrays["download"][:, 0])
