@@ -8,7 +8,7 @@ the estimate needs (`fedmi.mi.rounding`).
 
 from collections.abc import Callable, Mapping, Sequence
 from math import log
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 from scipy.special import psi
@@ -40,10 +40,45 @@ def ceiling_bits(n: int, k: int) -> float:
     return float((psi(n) - psi(k + 1)) / log(2))
 
 
+class Scaled(NamedTuple):
+    """What distances are taken of, and which.
+
+    Attributes:
+        points: of each client (N, p_q).
+        ties: how many samples of each client repeat another.
+    """
+
+    points: list[np.ndarray]
+    ties: list[int]
+    ks: tuple[int, ...]
+    metric: str
+
+    def estimates(
+        self, estimator: str, bits: Sequence[np.ndarray], rounding: np.ndarray
+    ) -> list[PairEstimate]:
+        """Of every pair for each k, from (len(ks), 1 + m) bits a pair and (pairs, len(ks))."""
+        n = len(self.points[0])
+        return [
+            PairEstimate.uncorrected(
+                (a, b),
+                bits[p][i],
+                float(rounding[p, i]),
+                ceiling_bits=ceiling_bits(n, k),
+                n=n,
+                estimator=estimator,
+                metric=self.metric,
+                k=int(k),
+                ties=self.ties[a] + self.ties[b],
+            )
+            for p, (a, b) in enumerate(client_pairs(len(self.points)))
+            for i, k in enumerate(self.ks)
+        ]
+
+
 def scaled(
     clients: Mapping[str, np.ndarray], k: int | Sequence[int], metric: str, scale: str
-) -> tuple[list[np.ndarray], list[int], tuple[int, ...]]:
-    """The clients to take distances of, how many samples of each repeat another, and every k.
+) -> Scaled:
+    """The clients in a scale, with every k.
 
     Raises:
         ValueError: options that cannot be used, or more ties than precision explains.
@@ -63,7 +98,7 @@ def scaled(
                 f"k is {one!r}; with {n} samples it must be a whole number, 1 to {n - 1}"
             )
     ties = [repeats_by_chance(x, name) for name, x in clients.items()]
-    return [SCALES[scale](x, name) for name, x in clients.items()], ties, ks
+    return Scaled([SCALES[scale](x, name) for name, x in clients.items()], ties, ks, metric)
 
 
 def pairs(
@@ -75,24 +110,12 @@ def pairs(
     scale: str = "raw",
 ) -> list[PairEstimate]:
     """Estimate every pair for each k; a tile of distances serves all pairs, k and re-pairings."""
-    points, ties, ks = scaled(clients, k, metric, scale)
+    asked = scaled(clients, k, metric, scale)
     # In so few components differences are quick in float64 too, and are what trees compare.
-    few = max(x.shape[1] for x in points) <= trees.MOST_COMPONENTS
+    few = max(x.shape[1] for x in asked.points) <= trees.MOST_COMPONENTS
     fine = few or any(x.dtype.itemsize > 4 for x in clients.values())
     precision = np.float64 if fine else np.float32
-    terms, change = certified_terms(points, repairing, precision, sum(ties), ks=ks, metric=metric)
-    return [
-        PairEstimate.uncorrected(
-            (a, b),
-            terms[p, i].mean(axis=1),
-            float(change[p, i]),
-            ceiling_bits=ceiling_bits(repairing.n, neighbours),
-            n=repairing.n,
-            estimator="ksg",
-            metric=metric,
-            k=int(neighbours),
-            ties=ties[a] + ties[b],
-        )
-        for p, (a, b) in enumerate(client_pairs(len(points)))
-        for i, neighbours in enumerate(ks)
-    ]
+    terms, change = certified_terms(
+        asked.points, repairing, precision, sum(asked.ties), ks=asked.ks, metric=metric
+    )
+    return asked.estimates("ksg", [of_pair.mean(axis=-1) for of_pair in terms], change)

@@ -8,14 +8,14 @@ statistical error larger. Written down as it stands, in float64: no quick distan
 """
 
 from collections.abc import Mapping, Sequence
-from math import log
+from math import log, nan
 from typing import Literal
 
 import numpy as np
 from scipy.spatial.distance import cdist
 from scipy.special import psi
 
-from fedmi.mi.ksg import ceiling_bits, scaled
+from fedmi.mi.ksg import scaled
 from fedmi.mi.null import Repairing
 from fedmi.mi.result import PairEstimate, client_pairs
 from fedmi.mi.rounding import LEAST_SQUARE, check_separate
@@ -36,29 +36,17 @@ def pairs(
     scale: str = "raw",
 ) -> list[PairEstimate]:
     """Estimates every pair of clients for each k; options as `fedmi.mi.ksg` has them."""
-    samples, ties, ks = scaled(clients, k, metric, scale)
-    points = prepared(samples, np.float64)
+    asked = scaled(clients, k, metric, scale)
+    points = prepared(asked.points, np.float64)
     # Of one component they are the same, and need no squares.
     several = max(x.shape[1] for x in points) > 1
     norm = "euclidean" if several and metric == "euclidean" else "chebyshev"
-    results = []
+    bits = []
     for a, b in client_pairs(len(points)):
-        both = ties[a] + ties[b]
-        bits = [_bits(points[a], points[b][order], ks, norm, both) for order in repairing.pairings]
-        results += [
-            PairEstimate.uncorrected(
-                (a, b),
-                values,
-                ceiling_bits=ceiling_bits(repairing.n, neighbours),
-                n=repairing.n,
-                estimator="ksg2",
-                metric=metric,
-                k=int(neighbours),
-                ties=both,
-            )
-            for neighbours, values in zip(ks, np.stack(bits, axis=1), strict=True)
-        ]
-    return results
+        both = asked.ties[a] + asked.ties[b]
+        others = (points[b][order] for order in repairing.pairings)
+        bits.append(np.stack([_bits(points[a], y, asked.ks, norm, both) for y in others], axis=1))
+    return asked.estimates("ksg2", bits, np.full((len(bits), len(asked.ks)), nan))
 
 
 def _bits(x: np.ndarray, y: np.ndarray, ks: Sequence[int], norm: Norm, ties: int) -> np.ndarray:
