@@ -16,10 +16,9 @@ from fedmi import distance, mi
 from fedmi.mi.trust.report import COLUMNS as REPORT_COLUMNS
 from fedmi.mi.trust.report import Report
 from fedmi.sampling import chaos
-from fedmi.sampling.design import Design
 from fedmi.scopes import root_key
 from fedmi.stats import Z95, family_p_values, mean_and_error, sign
-from fedmi.study import results, ridge
+from fedmi.study import results
 from fedmi.study.pages import render
 from fedmi.study.params import Study
 from fedmi.tasks.task import Task
@@ -38,8 +37,8 @@ DISTANCE_COLUMNS = [
 LEARNING_COLUMNS = ["task", "coupling", "client", "iteration", "metric", "mean", "low", "high"]
 
 REPAIRINGS = 4  # behind an unmatched distance, a mean over so many times N seeds
-RIDGE = "ridge regression, "  # before a metric's name: of what the data allow, at no client
 HELD_OUT = "held-out "  # before a metric's name: taken on data that the client has not trained on
+RIDGE = "ridge regression, "  # likewise: on the same data, of a model fitted to the client's own
 
 
 def mi_rows(
@@ -221,7 +220,10 @@ def distance_rows(samples: xr.Dataset, iteration: int) -> list[dict]:
 
 
 def learning_rows(
-    samples: xr.Dataset, metric: str, held_out: xr.Dataset | None = None
+    samples: xr.Dataset,
+    metric: str,
+    held_out: xr.Dataset | None = None,
+    ridge: xr.Dataset | None = None,
 ) -> list[dict]:
     """The rows of `learning.csv`: the metric's mean over seeds with its 95 % interval.
 
@@ -231,12 +233,14 @@ def learning_rows(
         metric: what the metric is called.
         held_out: the metric on held-out data and what it is the mean of, if there are any
             (`fedmi.sampling.replay.held_out_metrics`).
+        ridge: what ridge regression makes of the same data (`fedmi.study.ridge.errors`).
     """
     during = samples.metric.rename(step="iteration")
     during = during.assign_coords(iteration=during.iteration - 1)
     rows = list(_means(during, samples, metric))
-    for name, values in ({} if held_out is None else held_out).items():
-        rows += _means(values, samples, f"{HELD_OUT}{name}")
+    for before, found in ((HELD_OUT, held_out), (RIDGE, ridge)):
+        for name, values in ({} if found is None else found).items():
+            rows += _means(values, samples, f"{before}{name}")
     return rows
 
 
@@ -248,23 +252,6 @@ def compare_with_rounding(stability: pd.DataFrame) -> str:
     """
     last = stability.iloc[-1].to_dict()
     return render("stability", last | dict(chaotic=chaos.is_chaotic(stability)))
-
-
-def ridge_rows(samples: xr.Dataset, design: Design, *, seeds: int) -> list[dict]:
-    """Further rows of `learning.csv`: the error of ridge regression on the same data.
-
-    Args:
-        samples: whose task and coupling the rows name.
-        design: of the samples, of a task with targets.
-        seeds: how many.
-    """
-    task = design.task
-    found = zip(task.targets, ridge.errors(design, seeds=seeds), strict=True)
-    return [
-        origin(samples)
-        | dict(iteration=task.steps, metric=f"{RIDGE}{task.metric} of {target}", mean=error)
-        for target, error in found
-    ]
 
 
 def compare_with_baseline(task: Task, learning: pd.DataFrame) -> str:

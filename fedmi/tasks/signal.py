@@ -10,7 +10,8 @@ speaks for and against each, and how the default was chosen.
 """
 
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from dataclasses import dataclass
+from typing import Annotated, Literal
 
 import jax
 import jax.numpy as jnp
@@ -29,16 +30,30 @@ SHIFT_RANGE: Range = (-0.25, 0.25)
 SCALE_RANGE: Range = (0.5, 1.5)
 
 
+Cell = Literal["simple", "lstm"]
 Reading = Literal["vector", "frames", "lstm", "sequence", "chaotic"]
 
-READINGS: Mapping[str, Mapping[str, Any]] = {
-    "vector": dict(layers=4, learning_rate=0.1),
-    "frames": dict(frame=10, hop=6, layers=10, recurrent_gain=0.5, learning_rate=0.1),
-    "lstm": dict(frame=1, layers=3, cell="lstm", learning_rate=0.3),
-    "sequence": dict(frame=1, layers=11, recurrent_gain=0.5, learning_rate=0.03),
-    "chaotic": dict(frame=1, layers=11, learning_rate=0.02),
+
+@dataclass(frozen=True, kw_only=True)
+class Network:
+    """What a reading of the paper makes of its network, in the words of `signal`'s arguments."""
+
+    layers: int
+    learning_rate: float
+    frame: int | None = None
+    hop: int | None = None
+    cell: Cell = "simple"
+    recurrent_gain: float = 1.0
+
+
+READINGS: Mapping[Reading, Network] = {
+    "vector": Network(layers=4, learning_rate=0.1),
+    "frames": Network(frame=10, hop=6, layers=10, recurrent_gain=0.5, learning_rate=0.1),
+    "lstm": Network(frame=1, layers=3, cell="lstm", learning_rate=0.3),
+    "sequence": Network(frame=1, layers=11, recurrent_gain=0.5, learning_rate=0.03),
+    "chaotic": Network(frame=1, layers=11, learning_rate=0.02),
 }
-"""Networks of 394 parameters: the options of `signal` that each stands for."""
+"""Networks of 394 parameters, each at a rate of its own."""
 
 DEFAULT_READING: Reading = "vector"
 """What the rule in docs/signal.md chooses, which looks at no mutual information."""
@@ -52,7 +67,7 @@ def signal(
     hop: pydantic.PositiveInt | None = None,
     layers: pydantic.PositiveInt | None = None,
     units: pydantic.PositiveInt = 4,
-    cell: Literal["simple", "lstm"] | None = None,
+    cell: Cell | None = None,
     initialiser: initialisers.Name = "keras",
     recurrent_gain: pydantic.PositiveFloat | None = None,
     learning_rate: pydantic.PositiveFloat | None = None,
@@ -107,10 +122,15 @@ def signal(
         ValueError: for impossible options, naming them.
     """
     options = dict(locals())
-    defaults = dict(frame=length, cell="simple", recurrent_gain=1.0) | READINGS[reading]
-    options |= {name: value for name, value in defaults.items() if options[name] is None}
-    frame, layers, cell = options["frame"], options["layers"], options["cell"]
-    hop = options["hop"] = options["hop"] or frame
+    read_as = READINGS[reading]
+    frame = frame or read_as.frame or length
+    hop = hop or read_as.hop or frame
+    layers = layers or read_as.layers
+    cell = cell or read_as.cell
+    recurrent_gain = recurrent_gain or read_as.recurrent_gain
+    learning_rate = learning_rate or read_as.learning_rate
+    options |= dict(frame=frame, hop=hop, layers=layers, cell=cell)
+    options |= dict(recurrent_gain=recurrent_gain, learning_rate=learning_rate)
     _check_frames(length, frame, hop)
     if not round(256 * dropout) == 256 * dropout:
         raise ValueError(f"dropout: {dropout} is not a multiple of 1/256, such as 0.0625")
@@ -125,7 +145,7 @@ def signal(
         outputs=2,
         cell=cell,
         initialiser=initialiser,
-        recurrent_gain=options["recurrent_gain"],
+        recurrent_gain=recurrent_gain,
     )
     times = jnp.arange(length, dtype=jnp.float32) / length
 
@@ -175,18 +195,16 @@ def signal(
         error = jnp.mean((jnp.tensordot(weights, predictions, 1) - y) ** 2)
         return error, error
 
-    streams = dict.fromkeys(("init", "source", "variation", "order", "dropout"))
-    if source_skew is not None:
-        streams["skew"] = None
+    streams = ["init", "source", "variation", "order", "dropout"]
     return Task(
         name="signal",
-        streams={name: name for name in streams},
+        streams={name: name for name in [*streams, *(["skew"] if source_skew is not None else [])]},
         init=init,
         data=data,
         loss=loss,
         examples=examples,
         batch_size=batch_size,
-        learning_rate=options["learning_rate"],
+        learning_rate=learning_rate,
         epochs=epochs,
         clip_norm=clip_norm,
         metric="mse",
