@@ -9,7 +9,9 @@ from matplotlib.figure import Figure
 from fedmi.stats import Z95
 from fedmi.study.figures import style
 from fedmi.study.figures.captions import METRICS, clients, coupled
-from fedmi.study.tables import HELD_OUT, first_k, groups
+from fedmi.study.tables import HELD_OUT, RIDGE, first_k, groups
+
+ESTIMATED = ("gaussian", "ksg")
 
 
 @style.styled()
@@ -17,6 +19,9 @@ def mutual_information(
     mi: pd.DataFrame, learning: pd.DataFrame, baseline: float | None = None, caption: str = ""
 ) -> Figure:
     """Figures 1 and 2: MI by the Gaussian formula (a) and by KSG (b), and the metric (c).
+
+    Of a regression the error of each target (d) stands beside them, with what ridge regression
+    makes of the same data.
 
     The upper axes of (a) and (b) show `net_bits`, what is left when the mean over re-paired seeds
     is taken away, with a band of 1.96 `perm_sd`. The lower axes show the uncorrected estimate, as
@@ -29,20 +34,24 @@ def mutual_information(
         caption: for the title, see `caption_of`.
     """
     mi = first_k(mi)
-    figure, panels = plt.subplot_mosaic(
-        [["gaussian", "ksg", "learning"], ["below gaussian", "below ksg", "learning"]],
-        figsize=(10.5, 4.1), height_ratios=(2.2, 1),
-    )  # fmt: skip
-    for estimator in ("gaussian", "ksg"):
+    errors = _target_errors(learning)
+    last = ["targets"] if errors else []
+    upper = ["gaussian", "ksg", "learning", *last]
+    lower = ["below gaussian", "below ksg", "learning", *last]
+    size = (10.5 + 2.5 * len(last), 4.1)
+    figure, panels = plt.subplot_mosaic([upper, lower], figsize=size, height_ratios=(2.2, 1))
+    for estimator in ESTIMATED:
         rows = mi.loc[mi.estimator == estimator]
         _estimates(panels[estimator], panels[f"below {estimator}"], rows)
     _learning(panels["learning"], learning, baseline)
-    metric = str(learning.metric.iloc[0])
-    upper = [panels[name] for name in ("gaussian", "ksg", "learning")]
-    titles = ("MI, Gaussian formula", "MI, KSG", METRICS.get(metric, metric))
-    style.lettered(upper, titles)
-    style.legend_below(*(axes for name, axes in panels.items() if name != "learning"))
-    bands = "bands: (a, b) 1.96 standard deviations over re-pairings; (c) 95 %, as the bars"
+    metric = METRICS.get(str(learning.metric.iloc[0]), str(learning.metric.iloc[0]))
+    if errors:
+        _targets(panels["targets"], errors, metric)
+    titles = ("MI, Gaussian formula", "MI, KSG", metric, "each target, fresh examples")
+    style.lettered((panels[name] for name in upper), titles)
+    style.legend_below(*(panels[f"{below}{of}"] for of in ESTIMATED for below in ("", "below ")))
+    others = "(c, d)" if errors else "(c)"
+    bands = f"bands: (a, b) 1.96 standard deviations over re-pairings; {others} 95 %, as the bars"
     figure.suptitle(f"{coupled(mi, caption)}\n{bands}")
     return figure
 
@@ -91,3 +100,33 @@ def _learning(axes: Axes, learning: pd.DataFrame, baseline: float | None) -> Non
     axes.set_ylabel(METRICS.get(metric, metric))
     style.iteration_axis(axes)
     axes.legend()
+
+
+def _target_errors(learning: pd.DataFrame) -> dict[str, tuple[pd.DataFrame, float]]:
+    """By target: the rows of its error on fresh examples, and the mean error of ridge regression.
+
+    Empty where the task has no targets.
+    """
+    before = f"{HELD_OUT}{learning.metric.iloc[0]} of "
+    found = {}
+    for name in learning.metric.unique():
+        if name.startswith(before):
+            of_ridge = learning.metric == name.replace(HELD_OUT, RIDGE)
+            rows = learning.loc[learning.metric == name]
+            found[name.removeprefix(before)] = rows, learning.loc[of_ridge, "mean"].mean()
+    return found
+
+
+def _targets(axes: Axes, errors: dict[str, tuple[pd.DataFrame, float]], metric: str) -> None:
+    """The error of each target, as the mean over clients, and of ridge regression."""
+    looks = style.looks_of(errors)
+    for target, (rows, of_ridge) in errors.items():
+        at = rows.assign(half=rows.high - rows["mean"]).groupby("iteration")
+        mean, half = at["mean"].mean(), at.half.mean()
+        style.band(axes, mean.index, mean, half, looks[target], target)
+        line = dict(color=looks[target]["color"], linewidth=1, linestyle=(0, (4, 2)))
+        axes.axhline(of_ridge, label=f"{target}, ridge regression", **line)
+    axes.set_ylabel(metric)
+    axes.set_ylim(bottom=0)
+    style.iteration_axis(axes)
+    axes.legend(loc="center right")
