@@ -33,7 +33,7 @@ LOCK := $(if $(shell command -v flock),flock --nonblock --verbose .venv/study.lo
 quoted = '$(subst ','\'',$(1))'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study couplings sweep aggregation rounds proposition compression scale_up estimators figures redraw lab test test-numerical check weights test-slurm bench coverage proposition-size scaling lint clean
+.PHONY: help setup study couplings readings sweep aggregation rounds proposition compression scale_up estimators figures redraw lab test test-numerical check weights test-slurm bench coverage proposition-size default-reading scaling lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z_-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' Makefile
@@ -54,6 +54,7 @@ setup: $(READY) ## install the locked requirements and the package into .venv
 
 study: ## run the studies in params/$(SCALE), Figures 1-4 included
 couplings: ## run the studies of all six couplings, and draw them side by side
+readings: ## run the studies of all readings of signal's network, and draw them side by side
 sweep: ## take learning rate and batch size through a grid, and map where the MI rises
 aggregation: ## compare averaging with other aggregators, and with what was possible
 proposition: ## put Proposition 1 to the test
@@ -62,7 +63,7 @@ rounds: ## follow federated learning through its rounds
 scale_up: ## see what becomes of it all as clients and parameters grow
 estimators: ## calibrate the estimators at the sizes in params/$(SCALE)/estimators
 
-study couplings sweep aggregation proposition compression rounds scale_up estimators: $(READY)
+study couplings readings sweep aggregation proposition compression rounds scale_up estimators: $(READY)
 	@$(LOCK) snakemake $(call quoted,$(or $(ONLY),$@)) $(SNAKEFLAGS) --nolock --snakefile workflow/Snakefile \
 		$(SHARED) --workflow-profile workflow/profiles/$(PROFILE) \
 		--config $(call quoted,scale=$(SCALE)) $(if $(filter-out 0 no false,$(KEEP)),keep=true)
@@ -113,6 +114,9 @@ coverage: $(READY) ## count how often intervals hold the truth (some minutes)
 
 proposition-size: $(READY) ## count how often the tests of Proposition 1 reject (half an hour)
 	OPENBLAS_NUM_THREADS=1 python -m benchmarks.proposition --workers $(CORES)
+
+default-reading: $(READY) ## choose the default among the readings of signal's network, by its rule
+	JAX_NUM_CPU_DEVICES=1 OPENBLAS_NUM_THREADS=1 python -m benchmarks.readings --workers $(CORES)
 
 scaling: $(READY) ## map how the cost of every stage grows (half an hour, on an idle machine)
 	python -m benchmarks.scaling

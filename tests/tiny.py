@@ -14,6 +14,7 @@ from dataclasses import replace
 import jax
 import jax.numpy as jnp
 import numpy as np
+import pandas as pd
 
 from fedmi import Task
 
@@ -64,6 +65,11 @@ ROUNDING = (11 + 5) * float(np.finfo(np.float32).eps) * 12
 # And the metric, relatively: it is a mean of squares about 2 ** 2, each of a difference that is off
 # by twice as much.
 METRIC_ROUNDING = 2 * ROUNDING
+
+STABILITY = pd.DataFrame(
+    [dict(iteration=4, growth_median=0.3, growth_90=0.4, share_median=1e-6, share_90=2e-6)]
+)
+"""What `fedmi.sampling.chaos` tells of the task: a difference shrinks by 1 - r a step."""
 
 
 def nested(**options) -> Task:

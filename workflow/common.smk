@@ -18,14 +18,14 @@ ENVIRONMENT = "../environment.yml"  # what `--software-deployment-method conda` 
 # Importing fedmi takes seconds and whatever the user's tasks do, so that it has its own process.
 ASK = """
 import json, sys
-from fedmi.study import params, trends
+from fedmi.study import params, readings, trends
 faults = params.faults(sys.argv[1]) if len(sys.argv) > 1 else {}
-print("told", json.dumps([faults, trends.OTHERS]))
+print("told", json.dumps([faults, trends.OTHERS, readings.studies("")]))
 """
 
 
 def ask(*scale):
-    """What is wrong with the params files of a scale, by file, and which couplings are compared."""
+    """What is wrong with the params files of a scale, by file, and which studies are compared."""
     done = subprocess.run([sys.executable, "-c", ASK, *scale], capture_output=True, text=True)
     if done.returncode:
         raise WorkflowError(f"The params files cannot be checked:\n{done.stderr}")
@@ -34,7 +34,7 @@ def ask(*scale):
 
 
 # Whoever plans checks them; a job that another machine runs has been planned.
-FAULTS, COUPLINGS = ask(PARAMS) if workflow.is_main_process else ask()
+FAULTS, COUPLINGS, READINGS = ask(PARAMS) if workflow.is_main_process else ask()
 LISTED = "\n".join(FAULTS.values())
 KEEP = config.get("keep")
 
@@ -64,21 +64,23 @@ def params_of(name):
     return yaml.safe_load(Path(PARAMS, f"{name}.yaml").read_text(encoding="utf-8"))
 
 
-# A task with a study of every coupling can have them compared. The studies that stand in that
-# comparison alone, and those of clients unlike each other, are left out of `study`.
+# A task with a study of every coupling can have them compared, and one with a study of every
+# reading of its network these. The studies that stand in such a comparison alone, and those of
+# clients unlike each other, are left out of `study`.
 OTHERS = [f"-{coupling}" for coupling in COUPLINGS]
 SKEWED = "-skewed"
 
 
-def with_all(studies):
-    """The studies that have one of every coupling beside them."""
-    return [s for s in studies if {f"{s}{other}" for other in ("-null", *OTHERS)} <= set(studies)]
+def with_all(studies, others):
+    """The studies that have all of these beside them."""
+    return [s for s in studies if {f"{s}{other}" for other in others} <= set(studies)]
 
 
 # What stands beside what does not hang on which of them can be used.
-ALL = names(PARAMS)
-COMPARED = with_all(ALL)
-BESIDE = {f"{s}{other}" for s in with_all([f.stem for f in files(PARAMS)]) for other in OTHERS}
+ALL, LAID = names(PARAMS), [file.stem for file in files(PARAMS)]
+COMPARED, READ = with_all(ALL, ["-null", *OTHERS]), with_all(ALL, READINGS)
+BESIDE = {f"{s}{other}" for s in with_all(LAID, ["-null", *OTHERS]) for other in OTHERS}
+BESIDE |= {f"{s}{other}" for s in with_all(LAID, READINGS) for other in READINGS[2:]}
 STUDIES = [s for s in ALL if s not in BESIDE and not s.endswith(SKEWED)]
 SHARING = [s for s in ALL if s not in BESIDE and not s.endswith("-null")]
 
@@ -151,6 +153,8 @@ def followed(wildcards):
     """What is needed of a study, and of all that it is compared with."""
     if wildcards.follow_up == "couplings":
         return drawn_of([f"{wildcards.study}{other}" for other in ("", "-null", *OTHERS)])
+    if wildcards.follow_up == "readings":
+        return drawn_of([f"{wildcards.study}{other}" for other in READINGS])
     return f"{STUDY}/manifest.json"
 
 

@@ -100,7 +100,11 @@ def table(found: xr.Dataset) -> pd.DataFrame:
         Columns iteration, growth_median, growth_90, share_median, share_90.
     """
     far = found.fillna(np.inf)
-    at = {name: far.quantile(q, ("seed", "client")) for name, q in (("median", 0.5), ("90", 0.9))}
+    # An order statistic each: between infinite values nothing can be interpolated.
+    at = {
+        name: far.quantile(level, ("seed", "client"), method="higher")
+        for name, level in (("median", 0.5), ("90", 0.9))
+    }
     columns = {f"{of}_{name}": at[name][of].values for of in ("growth", "share") for name in at}
     return pd.DataFrame(dict(iteration=found.iteration.values) | columns)
 

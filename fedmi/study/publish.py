@@ -22,6 +22,7 @@ from fedmi.study import (
     evidence,
     figures,
     pages,
+    readings,
     results,
     rounds,
     scale_up,
@@ -67,6 +68,7 @@ KINDS = {
     ),
     "aggregation": Kind(figures.aggregators, facts=aggregators.facts),
     "landscape": Kind(figures.landscape, ("", "-barrier")),
+    "readings": Kind(figures.readings, facts=readings.facts),
     "rounds": Kind(figures.rounds, facts=rounds.facts),
     "scale-up": Kind(figures.scale_up, ("-mi", "-distances", "-averaging"), scale_up.facts),
     "sweep": Kind(figures.sweep, facts=sweep.facts),
@@ -190,6 +192,7 @@ def publish(run: Path, target: Path, params: Path) -> str:
             print(f"{study} has not been run yet and is left out")
     # Studies of which only the comparison of couplings shows figures.
     beside = {trends.study_of(study, other) for study in asked for other in trends.OTHERS}
+    beside |= {other for study in asked for other in readings.studies(study)[2:]}
     published = []
     for entry in entries:
         tables = {ending: f"{entry.name}{ending}.csv" for ending in entry.tables}

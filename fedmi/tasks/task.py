@@ -141,11 +141,27 @@ def as_scalars(made: Any, attribute: str) -> tuple[Array, Array]:
     return loss, metric if real else metric.astype(loss.dtype)
 
 
+def as_errors(made: Any) -> Array:
+    """What `target_errors` returned: a real number for each target.
+
+    Raises:
+        ValueError: if it is anything else.
+    """
+    errors = as_array(made, "target_errors")
+    if errors.ndim != 1 or not jnp.issubdtype(errors.dtype, jnp.floating):
+        raise ValueError(
+            f"target_errors: returned {errors.dtype} of the shape {errors.shape}; it must return "
+            "one real number for each target"
+        )
+    return errors
+
+
 CHECKS: Mapping[str, Callable[[Any], Any]] = {
     "init": as_params,
     "data": partial(as_data, attribute="data"),
     "held_out": partial(as_data, attribute="held_out"),
     "loss": partial(as_scalars, attribute="loss"),
+    "target_errors": as_errors,
     "ensemble": partial(as_scalars, attribute="ensemble"),
     "assets": lambda made: jax.tree.map(lambda value: as_array(value, "assets"), made),
 }
@@ -295,9 +311,11 @@ class Task:
             count = sum(r == role for r in self.streams.values())
             if not fewest <= count <= 1:
                 raise ValueError(f"streams: {count} streams play the part {role!r}; one must")
+        if bool(self.targets) != (self.target_errors is not None):
+            raise ValueError("targets: their names and `target_errors` go together; give both")
         for name, check in CHECKS.items():
             function = getattr(self, name)
-            if function is None and name in ("held_out", "ensemble"):
+            if function is None and name in ("held_out", "ensemble", "target_errors"):
                 continue
             if not isinstance(function, Checked):
                 if not callable(function):

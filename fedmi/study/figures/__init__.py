@@ -16,6 +16,7 @@ from fedmi.study.figures.distances import distances
 from fedmi.study.figures.estimators import bench
 from fedmi.study.figures.mi import mutual_information
 from fedmi.study.figures.proposition import proposition
+from fedmi.study.figures.readings import readings
 from fedmi.study.figures.rounds import rounds
 from fedmi.study.figures.scale_up import scale_up
 from fedmi.study.figures.sweep import sweep
@@ -36,6 +37,7 @@ __all__ = [
     "landscape",
     "mutual_information",
     "proposition",
+    "readings",
     "rounds",
     "scale_up",
     "skews",

@@ -1,5 +1,7 @@
 """Figures 1 and 2: mutual information by two estimators, and learning."""
 
+from typing import Any
+
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -37,9 +39,9 @@ def mutual_information(
     errors = _target_errors(learning)
     last = ["targets"] if errors else []
     upper = ["gaussian", "ksg", "learning", *last]
-    lower = ["below gaussian", "below ksg", "learning", *last]
+    mosaic: list[Any] = [upper, ["below gaussian", "below ksg", "learning", *last]]
     size = (10.5 + 2.5 * len(last), 4.1)
-    figure, panels = plt.subplot_mosaic([upper, lower], figsize=size, height_ratios=(2.2, 1))
+    figure, panels = plt.subplot_mosaic(mosaic, figsize=size, height_ratios=(2.2, 1))
     for estimator in ESTIMATED:
         rows = mi.loc[mi.estimator == estimator]
         _estimates(panels[estimator], panels[f"below {estimator}"], rows)
@@ -121,9 +123,8 @@ def _targets(axes: Axes, errors: dict[str, tuple[pd.DataFrame, float]], metric: 
     """The error of each target, as the mean over clients, and of ridge regression."""
     looks = style.looks_of(errors)
     for target, (rows, of_ridge) in errors.items():
-        at = rows.assign(half=rows.high - rows["mean"]).groupby("iteration")
-        mean, half = at["mean"].mean(), at.half.mean()
-        style.band(axes, mean.index, mean, half, looks[target], target)
+        at = rows.groupby("iteration", as_index=False)[["mean", "high"]].agg("mean")
+        style.band(axes, at.iteration, at["mean"], at.high - at["mean"], looks[target], target)
         line = dict(color=looks[target]["color"], linewidth=1, linestyle=(0, (4, 2)))
         axes.axhline(of_ridge, label=f"{target}, ridge regression", **line)
     axes.set_ylabel(metric)

@@ -107,12 +107,17 @@ def lettered(panels: Iterable[Axes], titles: Iterable[str]) -> None:
         axes.set_title(f"({letter}) {title}")
 
 
-def legend_below(*panels: Axes) -> None:
-    """One legend below all panels, where it lies over no curve, each label once."""
+def legend_below(*panels: Axes, columns: int | None = None) -> None:
+    """One legend below all panels, where it lies over no curve, each label once.
+
+    Args:
+        *panels: the axes.
+        columns: of the legend, by default one a label.
+    """
     found = {}
     for axes in panels:
         handles, labels = axes.get_legend_handles_labels()
         found |= dict(zip(labels, handles, strict=True))
     panels[0].figure.legend(
-        found.values(), found.keys(), loc="outside lower center", ncols=len(found)
+        found.values(), found.keys(), loc="outside lower center", ncols=columns or len(found)
     )
