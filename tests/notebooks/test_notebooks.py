@@ -20,8 +20,10 @@ import yaml
 from matplotlib.figure import Figure
 
 import fedmi
+from fedmi.sampling import replay, store
 from fedmi.scopes import COUPLINGS
-from fedmi.study import figures, params, results, tables, trends
+from fedmi.study import figures, params, publish, readings, results, tables, trends
+from fedmi.tasks.signal import READINGS
 from tests import tiny
 from tests.notebooks import engine
 
@@ -351,6 +353,60 @@ def coupled(tmp_path_factory):
             results.write(named, place / f"{name}.csv", columns)
     engine.run("09_compare_couplings", project, "good")
     return project
+
+
+@pytest.fixture(scope="module")
+def read(coupled):
+    """The same folder with the tables of all readings, and their comparison.
+
+    All readings have the tables of one task, but what grows in one of them grows much.
+    """
+    run = coupled / "results" / "tiny"
+    for study, stands_for in zip(readings.studies("good"), 5 * ["good", "good-null"], strict=True):
+        place = run / study
+        if study != stands_for:
+            shutil.copytree(run / stands_for, place, ignore=shutil.ignore_patterns("samples.zarr"))
+        kind = study.removeprefix("good-").removesuffix("-null")
+        growth = 1e5 if kind == "chaotic" else 0.3
+        samples = store.open_existing(run / stands_for / "samples.zarr").dataset(600)
+        held_out = replay.held_out_metrics(tiny.task, samples, seeds=200)
+        rows = tables.learning_rows(samples, "distance", held_out)
+        results.write(rows, place / "learning.csv", tables.LEARNING_COLUMNS)
+        told = tiny.STABILITY.assign(growth_median=growth)
+        results.write(pd.concat([told.assign(iteration=1), told]), place / "stability.csv")
+        mi = results.read_csv(place / "mi.csv")
+        both = pd.concat([mi, mi.assign(estimator="ksg", k=3)])
+        results.write(both, place / "mi.csv", tables.MI_COLUMNS)
+        manifest = results.read_json(place / results.MANIFEST, dict)
+        manifest["stability"]["chaotic"] = growth > 10
+        results.write_json(place / results.MANIFEST, manifest)
+    engine.run("10_compare_readings", coupled, "good")
+    return run
+
+
+def test_readings_are_compared(read):
+    table = results.read_csv(read / "good" / "readings" / "readings.csv")
+    assert list(table.reading.unique()) == list(READINGS)
+    at = table.set_index(["reading", "quantity", "iteration"])
+    for reading in READINGS:
+        for quantity in ("gaussian", "ksg"):
+            for iteration in (1, 4):
+                row = at.loc[reading, quantity, iteration]
+                truth = tiny.mi_bits(tiny.task, iteration)
+                assert abs(row.value - truth) < 5 * row.se
+                nothing = at.loc[reading, f"null {quantity}", iteration]
+                assert abs(nothing.value) < 5 * nothing.se
+        # The loss on fresh data is half of twelve squares: noise, and what is not learned yet.
+        fresh = at.loc[reading, "fresh", 0]
+        assert abs(fresh.value - tiny.SIZE * (1 + tiny.NOISE**2) / 2) < 5 * fresh.se
+    growth = table.loc[table.quantity == "growth"].groupby("reading").value.max()
+    assert growth["chaotic"] == 1e5 and growth["vector"] == 0.3
+    assert table.loc[table.chaotic, "reading"].unique().tolist() == ["chaotic"]
+    text = (read / "figures" / "readings-good.md").read_text()
+    assert "| `chaotic` (chaotic training) |" in text
+    assert "Of the 4 others the Gaussian reading rises in `vector`, `frames`, `lstm`, `sequence`" in text
+    (entry,) = publish.read(read / "good" / "readings" / publish.ENTERED)
+    assert set(entry.samples) == set(readings.studies("good"))
 
 
 def test_couplings_are_compared(coupled):

@@ -5,8 +5,9 @@ import yaml
 
 from fedmi import tasks
 from fedmi.scopes import COUPLINGS
-from fedmi.study import params
+from fedmi.study import params, readings
 from fedmi.study.trends import study_of
+from fedmi.tasks.signal import DEFAULT_READING, READINGS
 
 ROOT = Path(__file__).parents[2]
 GOOD = dict(task="tests.tiny:make", seeds=100, checkpoints=[1, 2, 4])
@@ -37,13 +38,19 @@ def test_a_good_file_is_read(write):
 )
 def test_the_projects_own_studies_are_good(path):
     study = params.load(path)
-    task, _, coupling = path.stem.partition("-")
+    task, *rest = path.stem.split("-")
     assert study.task == task
+    reading = rest.pop(0) if rest and rest[0] in READINGS else DEFAULT_READING
+    coupling = "-".join(rest)
+    if task == "signal":
+        assert study.options["reading"] == reading
+        assert "learning_rate" not in study.options  # which is the reading's
     skewed = coupling == "skewed"
     assert study.coupling == ("shared-source" if skewed else coupling or "shared-source")
     assert ("skew" in study.make_task().streams) == skewed
     assert study.clients == 3
     paper = {"signal": 22_000, "digits": 26_400}[study.task]
+    paper = 4_000 if reading == "lstm" else paper  # which trains slowly
     assert study.seeds == paper if path.parent.name == "paper" else study.seeds >= 1000
     assert study.make_task().parameter_count == {"signal": 394, "digits": 850}[study.task]
 
@@ -52,7 +59,9 @@ def test_every_coupling_is_studied_at_each_scale():
     for scale in ("quick", "paper"):
         names = {path.stem for path in (ROOT / "params" / scale).glob("*.yaml")}
         studied = {study_of(task, c) for task in ("signal", "digits") for c in COUPLINGS}
-        assert names == studied | {"signal-skewed", "digits-skewed"}
+        readings_studied = set(readings.studies("signal"))
+        assert names == studied | readings_studied | {"signal-skewed", "digits-skewed"}
+        assert len(readings_studied) == 2 * len(READINGS)
 
 
 @pytest.mark.parametrize("task", ["signal", "digits"])
