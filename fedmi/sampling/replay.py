@@ -268,8 +268,12 @@ def held_out_metrics(task: Task, samples: xr.Dataset, *, seeds: int) -> xr.Datas
         judged = {task.metric: task.loss(params, data, None)[1]}
         if task.target_errors is not None:
             errors = task.target_errors(params, data)
-            named = zip(task.targets, errors, strict=True)
-            judged |= {f"{task.metric} of {target}": error for target, error in named}
+            if len(errors) != len(task.targets):
+                raise ValueError(
+                    f"target_errors: {len(errors)} errors for {len(task.targets)} targets"
+                )
+            for target, error in zip(task.targets, errors, strict=True):
+                judged[f"{task.metric} of {target}"] = error
         return judged
 
     evaluate = jax.jit(_judging(design, held_out, judge))

@@ -404,7 +404,10 @@ def test_readings_are_compared(read):
     assert table.loc[table.chaotic, "reading"].unique().tolist() == ["chaotic"]
     text = (read / "figures" / "readings-good.md").read_text()
     assert "| `chaotic` (chaotic training) |" in text
-    assert "Of the 4 others the Gaussian reading rises in `vector`, `frames`, `lstm`, `sequence`" in text
+    assert (
+        "Of the 4 others the Gaussian reading rises in `vector`, `frames`, `lstm`, `sequence`"
+        in text
+    )
     (entry,) = publish.read(read / "good" / "readings" / publish.ENTERED)
     assert set(entry.samples) == set(readings.studies("good"))
 

@@ -121,3 +121,37 @@ def test_blocks_are_evaluated_as_one(samples):
         return block.theta.values[filled]
 
     np.testing.assert_array_equal(replay.over_blocks(of_block, samples, 16), samples.theta)
+
+
+def test_the_error_of_each_target_stands_beside_the_metric():
+    task = dataclasses.replace(
+        tiny.task,
+        targets=("first", "rest"),
+        target_errors=lambda params, batch: jnp.stack(
+            [jnp.mean((params["b"][0] - batch[:, 0]) ** 2), jnp.mean(batch)]
+        ),
+    )
+    samples = fedmi.sample(task, seeds=5, checkpoints=[1, 4], tile=5)
+    found = replay.held_out_metrics(task, samples, seeds=5)
+    assert set(found) == {"distance", "distance of first", "distance of rest"}
+    np.testing.assert_array_equal(
+        found.distance, fedmi.held_out_metric(tiny.task, samples, seeds=5)
+    )
+    data = np.asarray(task.held_out(Design.of(task).keys(seed=3, client=1), ()))
+    theta = samples.theta.values[3, 1, 1]
+    expected = np.mean((theta[0] - data[:, 0]) ** 2), np.mean(data)
+    for name, value in zip(("first", "rest"), expected, strict=True):
+        error = found[f"distance of {name}"].sel(seed=3, iteration=4)[1]
+        np.testing.assert_allclose(error, value, rtol=1e-4)
+
+
+def test_names_and_errors_that_do_not_match_are_refused():
+    task = dataclasses.replace(
+        tiny.task, targets=("one",), target_errors=lambda params, batch: jnp.zeros(2)
+    )
+    samples = fedmi.sample(task, seeds=2, tile=2)
+    with pytest.raises(ValueError, match="target_errors: 2 errors for 1 target"):
+        replay.held_out_metrics(task, samples, seeds=2)
+    wrong = dataclasses.replace(task, target_errors=lambda params, batch: jnp.zeros((1, 2)))
+    with pytest.raises(ValueError, match="target_errors: returned float32 of the shape"):
+        replay.held_out_metrics(wrong, samples, seeds=2)

@@ -15,6 +15,7 @@ from matplotlib.figure import Figure
 
 from fedmi.mi.trust import bench
 from fedmi.study import figures, tables, trends
+from fedmi.study.tables import HELD_OUT, RIDGE
 
 ROOT = Path(__file__).parents[2]
 WHERE = dict(task="signal", coupling="null")
@@ -43,9 +44,30 @@ def mi():
 
 @pytest.fixture
 def learning():
-    table = grid(metric=("mse", tables.HELD_OUT + "mse"), client=range(3), iteration=range(4))
+    table = grid(metric=("mse", HELD_OUT + "mse"), client=range(3), iteration=range(4))
     mean = 2 - table.iteration / 4
     return table.assign(**WHERE, mean=mean, low=mean - 0.1, high=mean + 0.1)
+
+
+@pytest.fixture
+def regression(learning):
+    """The table with the error of two targets, and of ridge regression."""
+    names = [f"{before}mse of {of}" for before in (HELD_OUT, RIDGE) for of in ("shift", "scale")]
+    more = grid(metric=names, client=range(3), iteration=range(4)).assign(**WHERE)
+    mean = 1 - more.iteration / 8
+    mean = mean.where(more.metric.str.startswith(HELD_OUT), 0.25)
+    return pd.concat([learning, more.assign(mean=mean, low=mean - 0.1, high=mean + 0.1)])
+
+
+def test_the_error_of_each_target_stands_beside_the_metric(mi, learning, regression):
+    plain, figure = (figures.mutual_information(mi, of, 1.0) for of in (learning, regression))
+    assert len(figure.axes) == len(plain.axes) + 1
+    (axes,) = [axes for axes in figure.axes if "each target" in axes.get_title(loc="left")]
+    drawn = lines(axes)
+    for target in ("shift", "scale"):
+        np.testing.assert_allclose(drawn[target], [[i, 1 - i / 8] for i in range(4)])
+        assert set(drawn[f"{target}, ridge regression"][:, 1]) == {0.25}
+    assert "(c, d) 95 %" in figure.get_suptitle() and "(c) 95 %" in plain.get_suptitle()
 
 
 @pytest.fixture
@@ -329,16 +351,24 @@ def test_every_figure_of_a_kernel_is_shown_and_the_users_own_too(distances, tmp_
         (dict(options=dict(label_concentration=0.5)), "label concentration 0.5, "),
         (dict(options=dict(source_skew=0.75)), "source skew 0.75, "),
         (dict(rounds=3, client_examples=[50, 100]), "50, 100 examples, round 3, "),
+        (dict(options=dict(reading="vector")), ""),
+        (
+            dict(options=dict(reading="frames", source_skew=0.5)),
+            "reading “frames”, source skew 0.5, ",
+        ),
     ],
 )
+@pytest.mark.parametrize("chaotic", [False, True])
 def test_a_title_says_what_sets_a_study_apart_how_large_it_is_and_its_scale(
-    distances, tmp_path, changes, unlike
+    distances, tmp_path, changes, unlike, chaotic
 ):
     parameters = dict(options=dict(learning_rate=0.1), examples=100) | changes
     made = dict(seeds=22010, non_finite_seeds=10, parameters=parameters)
+    made |= dict(stability=dict(chaotic=chaotic))
     (tmp_path / "manifest.json").write_text(json.dumps(made))
     caption = figures.caption_of(tmp_path / "manifest.json", "paper")
-    assert caption == f"{unlike}N = 22,000, scale “paper”"
+    warning = "chaotic training, " if chaotic else ""
+    assert caption == f"{warning}{unlike}N = 22,000, scale “paper”"
     title = figures.distances(distances, caption).get_suptitle()
     assert title.startswith(f"signal variation prediction, coupling “null”, {caption}\n")
 
@@ -353,7 +383,7 @@ def test_every_figure_that_a_notebook_draws_has_a_caption():
         for name, found in inspect.getmembers(figures, inspect.isfunction)
         if inspect.signature(found).return_annotation is Figure
     }
-    assert len(drawing) == 12
+    assert len(drawing) == 13
     for path in (ROOT / "notebooks").glob("*.ipynb"):
         cells = nbformat.read(path, as_version=4).cells
         code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")

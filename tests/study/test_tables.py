@@ -5,6 +5,7 @@ import pandas as pd
 import pytest
 
 import fedmi
+from fedmi.sampling import replay
 from fedmi.study import tables
 from tests import tiny
 
@@ -71,8 +72,9 @@ def test_distance_rows_are_the_paper_s_and_closer_than_unmatched(samples):
 
 
 def test_learning_rows_are_means_with_their_interval(samples):
-    held_out = fedmi.held_out_metric(tiny.task, samples, seeds=64)
-    rows = pd.DataFrame(tables.learning_rows(samples, "distance", held_out))
+    held_out = replay.held_out_metrics(tiny.task, samples, seeds=64)
+    ridge = held_out.isel(iteration=[-1]).rename(distance="distance of x")
+    rows = pd.DataFrame(tables.learning_rows(samples, "distance", held_out, ridge))
     assert list(rows.columns) == tables.LEARNING_COLUMNS
     training = rows[(rows.metric == "distance") & (rows.client == 1)]
     assert training.iteration.tolist() == [0, 1, 2, 3]
@@ -83,7 +85,18 @@ def test_learning_rows_are_means_with_their_interval(samples):
     np.testing.assert_allclose(training["mean"] - training.low, half)
     fresh = rows[(rows.metric == "held-out distance") & (rows.client == 1)]
     assert fresh.iteration.tolist() == [0, 1, 2, 4]
-    np.testing.assert_allclose(fresh["mean"], held_out.values[:, 1].astype(float).mean(0))
+    np.testing.assert_allclose(fresh["mean"], held_out.distance.values[:, 1].astype(float).mean(0))
+    of_ridge = rows[rows.metric == "ridge regression, distance of x"]
+    assert of_ridge.iteration.tolist() == [4, 4, 4]
+    assert of_ridge["mean"].iloc[1] == fresh["mean"].iloc[-1]
+
+
+@pytest.mark.parametrize(
+    ("growth", "said"), [(1.1, "is not chaotic"), (5e4, "**Chaotic training**")]
+)
+def test_what_rounding_does_is_said(growth, said):
+    told = tables.compare_with_rounding(tiny.STABILITY.assign(growth_median=growth))
+    assert said in told and ("1.10-fold" in told or "50000-fold" in told)
 
 
 @pytest.mark.parametrize(
