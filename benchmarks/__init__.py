@@ -9,7 +9,7 @@ libraries'); it runs in a process of its own, worker.py.
     scaling      how the cost of every stage grows (stages.py); scaling_page.py shows it
     coverage     how often intervals hold the truth
     proposition  how often the tests of Proposition 1 reject
-    precision    the fast recurrent stack and the plain network beside float64
+    readings     which reading of the signal task is the default
 
 are modules with commands of their own.
 """

@@ -4,12 +4,15 @@ A reading is allowed if it has the paper's 394 parameters and does not train cha
 the one is taken whose fresh mean squared error is the lowest, at the learning rate that is the best
 on other seeds. No mutual information is looked at. Every seed has a download of its own.
 
+Beside them stands what the data allow (ridge regression), and both where every example has a source
+of its own, from which the shift cannot be told.
+
     python -m benchmarks.readings       writes figures/signal-readings.csv and -rates.csv
 """
 
 import argparse
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import replace
+from functools import partial
 from multiprocessing import get_context
 from pathlib import Path
 from typing import get_args
@@ -24,7 +27,7 @@ from fedmi.sampling.replay import held_out_metrics
 from fedmi.sampling.sampler import finite
 from fedmi.study import results, ridge
 from fedmi.tasks import get
-from fedmi.tasks.signal import Reading
+from fedmi.tasks.signal import DEFAULT_READING, Reading
 from fedmi.tasks.task import Task
 
 PARAMETERS = 394
@@ -32,6 +35,8 @@ RATES = (0.01, 0.02, 0.03, 0.05, 0.1, 0.2, 0.3, 0.5)
 JUDGING, TUNING = 0, 1
 """Root seeds."""
 OF = dict(clients=2, coupling="independent")
+SOURCES = {"client": get_args(Reading), "example": (DEFAULT_READING,)}
+"""The readings that are trained on data of each kind."""
 
 
 def fresh_error(task: Task, *, seeds: int, root_seed: int) -> dict[str, float]:
@@ -50,30 +55,37 @@ def fresh_error(task: Task, *, seeds: int, root_seed: int) -> dict[str, float]:
     )
 
 
-def at_rate(reading: str, rate: float, seeds: int) -> dict:
+def at_rate(source: str, reading: str, rate: float, seeds: int) -> dict:
     """A row of the table of rates."""
-    task = get("signal", reading=reading, learning_rate=rate)
+    task = get("signal", source=source, reading=reading, learning_rate=rate)
     tuned = fresh_error(task, seeds=seeds, root_seed=TUNING)
-    return dict(reading=reading, learning_rate=rate) | tuned
+    return dict(source=source, reading=reading, learning_rate=rate) | tuned
 
 
-def judged(reading: str, rate: float, seeds: int, perturbed: int) -> dict:
+def judged(source: str, reading: str, rate: float, seeds: int, perturbed: int) -> dict:
     """A row of the table of readings, at the rate that was found."""
-    task = get("signal", reading=reading, learning_rate=rate)
-    design = replace(Design.of(task, **OF), root_seed=JUDGING)
+    task = get("signal", source=source, reading=reading, learning_rate=rate)
+    design = Design.of(task, root_seed=JUDGING, **OF)
     growth = chaos.table(chaos.perturbed(design, seeds=perturbed)).iloc[-1].drop("iteration")
-    return (
-        dict(reading=reading, parameters=task.parameter_count, learning_rate=rate, seeds=seeds)
-        | fresh_error(task, seeds=seeds, root_seed=JUDGING)
-        | growth.to_dict()
-    )
+    row = dict(source=source, reading=reading, parameters=task.parameter_count, learning_rate=rate)
+    found = fresh_error(task, seeds=seeds, root_seed=JUDGING)
+    return row | dict(seeds=seeds) | found | growth.to_dict()
+
+
+def allowed(source: str, seeds: int) -> dict:
+    """The row of ridge regression."""
+    errors = ridge.errors(Design.of(get("signal", source=source), **OF), seeds=seeds)
+    shift, scale = (float(errors[f"mse of {target}"].mean()) for target in ("shift", "scale"))
+    row = dict(source=source, reading="ridge regression", seeds=seeds)
+    return row | dict(fresh_mse=(shift + scale) / 2, shift_mse=shift, scale_mse=scale)
 
 
 def choose(table: pd.DataFrame) -> pd.DataFrame:
     """The table with which readings are allowed, and which is the default."""
-    allowed = (table.parameters == PARAMETERS) & (table.growth_median <= chaos.LARGEST_GROWTH)
-    best = table.fresh_mse.where(allowed).idxmin()
-    return table.assign(allowed=allowed, default=table.index == best)
+    stable = table.growth_median <= chaos.LARGEST_GROWTH
+    may = (table.source == "client") & (table.parameters == PARAMETERS) & stable
+    best = table.fresh_mse.where(may).idxmin()
+    return table.assign(allowed=may, default=table.index == best)
 
 
 def main() -> None:
@@ -85,33 +97,18 @@ def main() -> None:
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--target", type=Path, default=Path("figures"))
     given = parser.parse_args()
-    readings = get_args(Reading)
+    variants = [(source, reading) for source, of in SOURCES.items() for reading in of]
     with ProcessPoolExecutor(given.workers, get_context("spawn")) as pool:
-        points = [(reading, rate) for reading in readings for rate in RATES]
-        tuned = pool.map(at_rate, *zip(*points, strict=True), [given.tuning_seeds] * len(points))
+        points = [(*variant, rate) for variant in variants for rate in RATES]
+        tuned = pool.map(partial(at_rate, seeds=given.tuning_seeds), *zip(*points, strict=True))
         rates = pd.DataFrame(tuned)
-        whole = rates.loc[rates.diverged == 0]
-        best = whole.loc[whole.groupby("reading").fresh_mse.idxmin()].set_index("reading")
-        own = [float(best.learning_rate[reading]) for reading in readings]
-        rows = pool.map(
-            judged,
-            readings,
-            own,
-            [given.seeds] * len(readings),
-            [given.perturbed_seeds] * len(readings),
-        )
-        table = choose(pd.DataFrame(rows))
-    allowed = ridge.errors(Design.of(get("signal"), **OF), seeds=given.tuning_seeds)
-    found = {name: float(values.mean()) for name, values in allowed.items()}
-    limit = dict(
-        reading="ridge regression",
-        seeds=given.tuning_seeds,
-        fresh_mse=float(np.mean(list(found.values()))),
-        shift_mse=found["mse of shift"],
-        scale_mse=found["mse of scale"],
-    )
+        whole = rates.loc[rates.diverged == 0].set_index(["source", "reading", "learning_rate"])
+        best = whole.fresh_mse.groupby(["source", "reading"], sort=False).idxmin()
+        judge = partial(judged, seeds=given.seeds, perturbed=given.perturbed_seeds)
+        table = choose(pd.DataFrame(pool.map(judge, *zip(*best, strict=True))))
+    limits = pd.DataFrame([allowed(source, given.tuning_seeds) for source in SOURCES])
     results.write(rates, given.target / "signal-rates.csv")
-    written = pd.concat([table, pd.DataFrame([limit])], ignore_index=True)
+    written = pd.concat([table, limits], ignore_index=True)
     print(results.write(written, given.target / "signal-readings.csv").round(4).to_string())
 
 

@@ -110,14 +110,37 @@ def test_what_averaging_yields(setting, method, said):
     assert said.format(f"{change:.3f} ± {error:.3f}") in " ".join(README.split())
 
 
-def test_how_chaotic_signal_is():
-    apart = published("precision", float32="fedmi's stack", iteration=20)["50%"].item()
-    assert f"end {apart:.0%} apart".replace("%", " %") in " ".join(README.split())
+SIGNAL = published("signal-readings").set_index(["source", "reading"])
+
+
+def test_how_chaotic_the_readings_of_signal_are():
+    growth = SIGNAL.growth_median["client"]
+    flat = " ".join(README.split())
+    assert f"{growth['chaotic']:,.0f} times as large" in flat
+    assert f"does so {growth['vector']:.2f} times" in flat
+
+
+def test_the_page_of_the_signal_task_holds_its_table():
+    """A row a reading: rate, error, seeds below 1, errors of shift and scale, growth."""
+    page = PAGES["signal.md"]
+    for reading, row in SIGNAL.loc["client"].iterrows():
+        errors = f"| {row.shift_mse:.2f} | {row.scale_mse:.2f} |"
+        if reading == "ridge regression":
+            assert f"| ridge regression | | {row.fresh_mse:.2f} | {errors} |" in page
+            continue
+        fresh = f"{row.fresh_mse:.3f} ± {Z95 * row.fresh_mse_se:.3f} | {row.share_below_1:.0%}"
+        growth = f"{row.growth_median:,.{0 if row.growth_median > 100 else 2}f}"
+        line = f"| `{reading}` | {row.learning_rate:g} | {fresh} {errors} {growth} |"
+        assert line.replace("%", " %") in page, line
+    flat = " ".join(page.split())
+    example = SIGNAL.loc["example"]
+    assert f"{example.shift_mse['ridge regression']:.2f} by ridge regression" in flat
+    assert f"{example.shift_mse['vector']:.2f} by the default network" in flat
 
 
 def test_the_rules_are_drawn_as_they_are():
     """Every target, and what leads to it, at the paper's size, where studies have blocks."""
-    targets = "study couplings sweep aggregation rounds proposition compression scale_up estimators"
+    targets = "study couplings readings sweep aggregation rounds proposition compression scale_up estimators"
     workflow = ["--snakefile", ROOT / "workflow" / "Snakefile", "--directory", ROOT, "--cores", "1"]
     done = subprocess.run(
         [
