@@ -1,9 +1,7 @@
 """Ways to make one model of the clients' models: pure functions, one a file, for `jax.vmap`.
 
 Each takes the clients' parameters (Q, t) and their weights n_q / n (Q,), and what else it needs by
-name, and returns one vector (t,): float32, or float64 where JAX's x64 flag is set, whatever type
-the clients come in. It raises ValueError for other shapes or types, and for weights that do not sum
-to 1. `over_seeds` checks samples and maps an aggregator over them.
+name, and returns one vector (t,). `over_seeds` checks samples and maps an aggregator over them.
 """
 
 from fedmi.aggregation.mapping import over_seeds

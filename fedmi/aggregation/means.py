@@ -8,7 +8,18 @@ from fedmi.aggregation.inputs import at_least_zero, models
 
 
 def weighted_mean(clients: Array, weights: Array) -> Array:
-    """w* = sum_q (n_q / n) w_q (the paper's introduction; McMahan et al., AISTATS 2017)."""
+    """w* = sum_q (n_q / n) w_q (the paper's introduction; McMahan et al., AISTATS 2017).
+
+    Args:
+        clients: (Q, t), the clients' parameters.
+        weights: (Q,), n_q / n.
+
+    Returns:
+        (t,), float32, or float64 where JAX's x64 flag is set, whatever type the clients come in.
+
+    Raises:
+        ValueError: other shapes or types; weights that do not sum to 1.
+    """
     clients, weights = models(clients, weights)
     return weights @ clients
 
@@ -19,11 +30,16 @@ def fisher_mean(clients: Array, weights: Array, *, information: Array) -> Array:
     The mean where clients have the same information, and where none has any.
 
     Args:
+        clients: (Q, t), the clients' parameters.
+        weights: (Q,), n_q / n.
         information: (Q, t), the diagonal of each client's Fisher information per example, at its
             own parameters.
 
+    Returns:
+        (t,), in the precision that JAX's x64 flag allows.
+
     Raises:
-        ValueError: information that is negative or not finite. Under
+        ValueError: other shapes or types; information that is negative or not finite. Under
             `jax.jit` and `jax.vmap`, where values cannot be looked at, such coordinates are NaN.
     """
     clients, weights = models(clients, weights)
@@ -44,11 +60,16 @@ def inverse_variance_mean(clients: Array, weights: Array, *, variances: Array) -
     vary, or where the variances of all are infinite.
 
     Args:
+        clients: (Q, t), the clients' parameters.
+        weights: (Q,), n_q / n.
         variances: (Q, t), of each client's parameters over other seeds; a coordinate that does not
             vary at some client is taken from there. Infinite ones count for nothing.
 
+    Returns:
+        (t,), in the precision that JAX's x64 flag allows.
+
     Raises:
-        ValueError: variances that are negative or not a number. Under
+        ValueError: other shapes or types; variances that are negative or not a number. Under
             `jax.jit` and `jax.vmap`, where values cannot be looked at, such coordinates are NaN.
     """
     clients, weights = models(clients, weights)

@@ -18,6 +18,16 @@ def coordinate_median(clients: Array, weights: Array) -> Array:
     Where half of the weight lies on either side of a gap, the middle of the gap. Clients that are
     not a number count as infinitely large. With two clients of equal weight, and in every
     coordinate that is symmetric about its mean, it is the mean.
+
+    Args:
+        clients: (Q, t), the clients' parameters.
+        weights: (Q,), n_q / n.
+
+    Returns:
+        (t,), in the precision that JAX's x64 flag allows.
+
+    Raises:
+        ValueError: other shapes or types; weights that do not sum to 1.
     """
     clients, weights = models(clients, weights)
     order = jnp.argsort(clients, axis=0)  # not a number comes last
@@ -40,6 +50,16 @@ def geometric_median(clients: Array, weights: Array) -> Array:
     with a number that is not finite are left out; where half of the weight is theirs, it is NaN.
     Everything is measured by how far most of the clients are from their coordinates' medians, so
     that those farther away may be at any distance.
+
+    Args:
+        clients: (Q, t), the clients' parameters.
+        weights: (Q,), n_q / n.
+
+    Returns:
+        (t,), in the precision that JAX's x64 flag allows.
+
+    Raises:
+        ValueError: other shapes or types; weights that do not sum to 1.
     """
     return _geometric_median(*models(clients, weights))
 

@@ -13,11 +13,16 @@ def server_step(clients: Array, weights: Array, *, download: Array, step: Array 
     With step 1 it is the mean. The step is to be chosen on other seeds than those it is judged on.
 
     Args:
+        clients: (Q, t), the clients' parameters.
+        weights: (Q,), n_q / n.
         download: (t,), w', where the clients started.
         step: the server's step size, one finite number.
 
+    Returns:
+        (t,), in the precision that JAX's x64 flag allows.
+
     Raises:
-        ValueError: a download or step that is not finite.
+        ValueError: other shapes or types; a download or step that is not finite.
     """
     mean = weighted_mean(clients, weights)
     download, step = floats(download, "download"), floats(step, "step")
