@@ -50,10 +50,11 @@ def epoch(
 class Recurrent(nn.Module):
     """`RecurrentRegressor` with one fused `nn.RNN` a layer and masks held over time."""
 
-    def __init__(self, layers: int, units: int, dropout: float, outputs: int = 2):
+    def __init__(self, frame: int, layers: int, units: int, dropout: float, outputs: int = 2):
         super().__init__()
         self.layers = nn.ModuleList(
-            nn.RNN(1 if layer == 0 else units, units, batch_first=True) for layer in range(layers)
+            nn.RNN(frame if layer == 0 else units, units, batch_first=True)
+            for layer in range(layers)
         )
         self.head = nn.Linear(units, outputs)
         self.dropout = dropout
@@ -70,7 +71,7 @@ class Recurrent(nn.Module):
         return (p for p in super().parameters(recurse) if p.requires_grad)
 
     def forward(self, x: Tensor, masks: Tensor | None = None) -> Tensor:
-        """Predictions (examples, outputs) for sequences (examples, time, 1)."""
+        """Predictions (examples, outputs) for sequences (examples, time, frame)."""
         if masks is None:
             shape = (len(x), len(self.layers), self.head.in_features)
             masks = (torch.rand(shape) >= self.dropout) / (1 - self.dropout)
@@ -83,7 +84,7 @@ def signal(*, trainings: int, threads: list[int]) -> Work:
     """Client-epochs of the signal task, with whichever number of threads is quicker."""
     task = tasks.get("signal")
     options = task.options
-    sizes = (options["layers"], options["units"], options["dropout"])
+    sizes = tuple(options[name] for name in ("frame", "layers", "units", "dropout"))
     check_recurrent(Recurrent(*sizes))
 
     def run(clients: int) -> None:
@@ -96,7 +97,7 @@ def signal(*, trainings: int, threads: list[int]) -> Work:
 
 
 def draw_signals(task: Task) -> tuple[Tensor, Tensor]:
-    """A client's signals (examples, time, 1) and targets (examples, 2), as the task draws them."""
+    """A client's sequences (examples, time, frame) and targets (examples, 2), as the task's."""
     options, n = task.options, task.examples
 
     def uniform(low: float, high: float, size: int) -> Tensor:
@@ -113,13 +114,14 @@ def draw_signals(task: Task) -> tuple[Tensor, Tensor]:
     signals = scale[:, None] * waves + options["noise"] * torch.randn(waves.shape)
     targets = torch.stack([shift, scale - 1], dim=1) * 12**0.5
     targets[:, 0] /= SHIFT_RANGE[1] - SHIFT_RANGE[0]
-    return signals[:, :, None], targets
+    return signals.unfold(1, options["frame"], options["hop"]), targets
 
 
 def check_recurrent(network: Recurrent) -> None:
     """Raises ArithmeticError unless the network predicts what Flax's does."""
     flax = RecurrentRegressor(layers=len(network.layers), units=network.head.in_features)
-    x = np.random.default_rng(0).standard_normal((3, 9, 1)).astype(np.float32)
+    frame = network.layers[0].input_size
+    x = np.random.default_rng(0).standard_normal((3, 9, frame)).astype(np.float32)
     masks = np.full((3, flax.layers, flax.units), 1.25, np.float32)
     masks[0] = 0
     params = flax.init(jax.random.key(0), jnp.asarray(x))["params"]

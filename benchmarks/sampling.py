@@ -13,6 +13,7 @@ from fedmi.sampling import sgd
 from fedmi.sampling.design import Design
 from fedmi.sampling.tiles import block_size, compute_tiles
 from fedmi.sampling.training import training
+from fedmi.tasks.signal import frames
 
 CLIENTS = 3
 CHECKPOINTS = (1, 2, 4, 8, 16, 20)
@@ -62,13 +63,15 @@ def plain_vmap(*, seeds: int) -> Work:
 def plain_signal() -> Task:
     """The signal task with the plain Flax network in its loss."""
     task = tasks.get("signal")
-    network = RecurrentRegressor(layers=task.options["layers"], units=task.options["units"])
+    names = ("layers", "units", "cell", "initialiser", "recurrent_gain")
+    network = RecurrentRegressor(**{name: task.options[name] for name in names})
 
     def loss(params, batch, key):
         x, y = batch
         shape = (len(x), network.layers, network.units)
         masks = None if key is None else dropout_masks(key, shape, task.options["dropout"])
-        error = jnp.mean((network.apply({"params": params}, x, masks) - y) ** 2)
+        sequence = frames(x, task.options["frame"], task.options["hop"])
+        error = jnp.mean((network.apply({"params": params}, sequence, masks) - y) ** 2)
         return error, error
 
     return dataclasses.replace(task, loss=loss)
