@@ -161,6 +161,8 @@ def save(folder: Path, *drawings: Drawing, run: Path, of: Sequence[str] = ()) ->
 def publish(run: Path, target: Path, params: Path) -> str:
     """Copies what a finished run drew, with the manifests of its studies beside it.
 
+    What was published before stays, unless it is drawn anew or of a study that has run again.
+
     Args:
         run: results/<scale>, with a folder for each study.
         target: where the files go.
@@ -189,7 +191,7 @@ def publish(run: Path, target: Path, params: Path) -> str:
         )
     for study in asked:
         if study not in samples:
-            print(f"{study} has not been run yet and is left out")
+            print(f"{study} has not been run here; what was published of it stays")
     # Studies of which only the comparison of couplings shows figures.
     beside = {trends.study_of(study, other) for study in asked for other in trends.OTHERS}
     beside |= {other for study in asked for other in readings.studies(study)[2:]}
@@ -204,7 +206,10 @@ def publish(run: Path, target: Path, params: Path) -> str:
         published.append(replace(entry, tables=tables, files=files))
     for study in samples:
         results.write_whole(target / f"{study}-manifest.json", manifests[study].read_bytes())
-    _write(target / PUBLISHED, published)
+    before = read(target / PUBLISHED) if (target / PUBLISHED).exists() else []
+    anew = {entry.name for entry in published}
+    kept = [e for e in before if e.name not in anew and not samples.keys() & e.samples.keys()]
+    _write(target / PUBLISHED, sorted([*published, *kept], key=lambda entry: entry.name))
     return f"{len(published)} figures' files copied to {target}; {_write_pages(target)}"
 
 

@@ -1,6 +1,7 @@
 """What is drawn is entered, published and drawn anew, and titles tell figures apart."""
 
 import json
+import shutil
 from pathlib import Path
 
 import pandas as pd
@@ -14,8 +15,8 @@ FIGURES = ROOT / "figures"
 ENTRIES = {entry.name: entry for entry in publish.read(FIGURES / publish.PUBLISHED)}
 
 BENCHMARKS = {
-    "coverage.csv", "performance.csv", "performance.md", "precision.csv", "processes.csv",
-    "proposition-size.csv", "scaling.csv", "scaling.md",
+    "coverage.csv", "performance.csv", "performance.md", "processes.csv",
+    "proposition-size.csv", "scaling.csv", "scaling.md", "signal-rates.csv", "signal-readings.csv",
 }  # fmt: skip
 
 
@@ -132,7 +133,7 @@ def test_a_finished_run_is_published_and_drawn_anew(run, capsys):
     run.draw("signal/couplings", "beside", ["signal", "signal-independent"])
     run.draw("sweep/digits", "sweep")
     assert "4 figures' files" in run.publish()
-    assert "digits has not been run yet" in capsys.readouterr().out
+    assert "digits has not been run here" in capsys.readouterr().out
     found = {path.name for path in run.target.iterdir()}
     assert found == {
         publish.PUBLISHED, "signal-manifest.json", "signal-independent-manifest.json",
@@ -147,6 +148,24 @@ def test_a_finished_run_is_published_and_drawn_anew(run, capsys):
     (run.target / "beside.png").unlink()
     assert "3 figures drawn anew" in publish.redraw(run.target)
     assert {name: (run.target / name).read_bytes() for name in pictures} == pictures
+
+
+def test_what_was_published_of_other_studies_stays(run):
+    for study in ("signal", "digits"):
+        run.sample(study)
+        run.draw(study, f"{study}-distances", [study])
+        run.draw(f"{study}/couplings", f"couplings-{study}", [study])
+    run.publish()
+    shutil.rmtree(run.run)
+    run.sample("signal", seeds=8)  # and nothing but the distances is drawn of it
+    run.draw("signal", "signal-distances", ["signal"])
+    run.publish()
+    entries = {entry.name: entry.samples for entry in publish.read(run.target / publish.PUBLISHED)}
+    assert entries == {
+        "signal-distances": {"signal": "8 seeds of ab"},
+        "digits-distances": {"digits": "4 seeds of ab"},
+        "couplings-digits": {"digits": "4 seeds of ab"},
+    }
 
 
 def test_what_was_not_drawn_since_it_was_sampled_is_not_published(run):
