@@ -96,7 +96,7 @@ def test_learning_rows_are_means_with_their_interval(samples):
 )
 def test_what_rounding_does_is_said(growth, said):
     told = tables.compare_with_rounding(tiny.STABILITY.assign(growth_median=growth))
-    assert said in told and ("1.10-fold" in told or "50000-fold" in told)
+    assert said in told and ("1.10-fold" in told or "50,000-fold" in told)
 
 
 @pytest.mark.parametrize(
