@@ -144,7 +144,7 @@ def test_make_knows_every_command_of_the_pages():
     targets = set(re.findall(r"^make (\S+)", printed.stdout, flags=re.MULTILINE))
     pages = "\n".join(path.read_text() for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")])
     code = re.findall(r"`([^`\n]+)`", pages) + re.findall(r"```sh\n(.*?)```", pages, re.DOTALL)
-    named = set(re.findall(r"\bmake ([a-z_]+)", "\n".join(code)))
+    named = set(re.findall(r"\bmake ([a-z_-]+)", "\n".join(code)))
     assert {"study", "test", "lab"} <= named <= targets
 
 

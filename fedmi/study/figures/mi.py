@@ -128,6 +128,6 @@ def _targets(axes: Axes, errors: dict[str, tuple[pd.DataFrame, float]], metric: 
         line = dict(color=looks[target]["color"], linewidth=1, linestyle=(0, (4, 2)))
         axes.axhline(of_ridge, label=f"{target}, ridge regression", **line)
     axes.set_ylabel(metric)
-    axes.set_ylim(bottom=0)
+    axes.set_ylim(0, 1.5 * axes.get_ylim()[1])  # the legend stands above the curves
     style.iteration_axis(axes)
-    axes.legend(loc="center right")
+    axes.legend(loc="upper right")
