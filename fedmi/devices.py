@@ -1,9 +1,11 @@
-"""The devices that JAX sees: what they can hold, and how processes that share work wait."""
+"""The devices that JAX sees: what they can hold, and how what shares them waits."""
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import jax
+import jax.custom_batching
 from jax.experimental import multihost_utils
 
 
@@ -32,3 +34,13 @@ def first_process_first() -> Iterator[None]:
 def wait_for_all_processes() -> None:
     """Goes on when all processes have come here; at once where there is one."""
     multihost_utils.sync_global_devices("fedmi")
+
+
+def one_by_one(function: Callable[..., Any]) -> Callable[..., Any]:
+    """Makes `jax.vmap` of a function a loop, for functions that call LAPACK.
+
+    On a CPU JAX divides a batch of matrices among the threads that XLA computes with, and waits for
+    them on one of these. Where as many batches begin at once as there are threads, all wait for
+    ever. A single matrix is not divided.
+    """
+    return jax.custom_batching.sequential_vmap(function)

@@ -110,6 +110,24 @@ def test_what_averaging_yields(setting, method, said):
     assert said.format(f"{change:.3f} ± {error:.3f}") in " ".join(README.split())
 
 
+def test_what_is_read_on_signal():
+    trend = published("couplings-signal-trends", coupling="shared-source").iloc[0]
+    first, last = (
+        f"{bits:.2f} ± {Z95 * error:.2f}"
+        for bits, error in ((trend.first_bits, trend.first_se), (trend.last_bits, trend.last_se))
+    )
+    rise = f"{trend.distance_rise:.3f} ± {Z95 * trend.distance_rise_se:.3f}"
+    flat = " ".join(README.split())
+    assert trend.rises == trend.distance_rises == "yes"
+    assert (
+        f"the reading rises with the distance, as the paper has it**: from {first} to {last}"
+        in flat
+    )
+    assert (
+        f"bits, and by {rise}. Still clients end {trend.closer_last:.1%}".replace("%", " %") in flat
+    )
+
+
 SIGNAL = published("signal-readings").set_index(["source", "reading"])
 
 
@@ -117,7 +135,7 @@ def test_how_chaotic_the_readings_of_signal_are():
     growth = SIGNAL.growth_median["client"]
     flat = " ".join(README.split())
     assert f"{growth['chaotic']:,.0f} times as large" in flat
-    assert f"does so {growth['vector']:.2f} times" in flat
+    assert f"the default only {growth['vector']:.2f} times" in flat
 
 
 def test_the_page_of_the_signal_task_holds_its_table():

@@ -5,6 +5,7 @@ import jax.numpy as jnp
 from jax import Array
 
 from fedmi.aggregation.inputs import models
+from fedmi.devices import one_by_one
 
 STEPS = 100
 """The most that are taken towards a geometric median; a handful is usual."""
@@ -101,7 +102,7 @@ def _seen_from_most(clients: Array, weights: Array) -> tuple[Array, Array, Array
     unit = jnp.where(unit > 0, unit, 1)
     # A client at this distance pulls, to rounding, as it would from any greater.
     distances = jnp.minimum(distances / unit, jnp.finfo(clients.dtype).eps ** -2.0)
-    axes, coordinates = jnp.linalg.qr(directions.T)
+    axes, coordinates = one_by_one(jnp.linalg.qr)(directions.T)
     return centre, 16 * unit, axes, coordinates.T * distances[:, None]
 
 
@@ -153,7 +154,7 @@ def _between_clients(points: Array, weights: Array, held: Array) -> Array:
         stiffness = weights * inverse
         total = jnp.sum(stiffness)
         curvature = (1 + 8 * eps) * total * jnp.eye(len(force)) - (pulls.T * stiffness) @ pulls
-        newton = jnp.linalg.solve(curvature, force)
+        newton = one_by_one(jnp.linalg.solve)(curvature, force)
         steps = jnp.concatenate([force[None] / total, lengths * newton])
         steps = jnp.where(jnp.isfinite(steps), steps, 0)
 

@@ -53,7 +53,7 @@ def of_layer(
     """
     bias = _forgetting if gates == 4 else nn.initializers.zeros_init()
     if name == "keras":
-        recurrent = nn.initializers.orthogonal(recurrent_gain)
+        recurrent = orthogonal(recurrent_gain)
         return Initialiser(nn.initializers.glorot_uniform(), recurrent, bias)
     if name == "torch":
         bound = units**-0.5
@@ -74,6 +74,30 @@ def uniform(bound: float) -> Draw:
 
     def draw(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
         return jax.random.uniform(key, shape, dtype, -bound, bound)
+
+    return draw
+
+
+def orthogonal(gain: float) -> Draw:
+    """A random matrix whose rows, or columns if these are fewer, are orthonormal, times `gain`.
+
+    It is that of `flax.linen.initializers.orthogonal`, to rounding: the factor Q of a normal
+    matrix, where R has a positive diagonal. Flax calls LAPACK for it, which JAX runs on the threads
+    that XLA computes with and waits for on one of them: as many devices as threads, each drawing
+    weights at the same time, wait forever. Nor do draws depend on a library's kernels here.
+    """
+
+    def draw(key: jax.Array, shape: tuple[int, ...], dtype: Any = jnp.float32) -> jax.Array:
+        normal = jax.random.normal(key, (max(shape), min(shape)), dtype)
+        found: list[jax.Array] = []
+        for column in normal.T:
+            for _ in range(2 if found else 0):  # once more takes off what rounding left
+                others = jnp.stack(found)
+                shares = jnp.sum(others * column, axis=1)
+                column = column - jnp.sum(others * shares[:, None], axis=0)
+            found.append(column / jnp.sqrt(jnp.sum(column * column)))
+        rows = jnp.stack(found)
+        return gain * (rows.T if shape[0] >= shape[1] else rows)
 
     return draw
 

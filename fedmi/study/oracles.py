@@ -7,6 +7,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
+from fedmi.devices import one_by_one
+
 STEPS = np.r_[0.0, 2 ** np.arange(-3, 6.5, 0.5)]
 """Server step sizes tried, from none to 64 times what the clients went."""
 
@@ -39,7 +41,7 @@ def best_on_plane(f: Callable[[Array], Array], thetas: Array) -> Array:
     value: it needs nothing of the function but its values, and never ends above where it began.
     """
     mean = jnp.mean(thetas, axis=0)
-    axes = jnp.linalg.qr((thetas[1:] - thetas[0]).T)[0].T
+    axes = one_by_one(jnp.linalg.qr)((thetas[1:] - thetas[0]).T)[0].T
     scale = jnp.sqrt(jnp.mean(jnp.sum((thetas - mean) ** 2, axis=1)))  # one unit on the hull
     d = len(axes)
     unit = np.eye(d, dtype=np.float32)
@@ -60,7 +62,7 @@ def best_on_plane(f: Callable[[Array], Array], thetas: Array) -> Array:
         for (i, j), value in zip(pairs, values[2 * d + 1 :], strict=True):
             mixed = (value - up[i] - up[j] + here) / PROBE**2
             bend = bend.at[i, j].set(mixed).at[j, i].set(mixed)
-        curvatures, turn = jnp.linalg.eigh(bend)
+        curvatures, turn = one_by_one(jnp.linalg.eigh)(bend)
         step = -turn @ ((turn.T @ slope) / jnp.maximum(jnp.abs(curvatures), 1e-6))
         step = step / jnp.maximum(jnp.linalg.norm(step) / FARTHEST, 1)
         tried = place + lengths[:, None] * jnp.nan_to_num(step)

@@ -12,9 +12,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import scipy.linalg  # noqa: F401  (loads the library that `_lapack` tells of)
 import xarray as xr
-from threadpoolctl import threadpool_info
 
 FOLDER = Path(__file__).parent
 RECORD = FOLDER / "golden.json"
@@ -50,15 +48,11 @@ def values(samples: xr.Dataset, task: str) -> dict[str, np.ndarray]:
 
 
 def machine() -> dict[str, Any]:
-    """What the bits of a tile may depend on: processor, XLA, its flags, and LAPACK.
-
-    XLA calls SciPy's for the QR of an orthogonal initialisation, as `signal` has it.
-    """
+    """What the bits of a tile may depend on: processor, XLA and its flags."""
     return dict(
         processor=platform.machine(),
         **_cpuinfo(),
         cores=os.cpu_count(),
-        lapack=_lapack(),
         xla_flags=" ".join(sorted(set(os.environ.get("XLA_FLAGS", "").split()))),
         jaxlib=version("jaxlib"),
     )
@@ -73,12 +67,6 @@ def _cpuinfo() -> dict[str, str]:
         return {}
     pairs = (line.partition(":")[::2] for line in reversed(lines))
     return {k.strip(): v.strip() for k, v in pairs if k.strip() in wanted}
-
-
-def _lapack() -> list[str]:
-    """NumPy's and SciPy's linear algebra, and the processor that its kernels are for."""
-    libraries = (lib for lib in threadpool_info() if lib["user_api"] == "blas")
-    return sorted(f"{lib['version']} {lib.get('architecture', '')}" for lib in libraries)
 
 
 def record() -> None:

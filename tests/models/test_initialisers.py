@@ -4,7 +4,9 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import pytest
+from flax import linen as nn
 
+from fedmi import tasks
 from fedmi.models import initialisers
 
 FEATURES, UNITS = 3, 50
@@ -75,3 +77,33 @@ def test_the_head_is_drawn_as_dense_layers_are(name):
     largest = UNITS**-0.5 if name == "torch" else (6 / (UNITS + 2)) ** 0.5
     assert 0.9 * largest < np.abs(weights).max() <= largest
     assert np.asarray(bias(jax.random.key(0), (2,), jnp.float32)).any() == (name == "torch")
+
+
+@pytest.mark.parametrize("shape", [(4, 4), (4, 16), (16, 4), (1, 1), (20, 20)])
+def test_orthogonal_matrices_are_flaxs_without_lapack(shape):
+    keys = jax.random.split(jax.random.key(0), 20)
+    ours, flaxs = (
+        jax.jit(jax.vmap(lambda key, draw=draw: draw(key, shape, jnp.float32)))
+        for draw in (initialisers.orthogonal(0.5), nn.initializers.orthogonal(0.5))
+    )
+    found, expected = ours(keys), flaxs(keys)
+    # Rounding of Q is that of the matrix, which is as large as the matrix's condition.
+    tall = (max(shape), min(shape))
+    condition = max(
+        np.linalg.cond(np.asarray(jax.random.normal(key, tall, jnp.float32))) for key in keys
+    )
+    tolerance = 10 * condition * max(shape) * np.finfo(np.float32).eps
+    np.testing.assert_allclose(found, expected, rtol=0, atol=tolerance)
+    small = found if shape[0] <= shape[1] else jnp.swapaxes(found, 1, 2)
+    products = jnp.matmul(small, jnp.swapaxes(small, 1, 2))
+    assert np.abs(products - 0.25 * np.eye(min(shape))).max() < 1e-6
+    assert "geqrf" in flaxs.lower(keys).as_text() and "geqrf" not in ours.lower(keys).as_text()
+
+
+def test_no_weights_of_a_task_are_drawn_by_lapack():
+    """What JAX runs on the threads of its devices and waits for there may wait forever."""
+    for name, options in (("signal", {}), ("signal", dict(reading="lstm")), ("digits", {})):
+        task = tasks.get(name, **options)
+        keys = {stream: jax.random.key(0) for stream in task.streams}
+        text = jax.jit(task.init).lower(keys).as_text()
+        assert "lapack" not in text and "Qr" not in text

@@ -70,7 +70,7 @@ def test_the_published_calibration_says_that_the_estimators_of_signal_contradict
     assert "the estimators contradict each other" in drawn["signal-calibration"][0]
     assert "the estimators agree: 25.2 to 25.5" in drawn["digits-calibration"][0]
     summary = (FIGURES / "summary.md").read_text()
-    assert "none of those tried (up to 16)" in summary and "16 upwards" not in summary
+    assert "35.1 upwards (blind)" not in summary and "| 35.1 upwards |" in summary
 
 
 DISTANCES = pd.DataFrame(

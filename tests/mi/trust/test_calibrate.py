@@ -140,7 +140,10 @@ def test_ranges_are_read_off_the_bands():
 
 
 def test_the_published_readings_of_the_signal_task():
-    """The neighbours read more than of any Gaussian surrogate that was tried."""
+    """The neighbours read as much as of normal surrogates of several times the formula's bits.
+
+    So more than linear dependence is there, and the page says that the estimators contradict.
+    """
     folder = Path(__file__).parents[3] / "figures"
     bands = pd.read_csv(folder / "signal-calibration-bands.csv")
     rows = pd.read_csv(folder / "signal-calibration.csv").set_index("estimator")
@@ -152,9 +155,10 @@ def test_the_published_readings_of_the_signal_task():
     found = Calibration(pd.concat(draws), rows.to_dict("index"), 22_000, (394, 394), 1)
     found = replace(found, own={n: SimpleNamespace(**row) for n, row in found.own.items()})
     ranges = found.ranges().set_index("estimator")
-    assert ranges.fits.to_dict() == {"gaussian": "some", "ksg": "above"}
-    assert 0 < ranges.low["gaussian"] < ranges.net_bits["gaussian"] < ranges.high["gaussian"] < 1
-    assert ranges.loc["ksg", ["low", "high"]].isna().all()
+    assert ranges.fits.to_dict() == {"gaussian": "some", "ksg": "some"}
+    low, high = ranges.low, ranges.high
+    assert low["gaussian"] < ranges.net_bits["gaussian"] < high["gaussian"] < low["gaussian"] + 1
+    assert 2 * high["gaussian"] < low["ksg"] and np.isinf(high["ksg"])
 
 
 def test_one_component_is_not_asked_for_more_than_it_can_carry():
