@@ -43,4 +43,4 @@ def one_by_one(function: Callable[..., Any]) -> Callable[..., Any]:
     them on one of these. Where as many batches begin at once as there are threads, all wait for
     ever. A single matrix is not divided.
     """
-    return jax.custom_batching.sequential_vmap(function)
+    return jax.custom_batching.sequential_vmap(lambda *arrays: function(*arrays))
