@@ -85,7 +85,10 @@ EXACT = {
     "compression": [r"\| [\d.]+ %", r"\| [\d.]+ \|", r"costs [\d.]+ %"],
     "proposition": [r"\d+: [\d.e-]+"],  # p-values
     "rounds": [r"infinite on [\d.]+"],
-    "summary": [r"[-\d.]+ to [-\d.]+", r"\| [\d.]+ \|", r"[\d.]+ upwards", r"\([\d.]+\)"],
+    "summary": [
+        r"[-\d.]+ to [-\d.]+", r"\| [\d.]+ \|", r"[\d.]+ upwards", r"[\d.]+ bits or more",
+        r"\([\d.]+\)",
+    ],
 }  # fmt: skip
 
 
