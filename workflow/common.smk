@@ -20,7 +20,8 @@ ASK = """
 import json, sys
 from fedmi.study import params, readings, trends
 faults = params.faults(sys.argv[1]) if len(sys.argv) > 1 else {}
-print("told", json.dumps([faults, trends.OTHERS, readings.studies("")]))
+compared = readings.studies(""), readings.others("")
+print("told", json.dumps([faults, trends.OTHERS, *compared]))
 """
 
 
@@ -34,7 +35,7 @@ def ask(*scale):
 
 
 # Whoever plans checks them; a job that another machine runs has been planned.
-FAULTS, COUPLINGS, READINGS = ask(PARAMS) if workflow.is_main_process else ask()
+FAULTS, COUPLINGS, READINGS, BUT_DEFAULT = ask(PARAMS) if workflow.is_main_process else ask()
 LISTED = "\n".join(FAULTS.values())
 KEEP = config.get("keep")
 
@@ -80,7 +81,7 @@ def with_all(studies, others):
 ALL, LAID = names(PARAMS), [file.stem for file in files(PARAMS)]
 COMPARED, READ = with_all(ALL, ["-null", *OTHERS]), with_all(ALL, READINGS)
 BESIDE = {f"{s}{other}" for s in with_all(LAID, ["-null", *OTHERS]) for other in OTHERS}
-BESIDE |= {f"{s}{other}" for s in with_all(LAID, READINGS) for other in READINGS[2:]}
+BESIDE |= {f"{s}{other}" for s in with_all(LAID, READINGS) for other in BUT_DEFAULT}
 STUDIES = [s for s in ALL if s not in BESIDE and not s.endswith(SKEWED)]
 SHARING = [s for s in ALL if s not in BESIDE and not s.endswith("-null")]
 

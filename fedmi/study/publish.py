@@ -192,9 +192,9 @@ def publish(run: Path, target: Path, params: Path) -> str:
     for study in asked:
         if study not in samples:
             print(f"{study} has not been run here; what was published of it stays")
-    # Studies of which only the comparison of couplings shows figures.
+    # Studies of which only the comparison of couplings, or of readings, shows figures.
     beside = {trends.study_of(study, other) for study in asked for other in trends.OTHERS}
-    beside |= {other for study in asked for other in readings.studies(study)[2:]}
+    beside |= {other for study in asked for other in readings.others(study)}
     published = []
     for entry in entries:
         tables = {ending: f"{entry.name}{ending}.csv" for ending in entry.tables}

@@ -30,6 +30,12 @@ def studies(study: str) -> list[str]:
     return [f"{name}{null}" for name in of for null in ("", "-null")]
 
 
+def others(study: str) -> list[str]:
+    """Those of them that only the comparison of readings is about."""
+    default = (study, f"{study}-null")
+    return [name for name in studies(study) if name not in default]
+
+
 def compare(run: Path, study: str) -> list[dict]:
     """The rows of `readings.csv`: one a reading, checkpoint and quantity, means over pairs.
 

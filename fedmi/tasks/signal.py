@@ -195,10 +195,10 @@ def signal(
         error = jnp.mean((jnp.tensordot(weights, predictions, 1) - y) ** 2)
         return error, error
 
-    streams = ["init", "source", "variation", "order", "dropout"]
+    skewed = ["skew"] if source_skew is not None else []
     return Task(
         name="signal",
-        streams={name: name for name in [*streams, *(["skew"] if source_skew is not None else [])]},
+        streams={s: s for s in ["init", "source", "variation", "order", "dropout", *skewed]},
         init=init,
         data=data,
         loss=loss,
