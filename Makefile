@@ -33,7 +33,7 @@ LOCK := $(if $(shell command -v flock),flock --nonblock --verbose .venv/study.lo
 quoted = '$(subst ','\'',$(1))'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study couplings readings sweep aggregation rounds proposition compression scale_up estimators figures redraw lab test test-numerical check weights test-slurm bench coverage proposition-size default-reading scaling lint clean
+.PHONY: help setup study couplings readings choices aggregation rounds proposition compression scale_up estimators figures redraw lab test test-numerical check weights test-slurm bench coverage proposition-size default-reading scaling lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z_-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' Makefile
@@ -55,7 +55,7 @@ setup: $(READY) ## install the locked requirements and the package into .venv
 study: ## run the studies in params/$(SCALE), Figures 1-4 included
 couplings: ## run the studies of all six couplings, and draw them side by side
 readings: ## run the studies of all readings of signal's network, and draw them side by side
-sweep: ## take learning rate and batch size through a grid, and map where the MI rises
+choices: ## judge every claim over all choices that the paper left open, and draw the curve
 aggregation: ## compare averaging with other aggregators, and with what was possible
 proposition: ## put Proposition 1 to the test
 compression: ## what uploads take, and what the clients' dependence would save
@@ -63,7 +63,7 @@ rounds: ## follow federated learning through its rounds
 scale_up: ## see what becomes of it all as clients and parameters grow
 estimators: ## calibrate the estimators at the sizes in params/$(SCALE)/estimators
 
-study couplings readings sweep aggregation proposition compression rounds scale_up estimators: $(READY)
+study couplings readings choices aggregation proposition compression rounds scale_up estimators: $(READY)
 	@$(LOCK) snakemake $(call quoted,$(or $(ONLY),$@)) $(SNAKEFLAGS) --nolock --snakefile workflow/Snakefile \
 		$(SHARED) --workflow-profile workflow/profiles/$(PROFILE) \
 		--config $(call quoted,scale=$(SCALE)) $(if $(filter-out 0 no false,$(KEEP)),keep=true)

@@ -1,4 +1,4 @@
-"""The study's jobs as commands: `python -m fedmi sample | estimate | sweep | publish | redraw`."""
+"""The study's jobs as commands: python -m fedmi sample | estimate | choices | publish | redraw."""
 
 import argparse
 import sys
@@ -9,8 +9,8 @@ from pathlib import Path
 import jax
 
 from fedmi.sampling import sampler
-from fedmi.study import params, publish, results, sweep, tables
-from fedmi.study.params import Sweep
+from fedmi.study import choices, params, publish, results, tables
+from fedmi.study.params import Choices
 
 LAID_OUT = "laid_out"
 
@@ -59,11 +59,14 @@ def estimate(given: Namespace) -> None:
     tables.checkpoint_rows(study, samples, folder, given.checkpoint)
 
 
-def take_through_grid(given: Namespace) -> None:
-    """Takes one coupling through a sweep's learning rates and batch sizes."""
-    plan = params.load(given.study, Sweep)
+def part_of_choices(given: Namespace) -> None:
+    """Samples a group of a multiverse's points, or measures a point that has been sampled."""
+    plan = params.load(given.study, Choices)
     folder = params.results_of(given.study, given.results)
-    sweep.run(plan, given.coupling, folder)
+    if given.group is not None:
+        choices.sample_group(plan, given.group, folder)
+    else:
+        choices.measure(plan, given.point, folder)
 
 
 def publish_run(given: Namespace) -> None:
@@ -98,7 +101,9 @@ def _parser() -> argparse.ArgumentParser:
     command("estimate", estimate).add_argument(
         "--checkpoint", type=int, required=True, help="one of the study's"
     )
-    command("sweep", take_through_grid).add_argument("coupling", help="one of the sweep's")
+    of_choices = command("choices", part_of_choices).add_mutually_exclusive_group(required=True)
+    of_choices.add_argument("--group", help="of points whose clients have the same data")
+    of_choices.add_argument("--point", help="one of the multiverse's")
     publishing = command("publish", publish_run, of_study=False)
     publishing.add_argument("run_folder", type=Path, help="results/<scale>")
     redrawing = command("redraw", redraw, of_study=False)

@@ -17,17 +17,22 @@ ENVIRONMENT = "../environment.yml"  # what `--software-deployment-method conda` 
 
 # Importing fedmi takes seconds and whatever the user's tasks do, so that it has its own process.
 ASK = """
-import json, sys
-from fedmi.study import params, readings, trends
-faults = params.faults(sys.argv[1]) if len(sys.argv) > 1 else {}
+import json, pathlib, sys
+from fedmi.study import params, points, readings, trends
+scale, checked = sys.argv[1], sys.argv[2] == "True"
+faults = params.faults(scale) if checked else {}
 compared = readings.studies(""), readings.others("")
-print("told", json.dumps([faults, trends.OTHERS, *compared]))
+print("told", json.dumps([faults, trends.OTHERS, *compared, points.laid_out(pathlib.Path(scale))]))
 """
 
 
-def ask(*scale):
-    """What is wrong with the params files of a scale, by file, and which studies are compared."""
-    done = subprocess.run([sys.executable, "-c", ASK, *scale], capture_output=True, text=True)
+def ask(scale, checked):
+    """What is wrong with the params files of a scale, if they are checked, and what they lay out.
+
+    That is: the faults by file, which studies are compared, and the points of multiverses.
+    """
+    asked = [sys.executable, "-c", ASK, scale, str(checked)]
+    done = subprocess.run(asked, capture_output=True, text=True)
     if done.returncode:
         raise WorkflowError(f"The params files cannot be checked:\n{done.stderr}")
     told = [line for line in done.stdout.splitlines() if line.startswith("told ")]
@@ -35,7 +40,7 @@ def ask(*scale):
 
 
 # Whoever plans checks them; a job that another machine runs has been planned.
-FAULTS, COUPLINGS, READINGS, BUT_DEFAULT = ask(PARAMS) if workflow.is_main_process else ask()
+FAULTS, COUPLINGS, READINGS, BUT_DEFAULT, CHOICES = ask(PARAMS, workflow.is_main_process)
 LISTED = "\n".join(FAULTS.values())
 KEEP = config.get("keep")
 
@@ -159,9 +164,17 @@ def followed(wildcards):
     return f"{STUDY}/manifest.json"
 
 
-def swept(wildcards):
-    """The tables of all couplings that a sweep names."""
-    if wildcards.kind != "sweep":
+def measured(wildcards):
+    """All points of a multiverse."""
+    if wildcards.kind != "choices":
         return []
-    couplings = params_of(f"sweep/{wildcards.name}")["couplings"]
-    return [f"{RESULTS}/sweep/{wildcards.name}/{coupling}.csv" for coupling in couplings]
+    groups = CHOICES.get(wildcards.name, {}).values()
+    folder = f"{RESULTS}/choices/{wildcards.name}"
+    return [f"{folder}/points/{point}.json" for group in groups for point in group]
+
+
+def group_of(wildcards):
+    """The group that a point is sampled with."""
+    groups = CHOICES.get(wildcards.name, {})
+    found = [group for group, points in groups.items() if wildcards.point in points]
+    return [f"{RESULTS}/choices/{wildcards.name}/groups/{group}.json" for group in found]

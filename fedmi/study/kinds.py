@@ -1,6 +1,5 @@
-"""The plans beside the studies: sweeps, rounds, aggregators, larger networks and estimators."""
+"""The plans beside the studies: rounds, aggregators, larger networks and estimators."""
 
-from dataclasses import replace
 from typing import Annotated, Any, Self
 
 from pydantic import (
@@ -43,80 +42,13 @@ MOST_AMONG = 64
 SKEWED = "skewed"
 
 
-class _Several(Plan, OfTask):
-    """Studies under several couplings, read by the Gaussian formula."""
+class Rounds(Plan, OfTask):
+    """One study within several rounds of federated learning, read by the Gaussian formula."""
 
     couplings: Distinct[str]
     """Named couplings, each a run of its own."""
     seeds: Seeds
     permutations: Permutations = FEWEST_PERMUTATIONS
-
-    def check(self, task: Task) -> None:
-        """Refuses couplings that the task cannot have, and too few seeds."""
-        for coupling in self.couplings:
-            scopes.check_varies(scopes.resolve(coupling, task.streams))
-        check_permutations(self.permutations, self.seeds)
-        check_covariance(self.seeds, task)
-
-
-class Sweep(_Several):
-    """One study at many learning rates and batch sizes; the task's options leave these out."""
-
-    learning_rates: Distinct[PositiveFloat]
-    """One side of the grid."""
-    batch_sizes: Distinct[PositiveInt]
-    """The other side of the grid."""
-
-    PARTS = ("couplings", "learning_rates", "batch_sizes")
-
-    def make_task(self) -> Task:
-        """The task at the first point of the grid."""
-        first = dict(learning_rate=self.learning_rates[0], batch_size=self.batch_sizes[0])
-        return refusals.make_task(self.task, self.options | first)
-
-    def points(self) -> dict[str, Task]:
-        """The task at every point of the grid, by a name for files."""
-        task = self.make_task()
-        return {
-            f"rate-{rate:g}-batch-{size}": replace(
-                task,
-                learning_rate=rate,
-                batch_size=size,
-                options=dict(task.options) | dict(learning_rate=rate, batch_size=size),
-            )
-            for rate in self.learning_rates
-            for size in self.batch_sizes
-        }
-
-    def designs(self, coupling: str) -> dict[str, Design]:
-        """What the samples of the first and last iteration at every point depend on, by name."""
-        return {
-            name: Design.of(
-                task,
-                clients=self.clients,
-                coupling=coupling,
-                checkpoints=sorted({1, task.steps}),
-                root_seed=self.root_seed,
-            )
-            for name, task in self.points().items()
-        }
-
-    def check(self, task: Task) -> None:
-        """Refuses points without a first and a last step, too."""
-        for option in {"learning_rate", "batch_size"} & set(self.options):
-            raise ValueError(f"options: {option} is what the sweep goes through; leave it out")
-        for point in self.points().values():
-            if point.steps < 2:
-                raise ValueError(
-                    f"batch_sizes: {point.batch_size} makes one step of an epoch, which has no "
-                    "first and last"
-                )
-        super().check(task)
-
-
-class Rounds(_Several):
-    """One study within several rounds of federated learning."""
-
     rounds: Distinct[PositiveInt]
     """The rounds whose epochs are sampled."""
     aggregator: Aggregator = MEAN
@@ -134,9 +66,12 @@ class Rounds(_Several):
         }
 
     def check(self, task: Task) -> None:
-        """Refuses what `Sampling` does of each round, too."""
+        """Refuses couplings and rounds that the task cannot have, and too few seeds."""
         self.studies()
-        super().check(task)
+        for coupling in self.couplings:
+            scopes.check_varies(scopes.resolve(coupling, task.streams))
+        check_permutations(self.permutations, self.seeds)
+        check_covariance(self.seeds, task)
 
 
 class Aggregation(Plan, OfTask):

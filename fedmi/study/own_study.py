@@ -12,6 +12,7 @@ from pydantic.fields import FieldInfo
 from fedmi.study import pages
 from fedmi.study.params import KINDS, Case, ScaleUp, Study
 from fedmi.study.plan import Keys
+from fedmi.study.points import Choices, Level
 
 BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 WORDS = {"integer": "a whole number", "number": "a number", "string": "text", "object": "a mapping"}
@@ -25,6 +26,8 @@ def page() -> str:
         kinds.append((f"`params/<scale>/{folder}/`", doc, kind))
         if kind is ScaleUp:
             kinds.append(("A case of `scale_up/`", Case.__doc__, Case))
+        if kind is Choices:
+            kinds.append(("A level of a factor of `choices/`", Level.__doc__, Level))
     told = [dict(title=title, doc=doc, rows=_rows(kind)) for title, doc, kind in kinds]
     return pages.render("own-study", dict(kinds=told))
 

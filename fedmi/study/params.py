@@ -9,23 +9,24 @@ from typing import TypeVar, overload
 from pydantic import ValidationError
 
 from fedmi.study import refusals
-from fedmi.study.kinds import Aggregation, Bench, Case, Rounds, ScaleUp, Sweep
+from fedmi.study.kinds import Aggregation, Bench, Case, Rounds, ScaleUp
 from fedmi.study.paths import check_given, find, project, results_of
 from fedmi.study.plan import Plan, Sampling, Study
+from fedmi.study.points import Choices
 from fedmi.study.refusals import ParamsError
 from fedmi.tasks.task import check_outputs
 
 __all__ = [
-    "Aggregation", "Bench", "Case", "KINDS", "ParamsError", "Plan", "Rounds", "Sampling", "ScaleUp",
-    "Study", "Sweep", "check_given", "faults", "find", "load", "results_of",
+    "Aggregation", "Bench", "Case", "Choices", "KINDS", "ParamsError", "Plan", "Rounds", "Sampling",
+    "ScaleUp", "Study", "check_given", "faults", "find", "load", "results_of",
 ]  # fmt: skip
 
 KINDS: dict[str, type[Plan]] = {
     "aggregation": Aggregation,
+    "choices": Choices,
     "estimators": Bench,
     "rounds": Rounds,
     "scale_up": ScaleUp,
-    "sweep": Sweep,
 }
 """The kind of the params files in each folder beside the studies of a scale."""
 

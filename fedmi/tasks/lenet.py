@@ -13,8 +13,9 @@ from jax import Array
 from fedmi.models.fast.lenet_logits import logits
 from fedmi.models.lenet import LeNet
 from fedmi.models.pretrained import pretrain
+from fedmi.tasks import mnist
 from fedmi.tasks.augmentation import warp
-from fedmi.tasks.augmented_digits import Degrees, Drawing, Fraction, Network, Pixels, recognition
+from fedmi.tasks.augmented_digits import Degrees, Fraction, Network, Pixels, recognition
 from fedmi.tasks.task import Keys, Params, Task
 
 
@@ -46,7 +47,7 @@ def lenet(
 
     @functools.cache
     def fitted() -> Params:
-        return pretrain(*Drawing.of(options).load()).params
+        return pretrain(*mnist.load(images)).params
 
     def init(keys: Keys) -> Params:
         if pretrained:

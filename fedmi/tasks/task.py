@@ -307,10 +307,10 @@ class Task:
         for name in ("streams", "options"):
             if not isinstance(getattr(self, name), Mapping):
                 raise ValueError(f"{name}: {getattr(self, name)!r} is not a mapping")
-        for role, fewest in (("init", 0), ("order", 1)):
+        for role, fewest, right in (("init", 0, "one may"), ("order", 1, "one must")):
             count = sum(r == role for r in self.streams.values())
             if not fewest <= count <= 1:
-                raise ValueError(f"streams: {count} streams play the part {role!r}; one must")
+                raise ValueError(f"streams: {count} streams play the part {role!r}; {right}")
         if bool(self.targets) != (self.target_errors is not None):
             raise ValueError("targets: their names and `target_errors` go together; give both")
         for name, check in CHECKS.items():

@@ -41,12 +41,17 @@ PARAMS = dict(
     checkpoints=[1, 2, 4],
     calibration_draws=2,
 )
-SWEEP = dict(
+CHOICES = dict(
     task="tests.tiny:make",
-    couplings=["shared-source"],
-    learning_rates=[0.125, 0.25],
-    batch_sizes=[4],
-    seeds=600,
+    options=dict(examples=20),
+    seeds=400,
+    judged_seeds=100,
+    perturbed_seeds=4,
+    factors={
+        "rate": {"full": {}, "half": {"rate": 0.5}},
+        "coupling": {"source": {}, "unshared": {"coupling": "independent"}},
+    },
+    same_data=["rate"],
 )
 BENCH = dict(
     dimension=3,
@@ -138,7 +143,7 @@ def run(tmp_path_factory):
     for name, entries in {
         "good": PARAMS,
         "bad": PARAMS,
-        "sweep/grid": SWEEP,
+        "choices/all": CHOICES,
         "estimators/laws": BENCH,
         "aggregation/ways": AGGREGATION,
         "rounds/later": ROUNDS,
@@ -152,7 +157,8 @@ def run(tmp_path_factory):
     engine.run("06_compare_aggregators", folder, "aggregation/ways")
     engine.run("07_test_proposition", folder, "good")
     engine.run("08_scale_up", folder, "scale_up/larger")
-    engine.run("11_map_sweep", folder, "sweep/grid")
+    chosen = snakemake(folder, "choices")
+    assert chosen.returncode == 0, chosen.stderr
     engine.run("12_compress_uploads", folder, "good")
     engine.run("13_follow_rounds", folder, "rounds/later")
     return folder, done
@@ -207,7 +213,7 @@ def test_the_manifest_says_what_was_sampled(run):
 def test_the_figures_are_there(run):
     drawn = {path.name for path in (run[0] / "results" / "tiny" / "figures").iterdir()}
     for name in (
-        "good-mi", "good-distances", "good-calibration", "sweep-grid", "estimators-laws",
+        "good-mi", "good-distances", "good-calibration", "choices-all", "estimators-laws",
         "aggregation-ways", "aggregation-ways-landscape", "rounds-later", "proposition-good",
         "compression-good", "scale-up-larger",
     ):  # fmt: skip
@@ -228,15 +234,21 @@ def test_the_reading_is_calibrated(run):
     assert ((null.mean() - means).abs() < 1e-9).all() and (null.count() == 20).all()
 
 
-def test_the_sweep_finds_the_known_rise(run):
-    table = pd.read_csv(run[0] / "results" / "tiny" / "sweep" / "grid" / "sweep.csv")
-    assert table.learning_rate.tolist() == [0.125, 0.25]
-    for row in table.itertuples():
-        task = tiny.make(learning_rate=row.learning_rate)
-        truth = tiny.mi_bits(task, 4) - tiny.mi_bits(task, 1)
-        assert abs(row.rise_bits - truth) < 3 * row.rise_se
-    text = (run[0] / "results" / "tiny" / "figures" / "sweep-grid.md").read_text()
-    assert "| `shared-source` | 2 | 2 | 0 | 0 |" in text
+def test_the_choices_find_the_known_rise(run):
+    folder = run[0] / "results" / "tiny" / "choices" / "all"
+    found = results.read_csv(folder / "outcomes.csv")
+    rises = found.loc[found.claim == "rises"].set_index("point")
+    for name, rate in (("default", 0.25), ("rate-half", 0.125)):
+        task = tiny.make(learning_rate=rate, examples=20)
+        truth = tiny.mi_bits(task, 5) - tiny.mi_bits(task, 1)
+        assert abs(rises.effect[name] - truth) < 3 * rises.error[name]
+        assert rises.outcome[name] == "holds"
+    assert rises.control.to_dict() == {
+        "default": False, "rate-half": False, "coupling-unshared": True,
+    }  # fmt: skip
+    text = (run[0] / "results" / "tiny" / "figures" / "choices-all.md").read_text()
+    assert text.startswith("2 ways to make the study of `tiny`")
+    assert "| MI rises (Gaussian formula) | 0.1 bits | +" in text
 
 
 def test_estimators_are_held_against_the_truth(run):
@@ -519,7 +531,7 @@ def test_the_executed_copies_hold_every_figure(run, name):
         ("06_compare_aggregators", "aggregation/ways"),
         ("07_test_proposition", "good"),
         ("08_scale_up", "scale_up/larger"),
-        ("11_map_sweep", "sweep/grid"),
+        ("11_compare_choices", "choices/all"),
         ("12_compress_uploads", "good"),
         ("13_follow_rounds", "rounds/later"),
     ],
@@ -566,7 +578,11 @@ def studies(folder, **entries):
 
 
 def test_nothing_runs_before_every_params_file_is_sound(tmp_path):
-    bad = {"bad": PARAMS | dict(options=dict(learning_rate="1e-3")), "worse": "[", "sweep/grid": ""}
+    bad = {
+        "bad": PARAMS | dict(options=dict(learning_rate="1e-3")),
+        "worse": "[",
+        "choices/all": "",
+    }
     studies(tmp_path, good=PARAMS, **bad)
     (tmp_path / "params" / "tiny" / "._good.yaml").write_bytes(b"\xff")
     (tmp_path / "params" / "tiny" / "mine.yml").write_text("")
@@ -601,7 +617,7 @@ def test_any_name_and_place_reaches_the_shell_whole(tmp_path):
     names = ["my study", "o'neil", '$(id) & ; # % "*?', "-r", "{a}"]
     studies(folder, **dict.fromkeys(names[:-1], PARAMS | dict(blocks=2)))
     studies_of_kinds = {
-        "sweep": SWEEP, "estimators": BENCH, "aggregation": AGGREGATION, "rounds": ROUNDS,
+        "choices": CHOICES, "estimators": BENCH, "aggregation": AGGREGATION, "rounds": ROUNDS,
         "scale_up": SCALE_UP,
     }  # fmt: skip
     for kind, entries in studies_of_kinds.items():
@@ -614,7 +630,7 @@ def test_any_name_and_place_reaches_the_shell_whole(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     commands = re.findall(r"^Shell command: (env .*|python .*)$", done.stdout, re.MULTILINE)
-    assert len(commands) == len(names[:-1]) * (1 + 2 + 3 + 4 + 2) + 5 + 1
+    assert len(commands) == len(names[:-1]) * (1 + 2 + 3 + 4 + 2) + 5 + 2 + 3
     read = set()
     for command in commands:
         words = shlex.split(command)

@@ -16,6 +16,7 @@ from matplotlib.figure import Figure
 from fedmi.mi.trust import bench
 from fedmi.study import figures, tables, trends
 from fedmi.study.tables import HELD_OUT, RIDGE
+from tests.study.test_outcomes import rows_of
 
 ROOT = Path(__file__).parents[2]
 WHERE = dict(task="signal", coupling="null")
@@ -236,18 +237,25 @@ def test_couplings_stand_side_by_side():
     assert len(set(legends(figure))) == len(legends(figure)) == 6
 
 
-def test_a_sweep_is_a_map_of_rises_with_errors():
-    table = grid(coupling=("null", "shared-source"), learning_rate=(0.1, 0.01), batch_size=(5, 10))
-    rises = np.where(table.learning_rate > 0.05, 20.0, -0.04)
-    table = table.assign(task="digits", rise_bits=rises, rise_se=1.0, infinite=False)
-    left = figures.sweep(table).axes[0]
-    texts = {text.get_position(): text for text in left.texts}
-    # Rates rise from below.
-    assert texts[0.5, 0.5].get_text() == "+0.0\n±2.0" and texts[0.5, 0.5].get_weight() == "normal"
-    assert texts[1.5, 1.5].get_text() == "+20.0\n±2.0" and texts[1.5, 1.5].get_weight() == "bold"
-    assert left.get_ylim() == (0, 2)
-    unknown = figures.sweep(table.assign(infinite=table.batch_size == 5)).axes[0]
-    assert [text.get_weight() for text in unknown.texts] == ["normal", "bold"]
+def test_a_specification_curve_sorts_points_and_marks_their_choices():
+    table = pd.DataFrame(
+        rows_of("default")
+        + rows_of("falls", rise=-2.0, **{"by choice": "b"})
+        + rows_of("open", rise=0.1)
+        + rows_of("refused", rise=np.nan, why_not="too few")
+        + rows_of("control", rise=90.0, control=True)
+    )
+    figure = figures.choices(table, "N = 4,000")
+    rises, *_, marks = figure.axes
+    drawn = {each.get_label(): each.lines[0].get_xydata() for each in rises.containers}
+    assert set(drawn) == {"holds", "open", "fails"}
+    np.testing.assert_allclose(drawn["fails"], [[0, -2]])
+    np.testing.assert_allclose(drawn["open"], [[1, 0.1]])
+    np.testing.assert_allclose(drawn["holds"], [[2, 5]])
+    assert rises.get_title(loc="left").endswith("holds 1, open 1, fails 1, refused 1")
+    assert [text.get_text() for text in marks.get_yticklabels()] == ["choice: a", "b", "other: a"]
+    chosen = [points.get_offsets().tolist() for points in marks.collections]
+    assert chosen == [[[1, 0], [2, 0]], [[0, 1]], [[0, 2], [1, 2], [2, 2]]]
 
 
 def test_a_bench_shows_truth_sizes_and_what_is_refused():

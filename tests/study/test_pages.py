@@ -16,7 +16,6 @@ from fedmi.study import (
     rounds,
     scale_up,
     summary,
-    sweep,
     trends,
 )
 
@@ -35,7 +34,6 @@ DRAWN = [
         ("proposition", evidence),
     )),
     *((f"proposition-{task}-skewed", "proposition", evidence) for task in TASKS),
-    ("sweep-digits", "sweep", sweep),
     ("scale-up-digits", "scale-up", scale_up),
 ]  # fmt: skip
 
@@ -129,5 +127,5 @@ def test_numbers_are_written_as_they_are_read(made, said):
 
 
 def test_a_fact_that_is_missing_is_an_error():
-    with pytest.raises(UndefinedError, match="'points' is undefined"):
-        pages.render("sweep", dict(seeds=1, limit=2.0, couplings=[]))
+    with pytest.raises(UndefinedError, match="'chaotic' is undefined"):
+        pages.render("stability", {})

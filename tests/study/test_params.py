@@ -116,51 +116,6 @@ def test_aggregators_are_not_fitted_to_networks_that_are_too_large(tmp_path):
         params.load(path, params.Aggregation)
 
 
-@pytest.mark.parametrize("task", ["signal", "digits"])
-def test_the_projects_own_sweeps_are_good(task):
-    for scale in ("quick", "paper"):
-        sweep = params.load(f"params/{scale}/sweep/{task}.yaml", params.Sweep)
-        assert sweep.couplings == ["null", "shared-source", "shared-source-order"]
-        points = sweep.points()
-        assert len(points) == len(sweep.learning_rates) * len(sweep.batch_sizes)
-        if scale == "paper":
-            assert len(sweep.learning_rates) >= 5 and len(sweep.batch_sizes) >= 3
-            assert sweep.seeds >= 2000
-        for point in points.values():
-            assert point.options["learning_rate"] == point.learning_rate
-            assert point.clip_norm == (20.0 if task == "signal" else None)
-
-
-@pytest.mark.parametrize(
-    ("changes", "message"),
-    [
-        (dict(batch_sizes=[4, 5]), "batch_size: 5 does not divide the 16"),
-        (dict(learning_rates=[0.1, -1.0]), "learning_rates.1: Input should be greater than 0"),
-        (dict(learning_rates=[0.1, 0.1]), "learning_rates: each may be named once"),
-        (dict(couplings=["nil"]), "coupling: unknown name 'nil'"),
-        (dict(seeds=25), "seeds: 25 cannot carry the covariance .* at least 26"),
-        (dict(batch_sizes=[4, 16]), "batch_sizes: 16 makes one step of an epoch"),
-        (dict(options=dict(learning_rate=0.1)), "options: learning_rate is what the sweep goes"),
-        (dict(rates=[1.0]), "rates: no such key"),
-    ],
-)
-def test_a_bad_sweep_is_refused(tmp_path, changes, message):
-    good = dict(
-        task="tests.tiny:make", couplings=["null"], learning_rates=[0.1], batch_sizes=[4, 8],
-        seeds=100,
-    )  # fmt: skip
-    path = tmp_path / "sweep.yaml"
-    path.write_text(yaml.safe_dump(good))
-    sweep = params.load(path, params.Sweep)
-    assert len(sweep.points()) == 2
-    wider = sweep.model_copy(update=dict(learning_rates=[0.1, 0.2]))
-    longer = sweep.model_copy(update=dict(seeds=200))
-    assert sweep.fingerprint() == wider.fingerprint() != longer.fingerprint()
-    path.write_text(yaml.safe_dump(good | changes))
-    with pytest.raises(params.ParamsError, match=message):
-        params.load(path, params.Sweep)
-
-
 @pytest.mark.parametrize(("task", "size"), [("signal", 394), ("digits", 850)])
 def test_the_projects_own_tests_of_estimators_are_good(task, size):
     for scale in ("quick", "paper"):
@@ -357,12 +312,12 @@ def test_every_fault_of_a_scale_is_found(tmp_path, monkeypatch, capsys):
         "$-;&#%": good,
         "empty": "",
         "list": "- task",
-        "sweep": good,
+        "choices": good,
         "a{b}": good,
         "a\\b": good,
         "a\nb": good,
         " a": good,
-        "sweep/sweep": "task: signal",
+        "choices/choices": "task: signal",
         "rounds/keys": "clints: 3",
         "estimators/none": "",
         "aggregation/none": "",
@@ -380,12 +335,12 @@ def test_every_fault_of_a_scale_is_found(tmp_path, monkeypatch, capsys):
     expected = {
         "empty": "must be a mapping",
         "list": "must be a mapping",
-        "sweep": "is the name of another folder of results; rename",
+        "choices": "is the name of another folder of results; rename",
         "a{b}": "may hold no braces",
         "a\\b": "may hold no braces",
         "a\nb": "may hold no braces",
         " a": "no space at either end",
-        "sweep/sweep": "couplings: Field required",
+        "choices/choices": "factors: Field required",
         "rounds/keys": "clints: no such key; did you mean clients?",
         "estimators/none": "must be a mapping",
         "aggregation/none": "must be a mapping",
@@ -556,8 +511,8 @@ def test_without_a_project_relative_paths_are_the_working_folders(tmp_path, monk
 
 
 def test_results_lie_as_their_params_files_do(tmp_path):
-    swept = params.results_of("params/paper/sweep/digits.yaml", tmp_path)
-    assert swept == tmp_path / "paper" / "sweep" / "digits"
+    chosen = params.results_of("params/paper/choices/digits.yaml", tmp_path)
+    assert chosen == tmp_path / "paper" / "choices" / "digits"
     assert params.results_of(tmp_path / "mine" / "study.yaml", "/r") == Path("/r/mine/study")
 
 

@@ -53,7 +53,7 @@ def test_every_title_names_n_and_the_scale_and_where_clients_are_unlike_the_skew
 
 
 def test_every_title_names_a_coupling_or_its_panels_do(drawn):
-    apart = ("aggregation", "couplings", "estimators", "rounds", "sweep")
+    apart = ("aggregation", "couplings", "estimators", "rounds", "choices", "readings")
     for name, (title, _) in drawn.items():
         assert ("coupling “" in title) != name.startswith(apart), name
     assert "skewed: label concentration 0.5" in drawn["aggregation-digits"][0]
@@ -61,7 +61,7 @@ def test_every_title_names_a_coupling_or_its_panels_do(drawn):
 
 def test_every_page_is_written_anew(drawn):
     pages = {name: page for name, (_, page) in drawn.items() if page is not None}
-    assert len(pages) == 14
+    assert len(pages) == 13
     for name, page in pages.items():
         assert (FIGURES / f"{name}.md").read_text() == page, name
 
@@ -131,7 +131,7 @@ def test_a_finished_run_is_published_and_drawn_anew(run, capsys):
         run.sample(study)
         run.draw(study, f"{study}-distances", [study])
     run.draw("signal/couplings", "beside", ["signal", "signal-independent"])
-    run.draw("sweep/digits", "sweep")
+    run.draw("choices/digits", "choices")
     assert "4 figures' files" in run.publish()
     assert "digits has not been run here" in capsys.readouterr().out
     found = {path.name for path in run.target.iterdir()}
@@ -140,7 +140,7 @@ def test_a_finished_run_is_published_and_drawn_anew(run, capsys):
         "signal-independent-distances.csv",  # drawn in the comparison of couplings alone
         *(
             f"{name}.{ending}"
-            for name in ("signal-distances", "beside", "sweep")
+            for name in ("signal-distances", "beside", "choices")
             for ending in ("csv", "png", "svg", "md")
         ),
     }  # fmt: skip

