@@ -18,7 +18,7 @@ import pandas as pd
 from jax import Array
 
 from fedmi import aggregation
-from fedmi.aggregation import MEAN, linear, matching
+from fedmi.aggregation import DOWNLOAD, MEAN, linear, matching
 from fedmi.aggregation.linear import LINEAR, MAPS, LinearAggregator
 from fedmi.sampling.replay import MEASURES, fisher_information, measures, objective, unraveller
 from fedmi.stats import bonferroni_limit
@@ -33,7 +33,8 @@ MATCHED = "matched mean"
 ALONE, ENSEMBLE = "each client alone", "ensemble of predictions"
 POOLED = "pooled data, same steps"
 ELSEWHERE = "other seeds' pooled solution"
-REFERENCES = (ALONE, ENSEMBLE, POOLED, LONGER, ELSEWHERE, LINE, PLANE)
+STEP, FURTHER = "server step", "mean of clients trained as much longer"
+REFERENCES = (ALONE, ENSEMBLE, POOLED, LONGER, ELSEWHERE, LINE, PLANE, DOWNLOAD, FURTHER)
 
 PLACES = np.linspace(0, 1, 11)
 """Places between two clients at which the loss barrier is looked for."""
@@ -48,7 +49,7 @@ COLUMNS = [
         for measure in MEASURES
         for what in ("", "_se", "_less_mean", "_less_mean_se")
     ),
-    "better", "best", "apart",
+    "better", "best", "apart", "step",
 ]  # fmt: skip
 BARRIER_COLUMNS = ["task", "setting", "iteration", "seeds", "place", "excess", "excess_se"]
 
@@ -95,7 +96,8 @@ def aggregates(
         MEAN: aggregation.weighted_mean(thetas, weights),
         "coordinate median": aggregation.coordinate_median(thetas, weights),
         "geometric median": aggregation.geometric_median(thetas, weights),
-        "server step": aggregation.server_step(thetas, weights, download=start, step=fitted.step),
+        STEP: aggregation.server_step(thetas, weights, download=start, step=fitted.step),
+        "FedExP step": aggregation.fedexp_step(thetas, weights, download=start),
         "Fisher mean": aggregation.fisher_mean(thetas, weights, information=information),
         "inverse-variance mean": aggregation.inverse_variance_mean(
             thetas, weights, variances=jnp.asarray(fitted.variances, thetas.dtype)
@@ -197,6 +199,7 @@ def judge(plan: Comparison, fitted: Sequence[Fitted]) -> list[dict]:
             models = aggregates(state, state.thetas[k], informed[k], at, matcher)
             elsewhere = state.download + jnp.asarray(at.elsewhere, state.pooled.dtype)
             models |= {POOLED: state.pooled[k], LONGER: state.longer[k], ELSEWHERE: elsewhere}
+            models |= {DOWNLOAD: state.download, FURTHER: jnp.mean(state.further[k], axis=0)}
             made.append(models)
         names = list(made[0])
         models = jnp.stack([jnp.stack(list(m.values())) for m in made])  # (K, methods, t)
@@ -214,7 +217,10 @@ def judge(plan: Comparison, fitted: Sequence[Fitted]) -> list[dict]:
             found[ENSEMBLE] = jax.lax.map(lambda t: ensemble(task, state, t), state.thetas)
         return dict(values=found, apart=dict(zip(names, jnp.moveaxis(apart, 1, 0), strict=True)))
 
-    found = plan.over(of_state, plan.first_judged, plan.judged_seeds, "judging")
+    # As much longer as the server's step is, and one step at least.
+    steps = zip(plan.design.checkpoints, fitted, strict=True)
+    further = [max(1, round(iteration * at.step)) for iteration, at in steps]
+    found = plan.over(of_state, plan.first_judged, plan.judged_seeds, "judging", further)
     return _rows(plan, fitted, **found)
 
 
@@ -301,6 +307,7 @@ def _rows(
                 better=(own[:, 0] < at[MEAN][:, 0]).mean(),
                 best=(own[:, 0] <= least).mean() if name in rivals else np.nan,
                 apart=apart[name][good, k].mean() if name in apart else np.nan,
+                step=fitted[k].step if name in (STEP, FURTHER) else np.nan,
             )
             for i, measure in enumerate(MEASURES):
                 less = own[:, i] - at[MEAN][:, i]

@@ -29,6 +29,7 @@ class State(NamedTuple):
         thetas: (K, Q, t), the clients' parameters.
         pooled: (K, t), what training on the clients' data together reaches in as many steps.
         longer: (K, t), and in as many steps as all clients took together.
+        further: (K, Q, t), the clients after other numbers of steps (see `state_of`).
     """
 
     data: Data
@@ -37,6 +38,7 @@ class State(NamedTuple):
     thetas: Array
     pooled: Array
     longer: Array
+    further: Array
 
 
 @dataclass(frozen=True)
@@ -76,7 +78,14 @@ class Comparison:
         task, iteration = self.design.task.name, self.design.checkpoints[k]
         return dict(task=task, setting=self.setting, iteration=iteration)
 
-    def over(self, of_state: Callable[[State], Any], first: int, seeds: int, what: str) -> Any:
+    def over(
+        self,
+        of_state: Callable[[State], Any],
+        first: int,
+        seeds: int,
+        what: str,
+        further: Sequence[int] | None = None,
+    ) -> Any:
         """A function of a seed's state over many seeds, a tile at a time.
 
         Args:
@@ -84,12 +93,13 @@ class Comparison:
             first: index of the first seed, a multiple of `TILE`.
             seeds: how many.
             what: shown while it runs.
+            further: as `state_of` takes it.
 
         Returns:
             NumPy arrays (seeds, ...).
         """
         design = self.design
-        trained = state_of(design, design.checkpoints, self.held_out_examples)
+        trained = state_of(design, design.checkpoints, self.held_out_examples, further)
 
         def of_seeds(root: Array, seeds: Array, assets: Assets) -> Any:
             return jax.vmap(lambda seed: of_state(trained(root, seed, assets)))(seeds)
@@ -104,7 +114,10 @@ class Comparison:
 
 
 def state_of(
-    design: Design, checkpoints: Sequence[int], held_out_examples: int | None = None
+    design: Design,
+    checkpoints: Sequence[int],
+    held_out_examples: int | None = None,
+    further: Sequence[int] | None = None,
 ) -> Callable[[Array, Array, Assets], State]:
     """The function (root key, seed, assets) that trains a seed's clients, and pooled references.
 
@@ -115,10 +128,16 @@ def state_of(
         design: of clients with equally many data.
         checkpoints: iterations of the epoch.
         held_out_examples: how many of its held-out data a client keeps; all by default.
+        further: after how many steps instead of each checkpoint clients are looked at beside,
+            beyond the epoch if they are more; after as many by default.
     """
     task, clients, kept = design.task, design.clients, np.asarray(checkpoints)
     longer = sorted({*kept, *(clients * kept)})
     together = replace(task, examples=clients * task.examples)
+    beside = kept if further is None else np.asarray(further)
+    every = sorted({*kept, *beside})
+    an_epoch = task.steps // task.epochs
+    through = replace(task, epochs=max(task.epochs, -(-every[-1] // an_epoch)))
 
     def trained(root: Array, seed: Array, assets: Assets) -> State:
         def keys_of(client: Array | int) -> dict[str, Array]:
@@ -128,18 +147,20 @@ def state_of(
             keys = keys_of(client)
             data, held_out = draw(task, keys, assets, held_out_examples)
             download = ravel_pytree(task.init(keys))[0]
-            return data, held_out, download, train_on(task, keys, data, checkpoints=checkpoints)[0]
+            return data, held_out, download, train_on(through, keys, data, checkpoints=every)[0]
 
         data, held_out, downloads, thetas = jax.vmap(one)(jnp.arange(clients))
         pool = jax.tree.map(lambda a: a.reshape(-1, *a.shape[2:]), data)
         pooled = train_on(together, keys_of(clients), pool, checkpoints=longer)[0]
+        thetas = jnp.swapaxes(thetas, 0, 1)
         return State(
             data=data,
             held_out=held_out,
             download=jnp.mean(downloads, axis=0),
-            thetas=jnp.swapaxes(thetas, 0, 1),
+            thetas=thetas[np.searchsorted(every, kept)],
             pooled=pooled[np.searchsorted(longer, kept)],
             longer=pooled[np.searchsorted(longer, clients * kept)],
+            further=thetas[np.searchsorted(every, beside)],
         )
 
     return trained

@@ -19,6 +19,7 @@ AGGREGATORS = {
     "coordinate_median": (aggregation.coordinate_median, {}),
     "geometric_median": (aggregation.geometric_median, {}),
     "server_step": (aggregation.server_step, {"download": np.zeros(T), "step": 1.0}),
+    "fedexp_step": (aggregation.fedexp_step, {"download": np.zeros(T)}),
     "fisher_mean": (aggregation.fisher_mean, {"information": POSITIVE}),
     "inverse_variance_mean": (aggregation.inverse_variance_mean, {"variances": POSITIVE}),
 }
@@ -84,6 +85,18 @@ def test_by_hand():
     assert inverse[0].tolist() == pytest.approx([0.5, (5 + 20 + 30) / 2])
     certain = at(aggregation.inverse_variance_mean, variances=np.array([[0, 1], [1, 1], [1, 1.0]]))
     assert certain[0].tolist() == pytest.approx([0.0, 30.0])
+
+
+def test_updates_that_point_apart_are_taken_further():
+    apart = 3.0 * np.eye(3)[None]  # s = 9 / (2 * 3)
+    found = aggregation.over_seeds(aggregation.fedexp_step, apart, download=np.zeros(3))
+    np.testing.assert_allclose(found[0], [1.5, 1.5, 1.5])
+    # Counted twice, a client weighs twice: s = 9 / (2 * (36 + 9 + 9) / 16), of [1.5, 0.75, 0.75].
+    found = aggregation.over_seeds(aggregation.fedexp_step, apart, [2, 1, 1], download=np.zeros(3))
+    np.testing.assert_allclose(found[0], 4 / 3 * np.array([1.5, 0.75, 0.75]))
+    near = np.array([[[1.0, 2.0], [1.1, 2.0], [0.9, 2.0]]])
+    mean = aggregation.over_seeds(aggregation.fedexp_step, near, download=np.zeros(2))
+    np.testing.assert_allclose(mean[0], [1.0, 2.0])
 
 
 def test_clients_of_one_law_have_the_mean_as_inverse_variance_mean():

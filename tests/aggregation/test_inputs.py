@@ -17,6 +17,7 @@ BESIDE = {
     "coordinate_median": {},
     "geometric_median": {},
     "server_step": {"download": [0, 1], "step": 1},
+    "fedexp_step": {"download": [0, 1]},
     "fisher_mean": {"information": [[1, 2], [1, 2]]},
     "inverse_variance_mean": {"variances": [[3, 1], [3, 1]]},
 }

@@ -10,10 +10,19 @@ import pytest
 
 import fedmi
 from fedmi import scopes
-from fedmi.aggregation import MEAN
+from fedmi.aggregation import DOWNLOAD, MEAN
 from fedmi.sampling.design import Design
 from fedmi.study import aggregators, landscape, oracles, params
-from fedmi.study.aggregators import ALONE, ELSEWHERE, ENSEMBLE, LINE, LONGER, PLANE, POOLED
+from fedmi.study.aggregators import (
+    ALONE,
+    ELSEWHERE,
+    ENSEMBLE,
+    FURTHER,
+    LINE,
+    LONGER,
+    PLANE,
+    POOLED,
+)  # fmt: skip
 from fedmi.study.states import state_of
 from tests import tiny
 
@@ -82,6 +91,16 @@ def test_pooled_training_is_sgd_on_all_data(state):
         passed.append(w)
     assert_same_models(state.pooled[2], [passed[0], passed[3]])
     assert_same_models(state.longer[2], [passed[2], passed[11]])
+
+
+def test_clients_may_be_trained_further_than_the_epoch():
+    trained = state_of(DESIGN, [1, 4], further=[3, 6])
+    state = jax.tree.map(np.asarray, jax.jit(trained)(jax.random.key(0), 2, ()))
+    twice = replace(tiny.task, epochs=2)
+    samples = fedmi.sample(twice, seeds=3, checkpoints=[1, 3, 4, 6], tile=64)
+    theta = samples.theta.sel(seed=2).transpose("iteration", ...)
+    assert_same_models(state.thetas, theta.sel(iteration=[1, 4]).values)
+    assert_same_models(state.further, theta.sel(iteration=[3, 6]).values)
 
 
 @pytest.mark.parametrize("best", [0.0, 0.3, 1.7, 40.0])
@@ -162,6 +181,12 @@ def test_what_is_possible_bounds_what_is_found(found):
         step = at(found, iteration, "server step")
         assert step.objective_less_mean < -5 * step.objective_less_mean_se
         assert step.fitting_seeds == 300
+        assert step.step > 1
+        start, further = at(found, iteration, DOWNLOAD), at(found, iteration, FURTHER)
+        assert start.reference and start.objective_less_mean > 0 and start.apart == 1
+        assert further.reference and further.step == step.step
+        assert further.objective_less_mean < 0
+        assert at(found, iteration, "FedExP step").objective_less_mean <= 0
     # Weights that are fitted come nearer to the pooled solution than equal ones.
     assert at(found, 1, "linear, scalar").objective_less_mean < 0
     assert at(found, 4, ELSEWHERE).objective_less_mean > 0

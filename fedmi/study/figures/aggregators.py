@@ -6,7 +6,7 @@ import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
 
-from fedmi.aggregation import MEAN
+from fedmi.aggregation import DOWNLOAD, MEAN
 from fedmi.aggregation.linear import MAPS
 from fedmi.stats import Z95
 from fedmi.study.figures import style
@@ -24,6 +24,7 @@ def aggregators(table: pd.DataFrame, caption: str = "") -> Figure:
         table: rows of `fedmi.study.aggregators`, of one task.
         caption: for the title, see `caption`.
     """
+    table = table.loc[table.method != DOWNLOAD]  # so far off that nothing else could be seen
     settings = table.setting.unique()
     rivals, methods = _ranked(table)
     rows_at = np.arange(len(methods))
