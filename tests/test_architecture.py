@@ -19,6 +19,7 @@ FLOORS = {
     4: (
         "study.params",
         "study.plan",
+        "study.points",
         "study.kinds",
         "study.refusals",
         "study.paths",
