@@ -23,18 +23,25 @@ from fedmi.aggregation.linear import LINEAR, MAPS, LinearAggregator
 from fedmi.sampling.replay import MEASURES, fisher_information, measures, objective, unraveller
 from fedmi.stats import bonferroni_limit
 from fedmi.study import landscape
-from fedmi.study.landscape import LINE, LONGER, PLANE
+from fedmi.study.gains import gains
+from fedmi.study.methods import (
+    ALONE,
+    ELSEWHERE,
+    ENSEMBLE,
+    EXP_STEP,
+    FURTHER,
+    LINE,
+    LONGER,
+    MATCHED,
+    PLANE,
+    POOLED,
+    REFERENCES,
+    STEP,
+)
 from fedmi.study.oracles import STEPS, best_on_plane, best_step
 from fedmi.study.states import Comparison, State
 from fedmi.study.tables import groups, mean_of
 from fedmi.tasks.task import Data, Params, Task
-
-MATCHED = "matched mean"
-ALONE, ENSEMBLE = "each client alone", "ensemble of predictions"
-POOLED = "pooled data, same steps"
-ELSEWHERE = "other seeds' pooled solution"
-STEP, FURTHER = "server step", "mean of clients trained as much longer"
-REFERENCES = (ALONE, ENSEMBLE, POOLED, LONGER, ELSEWHERE, LINE, PLANE, DOWNLOAD, FURTHER)
 
 PLACES = np.linspace(0, 1, 11)
 """Places between two clients at which the loss barrier is looked for."""
@@ -97,7 +104,7 @@ def aggregates(
         "coordinate median": aggregation.coordinate_median(thetas, weights),
         "geometric median": aggregation.geometric_median(thetas, weights),
         STEP: aggregation.server_step(thetas, weights, download=start, step=fitted.step),
-        "FedExP step": aggregation.fedexp_step(thetas, weights, download=start),
+        EXP_STEP: aggregation.fedexp_step(thetas, weights, download=start),
         "Fisher mean": aggregation.fisher_mean(thetas, weights, information=information),
         "inverse-variance mean": aggregation.inverse_variance_mean(
             thetas, weights, variances=jnp.asarray(fitted.variances, thetas.dtype)
@@ -370,6 +377,8 @@ def _of_setting(of: pd.DataFrame, last: int, limit: float) -> dict:
         )
     return dict(
         mean=final.loc[final.method == MEAN].iloc[0].to_dict(),
+        gains=gains(final),
+        step=float(final.step[final.method == STEP].iloc[0]),
         methods=others.sort_values(["reference", "map", "objective_less_mean"]).to_dict("records"),
         courses=courses,
         same=others.method[~others.reference & (others.apart < COINCIDES)].to_list(),

@@ -8,11 +8,10 @@ from jax import Array
 
 from fedmi.aggregation import MEAN
 from fedmi.sampling.replay import objective
+from fedmi.study.methods import LINE, LONGER, PLANE
 from fedmi.study.oracles import best_on_plane, best_step
 from fedmi.study.states import Comparison, state_of
 
-LONGER = "pooled data, all clients' steps"
-LINE, PLANE = "oracle: server step", "oracle: plane of the clients"
 SURFACE_COLUMNS = ["task", "setting", "iteration", "what", "x", "y", "objective"]
 SURFACE_POINTS = 41
 

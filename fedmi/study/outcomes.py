@@ -17,6 +17,7 @@ from scipy.stats import binom, false_discovery_control, norm
 
 from fedmi.distance import METRICS
 from fedmi.study.points import SHARES
+from fedmi.study.sizes import BITS, DISTANCE, FAILS, HOLDS, INFINITE, OPEN
 from fedmi.study.tables import groups
 
 At = Mapping[str, Any]
@@ -27,18 +28,11 @@ Effect = tuple[float, float]
 LEVEL = 0.05
 BY = "by "
 """Before a factor's name: the column of its levels."""
-HOLDS, FAILS, OPEN = "holds", "fails", "open"
-INFINITE, CHAOTIC, REFUSED = "infinite", "chaotic", "refused"
+CHAOTIC, REFUSED = "chaotic", "refused"
 OUTCOMES = (HOLDS, OPEN, FAILS, INFINITE, CHAOTIC, REFUSED)
 """A reading that is infinite, was made by chaotic training or was refused by the estimators, as
 where few seeds are finite, tells nothing of a claim."""
 TOLD = (HOLDS, OPEN, FAILS)
-
-BITS = 0.1
-"""The smallest MI, or rise of it, that would matter, in bits: by Pinsker's inequality nobody who is
-shown a pair of clients can then tell in more than 59 % of cases whether they are of one seed."""
-SHARE = 0.02
-"""The smallest change of a distance that would matter, as a share of it."""
 
 COLUMNS = [
     "task", "point", "control", "claim", "effect", "error", "size", "p_value", "p_adjusted",
@@ -107,10 +101,10 @@ CLAIMS: Mapping[str, Claim] = {
     "above_zero_ksg": Claim(_of(mi_at_end, "ksg"), BITS, of_mi=True),
     RISES: Claim(_of(mi_rise, "gaussian"), BITS, of_mi=True),
     "rises_ksg": Claim(_of(mi_rise, "ksg"), BITS, of_mi=True),
-    "distances_rise": Claim(least_rise, SHARE),
-    "not_closer": Claim(_of(distance_rise, "euclidean"), -SHARE, and_rises=True),
-    "not_closer_by_all": Claim(least_rise, -SHARE, and_rises=True),
-    "not_closer_by_others": Claim(lead_lost, -SHARE, and_rises=True),
+    "distances_rise": Claim(least_rise, DISTANCE),
+    "not_closer": Claim(_of(distance_rise, "euclidean"), -DISTANCE, and_rises=True),
+    "not_closer_by_all": Claim(least_rise, -DISTANCE, and_rises=True),
+    "not_closer_by_others": Claim(lead_lost, -DISTANCE, and_rises=True),
 }
 """By name; the page says them in words."""
 

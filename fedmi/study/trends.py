@@ -7,6 +7,7 @@ and all of them at the end, whether that overlap explains a rise.
 
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -17,6 +18,7 @@ from fedmi.mi.trust.calibrate import surrogates
 from fedmi.scopes import COUPLINGS, root_key
 from fedmi.stats import Z95, bonferroni_limit, sign
 from fedmi.study import results, tables
+from fedmi.study.sizes import BITS, DISTANCE, FAILS, HOLDS, INFINITE, OPEN, told
 
 DEFAULT, ORDERED = "shared-source", "shared-source-order"
 OTHERS = tuple(name for name in COUPLINGS if name not in ("null", DEFAULT))
@@ -178,12 +180,11 @@ def predicted_bits(ordered: xr.Dataset, rows: list[dict]) -> dict[int, tuple[flo
 def trends(table: pd.DataFrame) -> pd.DataFrame:
     """First against last checkpoint: a row a coupling, with what the paper claims of it.
 
-    The errors of both checkpoints are taken for independent. A claim is "yes" or "no" where zero
-    lies beyond chance at 5 % for all couplings together (Bonferroni), else "open"; `above_zero`
-    asks for `p_family` of at most 0.05 instead, and a reading that is infinite at some checkpoint
-    cannot be said to rise.
-    `distance_peak` is the checkpoint of the largest distance; `closer` is by what share clients of
-    one seed are closer than others.
+    The errors of both checkpoints are taken for independent. A claim holds or fails where the
+    smallest effect that would matter (`fedmi.study.sizes`) lies beyond chance, at 5 % for all
+    couplings together (Bonferroni), else it is open; a reading that is infinite at some checkpoint
+    cannot be said to rise. `distance_peak` is the checkpoint of the largest distance; `closer` is
+    by what share clients of one seed are closer than others.
 
     Args:
         table: rows of `coupling_rows`.
@@ -222,12 +223,23 @@ def trends(table: pd.DataFrame) -> pd.DataFrame:
                 closer_first=1 - first.distance / first.unmatched,
                 closer_last=1 - last.distance / last.unmatched,
                 closer_se=closer_se,
-                above_zero="yes" if infinite or of.p_family.min() <= 0.05 else "open",
-                rises="infinite" if infinite else sign(rise, rise_se, limit),
-                distance_rises=sign(apart, apart_se, limit),
+                above_zero=HOLDS if infinite else told(last.net_bits, last.net_se, BITS, limit),
+                rises=INFINITE if infinite else told(rise, rise_se, BITS, limit),
+                distance_rises=told(apart, apart_se, DISTANCE * first.distance, limit),
             )
         )
     return pd.DataFrame(rows, columns=TREND_COLUMNS)
+
+
+def not_closer(trend: Mapping[str, Any], limit: float) -> str:
+    """Whether clients do not get closer, in comparison with clients of other seeds.
+
+    Args:
+        trend: a row of `trends`.
+        limit: how many standard errors are beyond chance.
+    """
+    lost = trend["closer_first"] - trend["closer_last"]
+    return told(lost, np.sqrt(2) * trend["closer_se"], -DISTANCE, limit)
 
 
 def closer_error(distance_se, unmatched):
@@ -247,11 +259,11 @@ def facts(table: pd.DataFrame) -> dict:
         table: rows of `coupling_rows`, of one task and all couplings.
     """
     trend = trends(table)
-    above, up, down = trend.above_zero == "yes", trend.rises == "yes", trend.rises == "no"
-    apart, last = trend.distance_rises == "yes", table.iteration.max()
+    above, up, down = trend.above_zero == HOLDS, trend.rises == HOLDS, trend.rises == FAILS
+    apart, last = trend.distance_rises == HOLDS, table.iteration.max()
     limit = bonferroni_limit(len(trend))
-    gap, error = trend.closer_first - trend.closer_last, np.sqrt(2) * trend.closer_se
     claimed = above & up & apart
+    closer = pd.Series([not_closer(row, limit) for row in trend.to_dict("records")])
     chosen = dict(
         above_zero=above,
         infinite=trend.infinite,
@@ -261,8 +273,8 @@ def facts(table: pd.DataFrame) -> dict:
         farther=apart,
         turned=trend.distance_peak < last,
         claimed=claimed,
-        not_closer=claimed & (gap > limit * error),
-        closer_open=claimed & (gap.abs() <= limit * error),
+        not_closer=claimed & (closer == HOLDS),
+        closer_open=claimed & (closer == OPEN),
     )
     return dict(
         first=table.iteration.min(),
