@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fedmi.stats import Z95
-from fedmi.study import results
+from fedmi.study import results, trends
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -73,8 +73,12 @@ def test_the_extras_that_are_named_exist():
     assert re.findall(r'"jax\[(\w+)\]"', PAGES["clusters.md"]) == [extras["gpu"][0][4:-1]]
 
 
+def trends_of(task):
+    return trends.trends(published(f"couplings-{task}")).set_index("coupling")
+
+
 def test_what_is_read_on_digits():
-    trend = published("couplings-digits-trends", coupling="shared-source").iloc[0]
+    trend = trends_of("digits").loc["shared-source"]
     for bits, error in ((trend.first_bits, trend.first_se), (trend.last_bits, trend.last_se)):
         assert f"{bits:.2f} ± {Z95 * error:.2f}" in README
     mi = published("figure2-digits-mi", estimator="gaussian")
@@ -83,15 +87,15 @@ def test_what_is_read_on_digits():
 
 
 def test_how_much_closer_clients_are():
-    trend = published("couplings-digits-trends", coupling="shared-source").iloc[0]
+    trend = trends_of("digits").loc["shared-source"]
     assert f"end {trend.closer_last:.1%} closer".replace("%", " %") in README
     assert f"at first it was {trend.closer_first:.1%}".replace("%", " %") in README
 
 
 def test_under_what_coupling_the_reading_rises():
-    trends = published("couplings-digits-trends")
-    assert len(trends) == 6 and "Of six ways" in README
-    assert trends.coupling[trends.rises == "yes"].tolist() == ["shared-source"]
+    found = trends_of("digits")
+    assert len(found) == 6 and "Of six ways" in README
+    assert found.index[found.rises == "holds"].tolist() == ["shared-source"]
     assert "rises under `shared-source` alone" in README
 
 
@@ -111,14 +115,14 @@ def test_what_averaging_yields(setting, method, said):
 
 
 def test_what_is_read_on_signal():
-    trend = published("couplings-signal-trends", coupling="shared-source").iloc[0]
+    trend = trends_of("signal").loc["shared-source"]
     first, last = (
         f"{bits:.2f} ± {Z95 * error:.2f}"
         for bits, error in ((trend.first_bits, trend.first_se), (trend.last_bits, trend.last_se))
     )
     rise = f"{trend.distance_rise:.3f} ± {Z95 * trend.distance_rise_se:.3f}"
     flat = " ".join(README.split())
-    assert trend.rises == trend.distance_rises == "yes"
+    assert trend.rises == trend.distance_rises == "holds"
     assert (
         f"the reading rises with the distance, as the paper has it**: from {first} to {last}"
         in flat

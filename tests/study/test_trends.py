@@ -107,17 +107,18 @@ def test_rows_are_means_over_pairs_with_an_error(table):
     assert table[table.coupling == "shared-init"].infinite.all()
 
 
-def test_trends_say_yes_no_or_open(table):
+def test_trends_hold_fail_or_are_open(table):
     found = trends.trends(table).set_index("coupling")
     assert list(found.reset_index().columns) == [
         "coupling", *(c for c in trends.TREND_COLUMNS if c != "coupling")
     ]  # fmt: skip
     assert found.above_zero.to_dict() == {
-        "null": "open", "shared-source": "yes", "shared-source-order": "yes", "shared-init": "yes",
+        "null": "open", "shared-source": "holds", "shared-source-order": "holds",
+        "shared-init": "holds",
     }  # fmt: skip
     assert found.truth.tolist() == ["0", "finite", "finite", "infinite"]
-    assert found.rises.tolist() == ["open", "yes", "no", "infinite"]
-    assert found.distance_rises.tolist() == ["yes", "yes", "no", "open"]
+    assert found.rises.tolist() == ["open", "holds", "fails", "infinite"]
+    assert found.distance_rises.tolist() == ["holds", "holds", "fails", "open"]
     assert found.distance_peak.tolist() == [20, 20, 1, 20]
     assert found.rise_bits["shared-source"] == pytest.approx(24.9)
     assert found.rise_se["shared-source"] == pytest.approx(np.sqrt(2) * np.hypot(0.1, 0.02))
@@ -128,17 +129,26 @@ def test_trends_say_yes_no_or_open(table):
 def test_a_trend_counts_where_it_would_among_all_couplings(table):
     """Of four couplings 2.5 standard errors are beyond chance; one by itself needs 1.96."""
     row = table[table.coupling == "shared-source"].iloc[[0, 0]].assign(iteration=[1, 20])
-    row = row.assign(net_bits=[0.0, 2.2], net_se=np.sqrt(0.5), distance=[1.0, 3.2])
+    row = row.assign(net_bits=[0.0, 2.3], net_se=np.sqrt(0.5), distance=[1.0, 3.22])
     row = row.assign(distance_se=np.sqrt(0.5))
     others = table[table.coupling != "shared-source"]
     alone = trends.trends(row).iloc[0]
     among = trends.trends(pd.concat([row, others])).iloc[0]
-    assert (alone.rises, alone.distance_rises) == ("yes", "yes")
+    assert (alone.rises, alone.distance_rises) == ("holds", "holds")
     assert (among.rises, among.distance_rises) == ("open", "open")
 
 
+def test_a_rise_smaller_than_what_matters_fails(table):
+    row = table[table.coupling == "shared-source"].iloc[[0, 0]].assign(iteration=[1, 20])
+    row = row.assign(net_bits=[1.0, 1.05], net_se=0.001, distance=[1.0, 1.01], distance_se=1e-4)
+    (found,) = trends.trends(row).to_dict("records")
+    assert found["rise_bits"] > 10 * found["rise_se"] and found["rises"] == "fails"
+    assert found["distance_rises"] == "fails" and found["above_zero"] == "holds"
+
+
 def test_clients_of_which_it_is_open_are_not_said_not_to_get_closer(table):
-    found = trends.facts(table.assign(unmatched=2 * table.distance))
+    nearer = 0.5 - trends.DISTANCE * (table.iteration == 20)  # by just what matters
+    found = trends.facts(table.assign(unmatched=table.distance / nearer))
     assert (found["not_closer"], found["closer_open"]) == ([], ["shared-source"])
 
 
