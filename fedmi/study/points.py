@@ -31,6 +31,8 @@ from fedmi.tasks.task import Task
 
 SHARES = 5
 """Equal shares of the examples of an epoch, after each of which parameters are kept."""
+TOGETHER = 24
+"""Points that are sampled together at most."""
 DEFAULT = "default"
 """The point that takes the study's own level of every factor."""
 
@@ -133,7 +135,11 @@ class Choices(Plan, OfTask):
         return self._point(found[name])
 
     def groups(self) -> dict[str, list[str]]:
-        """Points whose clients have the same data, and which are sampled together, by name."""
+        """Points whose clients have the same data, and which are sampled together, by name.
+
+        More than `TOGETHER` are sampled in several groups: one program trains a group, and takes as
+        much longer to compile as it has points.
+        """
         found: dict[str, list[str]] = {}
         for name, levels in self.combinations().items():
             seeds = self._seeds(levels)
@@ -144,7 +150,11 @@ class Choices(Plan, OfTask):
                 if level != own[factor] and factor not in self.same_data
             }
             found.setdefault(f"{_name(other)}+{seeds}-seeds", []).append(name)
-        return found
+        return {
+            group if not at else f"{group}-{1 + at // TOGETHER}": points[at : at + TOGETHER]
+            for group, points in found.items()
+            for at in range(0, len(points), TOGETHER)
+        }
 
     def changes(self, levels: Mapping[str, str]) -> list[Level]:
         """What levels of factors change, one by one."""

@@ -54,6 +54,10 @@ def test_points_of_a_group_have_the_same_data():
         "coupling-nothing+200-seeds": ["coupling-nothing"],
     }
     assert len(made(same_data=[]).groups()) == len(made().combinations())
+    rates = {"own": {}} | {f"rate {i}": {"rate": 1 / (i + 2)} for i in range(points.TOGETHER)}
+    many = made(factors={"rate": rates}, crosses=[], same_data=["rate"])
+    first, second = many.groups().values()
+    assert len(first) == points.TOGETHER and [*first, *second] == list(many.combinations())
 
 
 @pytest.mark.parametrize(("batch_size", "kept"), [(1, [1, 4, 8, 12, 16, 20]), (4, [1, 2, 3, 4, 5])])
