@@ -114,13 +114,14 @@ def measure(plan: Choices, name: str, folder: Path) -> list[dict]:
 
     Raises:
         ValueError: if there is no such point.
-        fedmi.sampling.store.StoreError: if it was not sampled.
+        FileNotFoundError: if it is not kept, and was not sampled.
     """
     point = plan.point(name)
-    samples = open_existing(store_of(folder, name)).dataset(point.seeds)
-    basis = dict(plan=plan.fingerprint(), samples=samples.attrs["hash"], seeds=point.seeds)
+    changes = [change.model_dump() for change in plan.changes(point.levels)]
+    basis = dict(plan=plan.fingerprint(), changes=changes)
 
     def make() -> list[dict]:
+        samples = open_existing(store_of(folder, name)).dataset(point.seeds)
         return readings(plan, name, point, finite(samples))
 
     return results.kept(folder / "points" / f"{name}.json", basis, make)

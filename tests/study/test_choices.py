@@ -87,6 +87,14 @@ def test_what_is_kept_is_not_made_again(table, folder, monkeypatch):
     pd.testing.assert_frame_equal(choices.run(PLAN, folder), table)
 
 
+def test_kept_rows_need_no_samples(table, folder, monkeypatch):
+    monkeypatch.setattr(choices, "open_existing", lambda _: pytest.fail("samples were read"))
+    pd.testing.assert_frame_equal(choices.run(PLAN, folder), table)
+    changed = PLAN.model_copy(update=dict(permutations=25))
+    with pytest.raises(pytest.fail.Exception, match="samples were read"):
+        choices.measure(changed, "default", folder)
+
+
 def test_a_point_lost_is_measured_again_and_no_other(table, folder, monkeypatch):
     (folder / "points" / "rate-half.json").unlink()
     measured, real = [], choices.readings
@@ -132,4 +140,4 @@ def test_there_is_no_other_point_and_no_other_group(folder):
 
 def test_the_kept_rows_are_json(folder, table):
     kept = json.loads((folder / "points" / "default.json").read_text())
-    assert kept["content"][0]["by rate"] == "own" and kept["basis"]["seeds"] == 800
+    assert kept["content"][0]["by rate"] == "own" and len(kept["basis"]["changes"]) == 3
