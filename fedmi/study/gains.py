@@ -25,12 +25,22 @@ def share_of_fall(
 
     Returns:
         The share and its standard error.
+
+    Raises:
+        ValueError: if the table has no such method.
     """
-    end = rows if final is None else final
-    start, own = end.loc[end.method == DOWNLOAD].iloc[0], rows.loc[rows.method == method].iloc[0]
+    start = _row(rows if final is None else final, DOWNLOAD)
+    own = _row(rows, method)
     fall, gain = float(start.objective_less_mean), -float(own.objective_less_mean)
     errors = float(own.objective_less_mean_se), gain / fall * float(start.objective_less_mean_se)
     return gain / fall, float(np.hypot(*errors) / fall)
+
+
+def _row(rows: pd.DataFrame, method: str) -> pd.Series:
+    found = rows.loc[rows.method == method]
+    if found.empty:
+        raise ValueError(f"method: the table has no {method!r}; `make aggregation` makes it anew")
+    return found.iloc[0]
 
 
 def gains(rows: pd.DataFrame) -> dict[str, dict[str, Any]]:

@@ -161,7 +161,8 @@ def save(folder: Path, *drawings: Drawing, run: Path, of: Sequence[str] = ()) ->
 def publish(run: Path, target: Path, params: Path) -> str:
     """Copies what a finished run drew, with the manifests of its studies beside it.
 
-    What was published before stays, unless it is drawn anew or of a study that has run again.
+    What was published before stays, unless it is drawn anew or of samples that are others now. What
+    is drawn may be of published studies, too, if it is of the very samples that were published.
 
     Args:
         run: results/<scale>, with a folder for each study.
@@ -182,7 +183,14 @@ def publish(run: Path, target: Path, params: Path) -> str:
     drawn = sorted([*run.glob(f"*/{ENTERED}"), *run.glob(f"*/*/{ENTERED}")])
     entries = [entry for path in drawn for entry in read(path) if set(entry.samples) <= {*asked}]
     missing = samples.keys() - {path.parent.name for path in drawn}
-    old = {e.name for e in entries if any(samples.get(s) != own for s, own in e.samples.items())}
+    end = f"-{results.MANIFEST}"
+    published_of = {path.name.removesuffix(end): path for path in target.glob(f"*{end}")}
+    known = {s: results.identity(path) for s, path in published_of.items()} | samples
+
+    def of_others(entry: Entry) -> bool:
+        return any(known.get(study) != own for study, own in entry.samples.items())
+
+    old = {entry.name for entry in entries if of_others(entry)}
     if missing or old:
         raise FileNotFoundError(
             f"{run} is not finished: there are no figures of {', '.join(sorted(missing | old))} "
@@ -208,7 +216,7 @@ def publish(run: Path, target: Path, params: Path) -> str:
         results.write_whole(target / f"{study}-manifest.json", manifests[study].read_bytes())
     before = read(target / PUBLISHED) if (target / PUBLISHED).exists() else []
     anew = {entry.name for entry in published}
-    kept = [e for e in before if e.name not in anew and not samples.keys() & e.samples.keys()]
+    kept = [entry for entry in before if entry.name not in anew and not of_others(entry)]
     _write(target / PUBLISHED, sorted([*published, *kept], key=lambda entry: entry.name))
     return f"{len(published)} figures' files copied to {target}; {_write_pages(target)}"
 

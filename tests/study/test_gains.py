@@ -62,3 +62,9 @@ def test_gains_are_told_apart_by_where_they_lie():
     shares = {place: of["share"] for place, of in found.items()}
     assert shares["longest"] == pytest.approx(0.2) and shares["plane"] == pytest.approx(0.03)
     assert gains.gains(rows(**{PLANE: -0.5}))["direction"]["method"] == PLANE
+
+
+def test_a_table_without_a_method_is_refused():
+    table = rows()
+    with pytest.raises(ValueError, match="has no 'download'; `make aggregation` makes it anew"):
+        gains.gains(table.loc[table.method != "download"])

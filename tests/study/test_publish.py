@@ -53,7 +53,7 @@ def test_every_title_names_n_and_the_scale_and_where_clients_are_unlike_the_skew
 
 
 def test_every_title_names_a_coupling_or_its_panels_do(drawn):
-    apart = ("aggregation", "couplings", "estimators", "rounds", "choices", "readings")
+    apart = ("aggregation", "couplings", "estimators", "rounds", "choices")
     for name, (title, _) in drawn.items():
         assert ("coupling “" in title) != name.startswith(apart), name
     assert "skewed: label concentration 0.5" in drawn["aggregation-digits"][0]
@@ -154,7 +154,7 @@ def test_what_was_published_of_other_studies_stays(run):
     for study in ("signal", "digits"):
         run.sample(study)
         run.draw(study, f"{study}-distances", [study])
-        run.draw(f"{study}/couplings", f"couplings-{study}", [study])
+        run.draw(f"{study}/couplings", f"compared-{study}", [study])
     run.publish()
     shutil.rmtree(run.run)
     run.sample("signal", seeds=8)  # and nothing but the distances is drawn of it
@@ -164,8 +164,29 @@ def test_what_was_published_of_other_studies_stays(run):
     assert entries == {
         "signal-distances": {"signal": "8 seeds of ab"},
         "digits-distances": {"digits": "4 seeds of ab"},
-        "couplings-digits": {"digits": "4 seeds of ab"},
+        "compared-digits": {"digits": "4 seeds of ab"},
     }
+
+
+def test_a_comparison_with_the_very_samples_that_were_published_is_published(run):
+    run.sample("signal")
+    run.draw("signal", "signal-distances", ["signal"])
+    run.draw("signal/couplings", "compared-signal", ["signal"])
+    run.publish()
+    shutil.rmtree(run.run)
+    run.sample("digits")
+    run.draw("digits", "digits-distances", ["digits"])
+    run.sample("signal")  # as it was, to be compared with
+    run.draw("signal/readings", "readings", ["signal", "digits"])
+    (run.run / "signal" / "manifest.json").unlink()
+    run.publish()
+    kept = {entry.name for entry in publish.read(run.target / publish.PUBLISHED)}
+    assert kept == {"signal-distances", "compared-signal", "digits-distances", "readings"}
+    run.sample("signal", seeds=8)
+    run.draw("signal/readings", "readings", ["signal", "digits"])
+    (run.run / "signal" / "manifest.json").unlink()
+    with pytest.raises(FileNotFoundError, match="no figures of readings from the samples"):
+        run.publish()
 
 
 def test_what_was_not_drawn_since_it_was_sampled_is_not_published(run):
