@@ -99,12 +99,14 @@ def aggregates(
     """
     weights = jnp.full(len(thetas), 1 / len(thetas))
     start = state.download
+    # The same updates, as if all clients had started from one place, which FedExP takes for granted.
+    moved = thetas - (state.starts - start)
     found = {
         MEAN: aggregation.weighted_mean(thetas, weights),
         "coordinate median": aggregation.coordinate_median(thetas, weights),
         "geometric median": aggregation.geometric_median(thetas, weights),
         STEP: aggregation.server_step(thetas, weights, download=start, step=fitted.step),
-        EXP_STEP: aggregation.fedexp_step(thetas, weights, download=start),
+        EXP_STEP: aggregation.fedexp_step(moved, weights, download=start),
         "Fisher mean": aggregation.fisher_mean(thetas, weights, information=information),
         "inverse-variance mean": aggregation.inverse_variance_mean(
             thetas, weights, variances=jnp.asarray(fitted.variances, thetas.dtype)

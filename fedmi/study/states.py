@@ -25,7 +25,8 @@ class State(NamedTuple):
 
     Attributes:
         data, held_out: of all clients, arrays (Q, examples, ...).
-        download: (t,), where the clients started, their mean if each started elsewhere.
+        starts: (Q, t), where each client started.
+        download: (t,), their mean: where all started, unless each has a download of its own.
         thetas: (K, Q, t), the clients' parameters.
         pooled: (K, t), what training on the clients' data together reaches in as many steps.
         longer: (K, t), and in as many steps as all clients took together.
@@ -34,6 +35,7 @@ class State(NamedTuple):
 
     data: Data
     held_out: Data
+    starts: Array
     download: Array
     thetas: Array
     pooled: Array
@@ -156,6 +158,7 @@ def state_of(
         return State(
             data=data,
             held_out=held_out,
+            starts=downloads,
             download=jnp.mean(downloads, axis=0),
             thetas=thetas[np.searchsorted(every, kept)],
             pooled=pooled[np.searchsorted(longer, kept)],

@@ -299,3 +299,16 @@ def test_the_table_has_the_columns_that_are_promised(found):
     assert list(found["barrier"]) == aggregators.BARRIER_COLUMNS
     assert list(found["surface"]) == landscape.SURFACE_COLUMNS
     assert isinstance(found["methods"], pd.DataFrame)
+
+
+def test_fedexp_sees_the_updates_of_clients_that_start_elsewhere():
+    state = jax.tree.map(lambda a: jnp.asarray(a[0]), states([0]))
+    thetas = state.thetas[1]
+    fitted = aggregators.Fitted(9, 1.0, np.ones((3, 12)), {}, np.zeros(12))
+    information = jnp.ones((3, 12))
+    own = aggregators.aggregates(state, thetas, information, fitted, None)["FedExP step"]
+    away = jnp.arange(36.0).reshape(3, 12) - 17.5
+    away -= away.mean(axis=0)  # of starts whose mean stays
+    moved = state._replace(starts=state.starts + away)
+    found = aggregators.aggregates(moved, thetas + away, information, fitted, None)["FedExP step"]
+    np.testing.assert_allclose(found, own, atol=64 * EPS * float(jnp.abs(away).max()))
