@@ -99,7 +99,7 @@ def aggregates(
     """
     weights = jnp.full(len(thetas), 1 / len(thetas))
     start = state.download
-    # The same updates, as if all clients had started from one place, which FedExP takes for granted.
+    # The same updates from one place, which FedExP takes for granted.
     moved = thetas - (state.starts - start)
     found = {
         MEAN: aggregation.weighted_mean(thetas, weights),
