@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from fedmi.stats import Z95
-from fedmi.study import results, trends
+from fedmi.study import readings, results, trends
 
 ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
@@ -140,6 +140,15 @@ def test_how_chaotic_the_readings_of_signal_are():
     flat = " ".join(README.split())
     assert f"{growth['chaotic']:,.0f} times as large" in flat
     assert f"the default only {growth['vector']:.2f} times" in flat
+
+
+def test_in_which_readings_mi_and_distance_rise():
+    facts = readings.facts(published("readings-signal"))
+    assert facts["chaotic"] == ["chaotic"] and len(facts["stable"]) == 4
+    assert all(rising == facts["stable"] for rising in facts["rise"].values())
+    assert facts["closer"] == facts["stable"]
+    assert max(row["null"] for row in facts["rows"]) < 5
+    assert "of the four whose training is not chaotic all read so" in " ".join(README.split())
 
 
 def test_the_page_of_the_signal_task_holds_its_table():

@@ -12,6 +12,7 @@ from fedmi.study import (
     compression,
     evidence,
     pages,
+    readings,
     results,
     rounds,
     scale_up,
@@ -34,6 +35,7 @@ DRAWN = [
         ("proposition", evidence),
     )),
     *((f"proposition-{task}-skewed", "proposition", evidence) for task in TASKS),
+    ("readings-signal", "readings", readings),
     ("scale-up-digits", "scale-up", scale_up),
 ]  # fmt: skip
 
