@@ -12,7 +12,7 @@ from fedmi.aggregation.servers import fedexp_step, server_step
 MEAN = "mean"
 """What tables call the weighted mean, against which everything else is held."""
 DOWNLOAD = "download"
-"""And where clients started."""
+"""And where clients started, on average over them."""
 
 __all__ = [
     "DOWNLOAD",

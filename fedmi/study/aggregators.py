@@ -208,20 +208,22 @@ def judge(plan: Comparison, fitted: Sequence[Fitted]) -> list[dict]:
             models = aggregates(state, state.thetas[k], informed[k], at, matcher)
             elsewhere = state.download + jnp.asarray(at.elsewhere, state.pooled.dtype)
             models |= {POOLED: state.pooled[k], LONGER: state.longer[k], ELSEWHERE: elsewhere}
-            models |= {DOWNLOAD: state.download, FURTHER: jnp.mean(state.further[k], axis=0)}
+            models[FURTHER] = jnp.mean(state.further[k], axis=0)
             made.append(models)
         names = list(made[0])
         models = jnp.stack([jnp.stack(list(m.values())) for m in made])  # (K, methods, t)
         mean = models[:, names.index(MEAN), None]
         moved = jnp.linalg.norm(mean - state.download, axis=2)
         apart = jnp.linalg.norm(models - mean, axis=2) / moved
-        everything = jnp.concatenate([models, state.thetas], axis=1)
+        starts = jnp.broadcast_to(state.starts, state.thetas.shape)
+        everything = jnp.concatenate([models, state.thetas, starts], axis=1)
         values = jax.lax.map(
             lambda w: measures(task, state.data, state.held_out, w),
             everything.reshape(-1, everything.shape[2]),
         ).reshape(*everything.shape[:2], -1)
         found = dict(zip(names, jnp.moveaxis(values, 1, 0), strict=False))
-        found[ALONE] = jnp.mean(values[:, len(names) :], axis=1)
+        clients, starts = jnp.split(values[:, len(names) :], 2, axis=1)
+        found |= {ALONE: jnp.mean(clients, axis=1), DOWNLOAD: jnp.mean(starts, axis=1)}
         if task.ensemble is not None:
             found[ENSEMBLE] = jax.lax.map(lambda t: ensemble(task, state, t), state.thetas)
         return dict(values=found, apart=dict(zip(names, jnp.moveaxis(apart, 1, 0), strict=True)))
