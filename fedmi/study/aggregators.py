@@ -214,8 +214,10 @@ def judge(plan: Comparison, fitted: Sequence[Fitted]) -> list[dict]:
         models = jnp.stack([jnp.stack(list(m.values())) for m in made])  # (K, methods, t)
         mean = models[:, names.index(MEAN), None]
         moved = jnp.linalg.norm(mean - state.download, axis=2)
-        apart = jnp.linalg.norm(models - mean, axis=2) / moved
         starts = jnp.broadcast_to(state.starts, state.thetas.shape)
+        far = [jnp.linalg.norm(of - mean, axis=2) / moved for of in (models, starts)]
+        apart = dict(zip(names, jnp.moveaxis(far[0], 1, 0), strict=True))
+        apart[DOWNLOAD] = jnp.mean(far[1], axis=1)
         everything = jnp.concatenate([models, state.thetas, starts], axis=1)
         values = jax.lax.map(
             lambda w: measures(task, state.data, state.held_out, w),
@@ -226,7 +228,7 @@ def judge(plan: Comparison, fitted: Sequence[Fitted]) -> list[dict]:
         found |= {ALONE: jnp.mean(clients, axis=1), DOWNLOAD: jnp.mean(starts, axis=1)}
         if task.ensemble is not None:
             found[ENSEMBLE] = jax.lax.map(lambda t: ensemble(task, state, t), state.thetas)
-        return dict(values=found, apart=dict(zip(names, jnp.moveaxis(apart, 1, 0), strict=True)))
+        return dict(values=found, apart=apart)
 
     # As much longer as the server's step is, and one step at least.
     steps = zip(plan.design.checkpoints, fitted, strict=True)

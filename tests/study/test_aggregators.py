@@ -184,6 +184,7 @@ def test_what_is_possible_bounds_what_is_found(found):
         assert step.step > 1
         start, further = at(found, iteration, DOWNLOAD), at(found, iteration, FURTHER)
         assert start.reference and start.objective_less_mean > 0
+        assert start.apart == pytest.approx(1)
         assert further.reference and further.step == step.step
         assert further.objective_less_mean < 0
         assert at(found, iteration, "FedExP step").objective_less_mean <= 0
