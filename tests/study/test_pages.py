@@ -81,9 +81,15 @@ WITHOUT_ERROR = [
     r"rate [\d.]+",
 ]
 EXACT = {
-    "claims": [r"Sections? [\d., ]+", r"cost of [\d.]+ %", r"[\d.]+ to [\d.]+"],
+    "aggregation": [r"step [\d.]+"],
+    "claims": [
+        r"Sections? [\d., ]+", r"cost of [\d.]+ %", r"[\d.]+ to [\d.]+", r"0\.1 bits",
+        r"[\d.]+ \(2 % of what was learnt\)",
+    ],
+    "couplings": [r"0\.1 bits", r"lies [\d.]+ standard errors off"],
     "compression": [r"\| [\d.]+ %", r"\| [\d.]+ \|", r"costs [\d.]+ %"],
     "proposition": [r"\d+: [\d.e-]+"],  # p-values
+    "readings": [r"(?<=,000 \|) [\d.,]+", r"[\d.]+ \(`\w+`\)"],  # growth, errors from 0
     "rounds": [r"infinite on [\d.]+"],
     "summary": [
         r"[-\d.]+ to [-\d.]+", r"\| [\d.]+ \|", r"[\d.]+ upwards", r"[\d.]+ bits or more",
