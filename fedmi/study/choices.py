@@ -24,7 +24,7 @@ from fedmi.sampling.sampler import finite, sample_together
 from fedmi.sampling.store import open_existing
 from fedmi.sampling.tiles import TILE
 from fedmi.scopes import root_key
-from fedmi.study import outcomes, results, tables
+from fedmi.study import results, tables
 from fedmi.study.points import Choices, Point
 
 ESTIMATORS = ("gaussian", "ksg")
@@ -52,14 +52,10 @@ def sample_group(plan: Choices, group: str, folder: Path) -> None:
     names = plan.groups().get(group)
     if names is None:
         raise ValueError(f"group: {group!r} is none of {', '.join(plan.groups())}")
-    levels = {name: plan.changes(plan.combinations()[name]) for name in names}
-    basis = dict(
-        plan=plan.fingerprint(),
-        points={n: [c.model_dump() for c in of] for n, of in levels.items()},
-    )
+    points = {name: plan.point(name) for name in names}
+    basis = {name: _basis(plan, point) for name, point in points.items()}
 
     def make() -> list[str]:
-        points = {name: plan.point(name) for name in names}
         designs = {name: point.design for name, point in points.items()}
         check_same_data(designs)
         stores = [store_of(folder, name) for name in names]
@@ -117,14 +113,18 @@ def measure(plan: Choices, name: str, folder: Path) -> list[dict]:
         FileNotFoundError: if it is not kept, and was not sampled.
     """
     point = plan.point(name)
-    changes = [change.model_dump() for change in plan.changes(point.levels)]
-    basis = dict(plan=plan.fingerprint(), changes=changes)
 
     def make() -> list[dict]:
         samples = open_existing(store_of(folder, name)).dataset(point.seeds)
         return readings(plan, name, point, finite(samples))
 
-    return results.kept(folder / "points" / f"{name}.json", basis, make)
+    return results.kept(folder / "points" / f"{name}.json", _basis(plan, point), make)
+
+
+def _basis(plan: Choices, point: Point) -> dict:
+    """All that what is kept of a point depends on."""
+    changes = [change.model_dump() for change in plan.changes(point.levels)]
+    return dict(plan=plan.fingerprint(), changes=changes)
 
 
 def readings(plan: Choices, name: str, point: Point, samples: xr.Dataset) -> list[dict]:
@@ -149,7 +149,7 @@ def readings(plan: Choices, name: str, point: Point, samples: xr.Dataset) -> lis
         n=samples.sizes["seed"],
         non_finite=samples.attrs["excluded"],
         baseline=nan if design.task.baseline is None else design.task.baseline,
-        **{f"{outcomes.BY}{factor}": level for factor, level in point.levels.items()},
+        **{f"{results.LEVELS}{factor}": level for factor, level in point.levels.items()},
     )
     at_end = replace(design, checkpoints=(last,))
     stability = chaos.table(chaos.perturbed(at_end, seeds=plan.perturbed_seeds))
@@ -241,5 +241,5 @@ def run(plan: Choices, folder: Path) -> pd.DataFrame:
     rows = []
     for name in track(list(plan.combinations()), what="measuring", unit="point"):
         rows += measure(plan, name, folder)
-    columns = [*COLUMNS, *(f"{outcomes.BY}{factor}" for factor in plan.factors)]
+    columns = [*COLUMNS, *(f"{results.LEVELS}{factor}" for factor in plan.factors)]
     return pd.DataFrame(rows, columns=columns)

@@ -17,7 +17,18 @@ from scipy.stats import binom, false_discovery_control, norm
 
 from fedmi.distance import METRICS
 from fedmi.study.points import SHARES
-from fedmi.study.sizes import BITS, DISTANCE, FAILS, HOLDS, INFINITE, OPEN
+from fedmi.study.results import LEVELS
+from fedmi.study.sizes import (
+    BITS,
+    CHAOTIC,
+    DISTANCE,
+    FAILS,
+    HOLDS,
+    INFINITE,
+    OPEN,
+    REFUSED,
+    all_of,
+)
 from fedmi.study.tables import groups
 
 At = Mapping[str, Any]
@@ -26,9 +37,6 @@ Effect = tuple[float, float]
 """An effect and its standard error."""
 
 LEVEL = 0.05
-BY = "by "
-"""Before a factor's name: the column of its levels."""
-CHAOTIC, REFUSED = "chaotic", "refused"
 OUTCOMES = (HOLDS, OPEN, FAILS, INFINITE, CHAOTIC, REFUSED)
 """A reading that is infinite, was made by chaotic training or was refused by the estimators, as
 where few seeds are finite, tells nothing of a claim."""
@@ -150,12 +158,6 @@ def p_value(effect: float, error: float, size: float) -> float:
     return 1.0 if effect == size else 0.0
 
 
-def both(one: str, other: str) -> str:
-    """The outcome of two claims together: it fails where one does."""
-    order = (REFUSED, CHAOTIC, FAILS, INFINITE, OPEN, HOLDS)
-    return min(one, other, key=order.index)
-
-
 def judge(table: pd.DataFrame) -> pd.DataFrame:
     """The outcome of every claim at every point: rows with `COLUMNS` and the factors' levels.
 
@@ -166,7 +168,7 @@ def judge(table: pd.DataFrame) -> pd.DataFrame:
     Args:
         table: rows of `fedmi.study.choices.readings`.
     """
-    factors = [BY + factor for factor in factors_of(table)]
+    factors = [LEVELS + factor for factor in factors_of(table)]
     found: list[dict[str, Any]] = []
     for point, rows in groups(table, "point"):
         found += _of_point(point, rows.sort_values("iteration"), factors)
@@ -178,7 +180,7 @@ def judge(table: pd.DataFrame) -> pd.DataFrame:
     rises = {row["point"]: row["outcome"] for row in found if row["claim"] == RISES}
     for row in found:
         if CLAIMS[row["claim"]].and_rises:
-            row["outcome"] = both(row["outcome"], rises[row["point"]])
+            row["outcome"] = all_of(row["outcome"], rises[row["point"]])
     return pd.DataFrame(found, columns=[*COLUMNS, *factors])
 
 
@@ -224,7 +226,7 @@ def _state(rows: pd.DataFrame) -> str | None:
 
 def factors_of(table: pd.DataFrame) -> list[str]:
     """The factors whose levels a table has."""
-    return [name.removeprefix(BY) for name in table.columns if name.startswith(BY)]
+    return [name.removeprefix(LEVELS) for name in table.columns if name.startswith(LEVELS)]
 
 
 def shares(outcomes: Sequence[str]) -> dict[str, int]:
@@ -239,7 +241,7 @@ def by_level(judged: pd.DataFrame, factor: str) -> dict[str, dict[str, int]]:
         judged: rows of `judge`, of one claim and no controls.
         factor: its name.
     """
-    return {level: shares(rows.outcome) for level, rows in groups(judged, BY + factor)}
+    return {level: shares(rows.outcome) for level, rows in groups(judged, LEVELS + factor)}
 
 
 def single(judged: pd.DataFrame, factor: str) -> pd.DataFrame:
@@ -249,7 +251,7 @@ def single(judged: pd.DataFrame, factor: str) -> pd.DataFrame:
         judged: rows of one claim, the study's own point first.
         factor: its name.
     """
-    others = [BY + name for name in factors_of(judged) if name != factor]
+    others = [LEVELS + name for name in factors_of(judged) if name != factor]
     own = judged.iloc[0]
     return judged.loc[(judged[others] == own[others]).all(axis=1)]
 
@@ -263,7 +265,7 @@ def deciding(judged: pd.DataFrame) -> dict[str, dict[str, str]]:
     found = {}
     for factor in factors_of(judged):
         alone = single(judged, factor)
-        outcomes = dict(zip(alone[BY + factor], alone.outcome, strict=True))
+        outcomes = dict(zip(alone[LEVELS + factor], alone.outcome, strict=True))
         if len({of for of in outcomes.values() if of in TOLD}) > 1:
             found[factor] = outcomes
     return found

@@ -4,7 +4,7 @@ A factor is a choice, for instance of the batch size; its levels are what may be
 own first. A point takes a level of every factor.
 """
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from itertools import product
 from pathlib import Path
@@ -105,7 +105,7 @@ class Choices(Plan, OfTask):
 
     def combinations(self) -> dict[str, dict[str, str]]:
         """The levels of every point, by the point's name: the study's own, first."""
-        own = {factor: next(iter(levels)) for factor, levels in self.factors.items()}
+        own = self._own()
         single = [{factor: list(levels)} for factor, levels in self.factors.items()]
         found = {}
         for crossed in [*single, *self.crosses]:
@@ -140,10 +140,10 @@ class Choices(Plan, OfTask):
         More than `TOGETHER` are sampled in several groups: one program trains a group, and takes as
         much longer to compile as it has points.
         """
+        own = self._own()
         found: dict[str, list[str]] = {}
         for name, levels in self.combinations().items():
             seeds = self._seeds(levels)
-            own = {factor: next(iter(of)) for factor, of in self.factors.items()}
             other = {
                 factor: level
                 for factor, level in levels.items()
@@ -159,6 +159,10 @@ class Choices(Plan, OfTask):
     def changes(self, levels: Mapping[str, str]) -> list[Level]:
         """What levels of factors change, one by one."""
         return [self.factors[factor][level] for factor, level in levels.items()]
+
+    def _own(self) -> dict[str, str]:
+        """The study's own level of every factor."""
+        return {factor: next(iter(levels)) for factor, levels in self.factors.items()}
 
     def _seeds(self, levels: Mapping[str, str]) -> int:
         own = [c.seeds for c in self.changes(levels) if c.seeds is not None]
@@ -196,13 +200,13 @@ class Choices(Plan, OfTask):
         for name in names:
             if name not in self.factors:
                 raise ValueError(f"factors: {refusals.no_such(name, list(self.factors), 'factor')}")
-        for factor, level in (pair for cross in self.crosses for pair in _pairs(cross)):
+        pairs = ((f, v) for cross in self.crosses for f, levels in cross.items() for v in levels)
+        for factor, level in pairs:
             if level not in self.factors[factor]:
                 known = list(self.factors[factor])
                 raise ValueError(f"crosses.{factor}: {refusals.no_such(level, known, 'level')}")
-        for factor, levels in self.factors.items():
-            first = next(iter(levels))
-            if levels[first] != Level():
+        for factor, first in self._own().items():
+            if self.factors[factor][first] != Level():
                 raise ValueError(
                     f"factors.{factor}.{first}: the first level is the study's own, and changes "
                     "nothing; put another before it"
@@ -215,10 +219,6 @@ class Choices(Plan, OfTask):
         fewest = min(self._seeds(levels) for levels in self.combinations().values())
         check_permutations(self.permutations, fewest)
         check_covariance(fewest, task)
-
-
-def _pairs(cross: Mapping[str, list[str]]) -> Iterator[tuple[str, str]]:
-    return ((factor, level) for factor, levels in cross.items() for level in levels)
 
 
 def _name(levels: Mapping[str, str]) -> str:

@@ -18,6 +18,8 @@ from fedmi.study import params
 from fedmi.tasks.task import plain
 
 MANIFEST = "manifest.json"
+LEVELS = "by "
+"""Before a factor's name: a column of names, also where these look like numbers."""
 
 
 class MissingResults(Plain, FileNotFoundError):
@@ -86,7 +88,9 @@ def read_csv(path: Path, how: str = "run first the notebook that makes it") -> p
     if not text.endswith("\n") or "\0" in text:
         raise ValueError(_torn(path))
     try:
-        return pd.read_csv(io.StringIO(text), keep_default_na=False, na_values=[""])
+        columns = pd.read_csv(io.StringIO(text), nrows=0).columns
+        names = {column: str for column in columns if column.startswith(LEVELS)}
+        return pd.read_csv(io.StringIO(text), keep_default_na=False, na_values=[""], dtype=names)
     except ValueError as error:
         raise ValueError(_torn(path)) from error
 

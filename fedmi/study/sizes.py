@@ -9,6 +9,8 @@ from fedmi.stats import Z95, sign
 HOLDS, OPEN, FAILS = "holds", "open", "fails"
 INFINITE = "infinite"
 """Of an infinite reading no trend can be told."""
+CHAOTIC, REFUSED = "chaotic", "refused"
+"""Readings of chaotic training, and those that the estimators refused, tell nothing either."""
 
 BITS = 0.1
 """Of MI and its rise, in bits: by Pinsker's inequality nobody who is shown two clients can then
@@ -38,4 +40,4 @@ def told(effect: float, error: float, size: float, limit: float = Z95) -> str:
 
 def all_of(*outcomes: str) -> str:
     """Whether all of it holds: it fails where a part does."""
-    return min(outcomes, key=(FAILS, INFINITE, OPEN, HOLDS).index)
+    return min(outcomes, key=(REFUSED, CHAOTIC, FAILS, INFINITE, OPEN, HOLDS).index)

@@ -61,3 +61,11 @@ def test_what_is_kept_is_made_again_for_another_basis_or_if_it_is_torn(tmp_path)
         path.write_text(torn)
         assert results.kept(path, dict(seeds=5), make)["call"] == len(made) - 1
     assert len(made) == 6
+
+
+def test_levels_that_look_like_numbers_are_read_as_the_names_that_they_are(tmp_path):
+    table = pd.DataFrame({"by dropout": ["0.0625", "0", "0.25"], "value": [1.0, 2.0, 3.0]})
+    results.write(table, tmp_path / "x.csv")
+    found = results.read_csv(tmp_path / "x.csv")
+    assert found["by dropout"].tolist() == ["0.0625", "0", "0.25"]
+    assert found.value.dtype == float

@@ -9,6 +9,7 @@ from fedmi.stats import Z95
 from fedmi.study import outcomes
 from fedmi.study.figures import style
 from fedmi.study.figures.captions import heading, task_of
+from fedmi.study.results import LEVELS
 
 CURVES = {
     "rises": ("MI rises, Gaussian formula", "bits"),
@@ -42,15 +43,9 @@ def choices(table: pd.DataFrame, caption: str = "") -> Figure:
     judged = judged.loc[~judged.control.astype(bool)]
     by_claim = {name: judged.loc[judged.claim == name].set_index("point") for name in CURVES}
     first = by_claim["rises"]
-    order = first.index[first.effect.notna()]
-    order = first.effect[order].sort_values().index
+    order = first.effect.dropna().sort_values().index
     factors = outcomes.factors_of(table)
-    rows = [(f, level) for f in factors for level in table[outcomes.BY + f].astype(str).unique()]
-    rows = [
-        (factor, level)
-        for factor, level in rows
-        if (first[outcomes.BY + factor].astype(str) == level).any()
-    ]
+    rows = [(f, level) for f in factors for level in first[LEVELS + f].unique()]
     heights = [1.0] * len(CURVES) + [ROW * len(rows)]
     figure, panels = plt.subplots(
         len(heights), 1, figsize=(8.4, sum(heights) + 1.4), height_ratios=heights, sharex=True
@@ -96,7 +91,7 @@ def _marks(axes: Axes, rows: pd.DataFrame, levels: list[tuple[str, str]]) -> Non
     labels, before = [], None
     for at, (factor, level) in enumerate(levels):
         own.setdefault(factor, level)
-        chosen = (rows[outcomes.BY + factor].astype(str) == level).to_numpy().nonzero()[0]
+        chosen = (rows[LEVELS + factor] == level).to_numpy().nonzero()[0]
         axes.scatter(chosen, [at] * len(chosen), **(OWN_FIRST if own[factor] == level else CHOSEN))
         labels.append(f"{factor}: {level}" if factor != before else level)
         if factor != before and at:
