@@ -11,7 +11,6 @@ from math import nan
 from pathlib import Path
 
 import jax
-import numpy as np
 import pandas as pd
 import xarray as xr
 
@@ -182,7 +181,7 @@ def _learning(plan: Choices, design: Design, samples: xr.Dataset) -> dict[str, f
 def _mi(plan: Choices, samples: xr.Dataset) -> list[dict]:
     """The net MI by both estimators at every checkpoint, means over pairs.
 
-    Errors are means over pairs too, as if the pairs, which share clients, erred alike.
+    Where the Gaussian formula reads infinity, it is of the part on directions that are not shared.
     """
     options = {"ksg": dict(k=plan.neighbours)}
     rows = [
@@ -197,18 +196,14 @@ def _mi(plan: Choices, samples: xr.Dataset) -> list[dict]:
             **options.get(estimator, {}),
         )
     ]
-    mi = pd.DataFrame(tables.with_family_p(rows))
-    finite_bits = mi.finite_bits.where(mi.estimator == "gaussian", mi.bits)
-    mi = mi.assign(net=finite_bits - mi.perm_bits, se=tables.net_error(mi), inf=np.isinf(mi.bits))
+    means = tables.mi_means(pd.DataFrame(tables.with_family_p(rows)))
     found = []
-    for _, at in mi.groupby("iteration"):
-        row: dict = dict(infinite=bool(at.inf.any()))
-        for estimator, own in tables.groups(at, "estimator"):
-            row |= {
-                estimator: own.net.mean(),
-                f"{estimator}_se": own.se.mean(),
-                f"{estimator}_p_family": own.p_family.min(),
-            }
+    for iteration in samples.iteration.values:
+        row: dict = dict(infinite=False)
+        for name, of in means.items():
+            at = of.loc[iteration]
+            row |= {name: at.net_bits, f"{name}_se": at.net_se, f"{name}_p_family": at.p_family}
+            row["infinite"] |= bool(at.infinite)
         found.append(row)
     return found
 

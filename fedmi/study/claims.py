@@ -1,378 +1,151 @@
-"""The paper's claims, one by one, against what was measured.
+"""The paper's claims, one by one: what was measured, and what becomes of it under other choices.
 
-Under each coupling (or setting) a claim holds, fails, is open or was not tried: an effect is held
-against the smallest that would matter (`fedmi.study.sizes`). It *holds only under* some couplings
-where it fails under all others. Beside it stands the share of all choices that the paper left open
-in which it holds. Everything comes out of the published tables.
+Beside an effect of the default study (`fedmi.study.findings`) stands under which couplings the
+claim holds, and in what share of all choices that the paper left open (`fedmi.study.outcomes`).
 """
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
-from itertools import combinations
+from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import pandas as pd
 
-from fedmi.scopes import COUPLINGS
-from fedmi.stats import Z95, bonferroni_limit
-from fedmi.study import evidence, gains, outcomes, results, sizes, tables, trends
-from fedmi.study.figures import figure_names
-from fedmi.study.methods import ALONE
-from fedmi.study.sizes import FAILS, HOLDS, INFINITE, OPEN, all_of, told
+from fedmi.study import findings, outcomes
+from fedmi.study.findings import STATES, Finding, Published
+from fedmi.study.sizes import FAILS, HOLDS, OPEN
 from fedmi.study.summary import TASKS
-from fedmi.study.trends import DEFAULT, study_of
-
-NOTHING_SHARED: tuple[str, ...] = ("null", "independent")
-CONVEX = ("digits",)
-"""Tasks whose loss is convex in what is trained: no mean is then above the average client."""
-
-UNTRIED = "untried"
-STATES = (HOLDS, OPEN, INFINITE, FAILS, UNTRIED)
-"""What may be found of a claim under a coupling; of an infinite reading no trend can be told."""
+from fedmi.study.trends import DEFAULT
 
 
 @dataclass(frozen=True)
-class Finding:
-    """What was measured of one claim on one task.
+class Claim:
+    """What the paper claims.
 
     Attributes:
-        states: coupling -> one of `STATES`.
-        numbers: what the claim's page says of it; standard errors are beside the values.
-        size: the smallest effect that matters, None where the claim is about no effect.
+        find: what was measured of it.
+        says: the claim, in words.
+        place: in the paper.
+        page: which pages tell more, by their names before the task's.
+        choices: its name where every choice is asked (`fedmi.study.outcomes`), if it is.
     """
 
-    states: Mapping[str, str]
-    numbers: Mapping[str, Any]
-    size: float | None = None
+    find: Callable[[Published], Finding]
+    says: str
+    place: str
+    page: str
+    choices: str | None = None
 
     @property
-    def verdict(self) -> list[tuple[str, list[str]]]:
-        """The states taken together: outcomes and the couplings of each, [] for all of them.
-
-        An outcome is one of `STATES`, or "only" for a claim that holds there and fails under every
-        other coupling.
-        """
-        under: dict[str, list[str]] = {}
-        for state in STATES:
-            if names := [name for name, own in self.states.items() if own == state]:
-                under[state] = names
-        if len(under) == 1:
-            return [(state, []) for state in under]
-        if set(under) == {HOLDS, FAILS}:
-            return [("only", under[HOLDS])]
-        return list(under.items())
+    def name(self) -> str:
+        """That of the function that finds what was measured."""
+        return self.find.__name__
 
 
-class Published:
-    """The published tables of one task.
-
-    Attributes:
-        task: its name.
-        read: the names of the tables that were asked for.
-
-    Args:
-        folder: where they are.
-        task: its name.
-    """
-
-    def __init__(self, folder: Path, task: str) -> None:
-        self.task = task
-        self.read: list[str] = []
-        self._folder = folder
-
-    def table(self, name: str) -> pd.DataFrame:
-        """A table by the name of its file, without the ending.
-
-        Raises:
-            FileNotFoundError: if it was not published; the message says what makes it.
-        """
-        path = self._folder / f"{name}.csv"
-        if not path.exists():
-            raise FileNotFoundError(
-                f"there is no {path}: `make couplings aggregation proposition compression choices "
-                "SCALE=paper` makes what is missing, and `make figures` publishes it"
-            )
-        if name not in self.read:
-            self.read.append(name)
-        return results.read_csv(path)
-
-    def has(self, name: str) -> bool:
-        """Whether a table was published."""
-        return (self._folder / f"{name}.csv").exists()
-
-    @property
-    def trends(self) -> pd.DataFrame:
-        """First against last checkpoint under every coupling, by coupling."""
-        return trends.trends(self.table(f"couplings-{self.task}")).set_index("coupling")
-
-
-def of_all(tried: Mapping[str, str]) -> dict[str, str]:
-    """The states under every coupling, those that were not tried among them."""
-    return dict(tried) | {name: UNTRIED for name in COUPLINGS if name not in tried}
-
-
-def above_zero(published: Published) -> Finding:
-    """Abstract: the clients' parameters are correlated, their MI is above zero."""
-    rows = published.trends
-    nothing = rows.loc[list(NOTHING_SHARED)]
-    return Finding(
-        rows.above_zero.to_dict() | dict.fromkeys(NOTHING_SHARED, FAILS),
-        rows.loc[DEFAULT].to_dict() | dict(p_of_nothing=nothing.smallest_p_family.min()),
-        sizes.BITS,
-    )
-
-
-def rises(published: Published) -> Finding:
-    """Abstract: the MI rises as training goes on. Asked of the Gaussian reading."""
-    rows = published.trends
-    dependent = rows.drop(list(NOTHING_SHARED))
-    return Finding(
-        rows.rises.to_dict() | dict.fromkeys(NOTHING_SHARED, FAILS),
-        dict(trends=dependent.to_dict("index")),
-        sizes.BITS,
-    )
-
-
-def alike(published: Published) -> Finding:
-    """Sections 3.1 and 3.2: the clients train alike.
-
-    They do by construction where their data have one law, as no stream is a client's own. Where
-    each has a law of its own, a difference has to be surely smaller than one that would matter.
-    """
-    states, differences, size = {}, {}, np.nan
-    for coupling, scopes in COUPLINGS.items():
-        study = study_of(published.task, coupling)
-        learning = published.table(f"{figure_names(study)[0]}-learning")
-        learning = learning.loc[learning.metric == learning.metric.iloc[0]]
-        at = learning.loc[learning.iteration == learning.iteration.max()]
-        error = (at.high - at.low).to_numpy() / (2 * Z95)
-        mean = at["mean"].to_numpy()
-        pairs = [
-            (abs(mean[a] - mean[b]), np.hypot(error[a], error[b]))
-            for a, b in combinations(range(len(mean)), 2)
-        ]
-        most, its_error = max(pairs, key=lambda pair: pair[0] / pair[1])
-        course = learning.groupby("iteration")["mean"].mean()
-        own_size = sizes.FALL * abs(course.iloc[-1] - course.iloc[0])
-        size = own_size if coupling == DEFAULT else size
-        one_law = all(scope != "client" for role, scope in scopes.items() if role != "skew")
-        # That the difference is no larger is the claim.
-        limit = bonferroni_limit(len(pairs) * len(COUPLINGS))
-        state = told(-most, its_error, -own_size, limit)
-        states[coupling] = HOLDS if one_law and state == OPEN else state
-        differences[coupling] = most, its_error
-    return Finding(states, dict(metric=at.metric.iloc[0], differences=differences), size)
-
-
-def _distances(published: Published) -> pd.DataFrame:
-    """By coupling and distance: its rise from the first to the last checkpoint, relative to it.
-
-    Columns: rise, error, whether it `rises`, and whether it does not fall (`no_closer`), beyond
-    chance among all distances and couplings together.
-    """
-    rows = []
-    for coupling in COUPLINGS:
-        distances = published.table(figure_names(study_of(published.task, coupling))[1])
-        limit = bonferroni_limit(distances.metric.nunique() * len(COUPLINGS))
-        means = distances.groupby(["metric", "iteration"])[["distance", "distance_se"]].agg("mean")
-        for metric in distances.metric.unique():
-            ends = means.loc[metric].sort_index().iloc[[0, -1]]
-            first, last = ends.distance
-            rise = last / first - 1
-            error = last / first * np.hypot(*(ends.distance_se / ends.distance))
-            found = dict(
-                rise=rise,
-                error=error,
-                rises=told(rise, error, sizes.DISTANCE, limit),
-                no_closer=told(rise, error, -sizes.DISTANCE, limit),
-            )
-            rows.append(dict(coupling=coupling, metric=metric) | found)
-    return pd.DataFrame(rows).set_index(["coupling", "metric"])
-
-
-def distances_rise(published: Published) -> Finding:
-    """Section 3.3: all three distances rise."""
-    distances = _distances(published)
-    return Finding(
-        {name: all_of(*rows.rises) for name, rows in tables.groups(distances, "coupling")},
-        dict(others=distances.loc[distances.rises != HOLDS].reset_index().to_dict("records")),
-        sizes.DISTANCE,
-    )
-
-
-def _not_closer(published: Published, farther: Mapping[str, str]) -> Finding:
-    """Abstract: more correlated, by the Gaussian reading, while not getting closer.
-
-    Args:
-        farther: coupling -> whether clients do not get closer.
-    """
-    rows = published.trends
-    rising = rows.rises.to_dict() | dict.fromkeys(NOTHING_SHARED, FAILS)
-    return Finding(
-        {name: all_of(rising[name], farther[name]) for name in rows.index},
-        rows.loc[DEFAULT].to_dict(),
-        -sizes.DISTANCE,
-    )
-
-
-def not_closer_by_euclidean(published: Published) -> Finding:
-    """Clients do not get closer where their Euclidean distance is no smaller at the end."""
-    return _not_closer(published, _distances(published).no_closer.xs("euclidean", level="metric"))
-
-
-def not_closer_by_all(published: Published) -> Finding:
-    """Clients do not get closer where none of the three distances is smaller at the end."""
-    by_coupling = tables.groups(_distances(published), "coupling")
-    return _not_closer(published, {name: all_of(*rows.no_closer) for name, rows in by_coupling})
-
-
-def not_closer_by_others(published: Published) -> Finding:
-    """Clients do not get closer where they lose of their lead on clients of other seeds."""
-    rows = published.trends
-    limit = bonferroni_limit(len(rows))
-    farther = {str(name): trends.not_closer(dict(row), limit) for name, row in rows.iterrows()}
-    return _not_closer(published, farther)
-
-
-def contradiction(published: Published) -> Finding:
-    """Proof of Proposition 1: under X = P + N1, Y = P + N2, MI can only rise if distance falls."""
-    example = published.table(f"proposition-{published.task}-example")
-    first, last = example.iloc[0], example.iloc[-1]
-    both = last.mi_bits > first.mi_bits and last.distance > first.distance
-    return Finding({"": FAILS if both else OPEN}, dict(first=first, last=last))
-
-
-def not_additive(published: Published) -> Finding:
-    """Proposition 1: the clients are no additive model."""
-    studies, states = {}, dict.fromkeys(NOTHING_SHARED, FAILS)  # such a model, with a constant P
-    for name, study in ((DEFAULT, published.task), ("skewed", f"{published.task}-skewed")):
-        tests = published.table(f"proposition-{study}")
-        able = tests.loc[~tests.by_construction.astype(bool)]
-        rejected = able.loc[able.verdict == "rejected"]
-        noise = published.table(f"proposition-{study}-noise").iloc[-1]
-        # The tests ask whether there is a departure, the interval of 95 % how large it is.
-        surely = noise.low > sizes.VARIATION, noise.high < sizes.VARIATION
-        state = HOLDS if surely[0] else FAILS if surely[1] else OPEN
-        states[name] = state if len(rejected) or state == FAILS else OPEN
-        studies[name] = dict(
-            tests=len(able),
-            rejected=len(rejected),
-            p=able.p_holm.min(),
-            alike=evidence.alike(tests),
-            noise=noise,
-        )
-    return Finding(of_all(states), dict(studies=studies), sizes.VARIATION)
-
-
-def not_optimal(published: Published) -> Finding:
-    """Title: averaging is not the optimum way of aggregating.
-
-    Fitted maps, which can remember other seeds, are left out.
-    """
-    return _gained(published, "any")
-
-
-def not_optimal_but_in_length(published: Published) -> Finding:
-    """The same, but for a longer step along the mean: that is more training, no other direction."""
-    return _gained(published, "direction")
-
-
-def _gained(published: Published, where: str) -> Finding:
-    """Whether the best of some aggregators gains a share of the fall that matters.
-
-    Args:
-        where: a key of `fedmi.study.gains.gains`.
-    """
-    table = published.table(f"aggregation-{published.task}")
-    limit = bonferroni_limit(len(table))
-    settings, states = {}, {}
-    final = table.loc[table.iteration == table.iteration.max()]
-    for setting, rows in tables.groups(final, "setting"):
-        found = settings[setting] = gains.gains(rows)
-        best = found[where]
-        states[setting] = told(best["share"], best["error"], sizes.FALL, limit)
-    return Finding(of_all(states), dict(settings=settings, where=where), sizes.FALL)
-
-
-def reasonable(published: Published) -> Finding:
-    """Section 3.3: there is no reason why averaging should give even a reasonable model.
-
-    One checkpoint at which clients alone are better is enough.
-    """
-    table = published.table(f"aggregation-{published.task}")
-    limit = bonferroni_limit(len(table))
-    # A theorem holds whatever is shared, and however many seeds were judged.
-    convex = published.task in CONVEX
-    states = dict.fromkeys(COUPLINGS, FAILS) if convex else {}
-    alone: dict[str, tuple[float, float]] = {}
-    for setting, rows in tables.groups(table, "setting"):
-        found = []
-        final = rows.loc[rows.iteration == rows.iteration.max()]
-        for _, at in rows.groupby("iteration"):
-            alone[setting] = gains.share_of_fall(at, ALONE, final)
-            found.append(told(alone[setting][0], alone[setting][1], sizes.FALL, limit))
-        states[setting] = next((s for s in (HOLDS, OPEN) if s in found), FAILS)
-    return Finding(of_all(states), dict(alone=alone, convex=convex), sizes.FALL)
-
-
-def compressible(published: Published) -> Finding:
-    """Section 4: the dependence lets uploads be compressed (distributed source coding)."""
-    table = published.table(f"compression-{published.task}")
-    table = table.loc[(table.channel == "noise") & (table.iteration == table.iteration.max())]
-    row = table.loc[table.tolerance == sorted(table.tolerance.unique())[-2]].iloc[0]
-    unknown = np.isnan(row.saved_one)
-    saves = OPEN if unknown else told(row.saved_one, row.saved_one_se, sizes.SAVED)
-    states = {DEFAULT: saves} | dict.fromkeys(NOTHING_SHARED, FAILS)
-    return Finding(of_all(states), row.to_dict(), sizes.SAVED)
-
-
-CLAIMS: tuple[Callable[[Published], Finding], ...] = (
-    above_zero,
-    rises,
-    alike,
-    distances_rise,
-    not_closer_by_euclidean,
-    not_closer_by_all,
-    not_closer_by_others,
-    contradiction,
-    not_additive,
-    not_optimal,
-    not_optimal_but_in_length,
-    reasonable,
-    compressible,
+CLAIMS: tuple[Claim, ...] = (
+    Claim(
+        findings.above_zero,
+        says="Clients' parameters are correlated: their MI is above zero",
+        place="abstract",
+        page="couplings",
+        choices="above_zero",
+    ),
+    Claim(
+        findings.rises,
+        says="MI rises as training goes on",
+        place="abstract",
+        page="couplings",
+        choices="rises",
+    ),
+    Claim(
+        findings.alike,
+        says="The clients train alike",
+        place="Sections 3.1 and 3.2",
+        page="couplings",
+    ),
+    Claim(
+        findings.distances_rise,
+        says="All three distances rise",
+        place="Section 3.3",
+        page="couplings",
+        choices="distances_rise",
+    ),
+    Claim(
+        findings.not_closer_by_euclidean,
+        says="More correlated, clients do not get closer",
+        place="abstract",
+        page="couplings",
+        choices="not_closer",
+    ),
+    Claim(
+        findings.not_closer_by_all,
+        says="The same, by all three distances",
+        place="abstract",
+        page="couplings",
+        choices="not_closer_by_all",
+    ),
+    Claim(
+        findings.not_closer_by_others,
+        says="The same, in comparison with clients of other seeds",
+        place="abstract",
+        page="couplings",
+        choices="not_closer_by_others",
+    ),
+    Claim(
+        findings.contradiction,
+        says="Rising MI with rising distance contradicts X = P + N1, Y = P + N2",
+        place="proof of Proposition 1",
+        page="proposition",
+    ),
+    Claim(
+        findings.not_additive,
+        says="The clients are no such model",
+        place="Proposition 1",
+        page="proposition",
+    ),
+    Claim(
+        findings.not_optimal,
+        says="Averaging is not the optimum",
+        place="title",
+        page="aggregation",
+    ),
+    Claim(
+        findings.not_optimal_but_in_length,
+        says="The same, but for a longer step along the mean",
+        place="title",
+        page="aggregation",
+    ),
+    Claim(
+        findings.reasonable,
+        says="Without that model averaging need not even be reasonable",
+        place="Section 3.3",
+        page="aggregation",
+    ),
+    Claim(
+        findings.compressible,
+        says="Their dependence lets uploads be compressed",
+        place="Section 4",
+        page="compression",
+    ),
 )
 
 
-ASKED_OF_CHOICES = {
-    "above_zero": "above_zero",
-    "rises": "rises",
-    "distances_rise": "distances_rise",
-    "not_closer_by_euclidean": "not_closer",
-    "not_closer_by_all": "not_closer_by_all",
-    "not_closer_by_others": "not_closer_by_others",
-}
-"""Claims that are asked of every choice, too, by their names in `fedmi.study.outcomes`."""
-
-
-def of_choices(published: Published, claim: str) -> dict[str, Any] | None:
+def of_choices(published: Published, claim: Claim) -> dict[str, Any] | None:
     """What all choices come to: counts of outcomes, and the choices that decide.
 
     Args:
         published: the tables of a task.
-        claim: the name of one of `CLAIMS`.
+        claim: the claim.
 
     Returns:
         `shares` and `deciding` as `fedmi.study.outcomes` has them, and the `rows` they are of. None
         for a claim that is asked of the default study alone, and where no choices were published.
     """
     name = f"choices-{published.task}-outcomes"
-    asked = ASKED_OF_CHOICES.get(claim)
-    if asked is None or not published.has(name):
+    if claim.choices is None or not published.has(name):
         return None
     judged = published.table(name)
-    rows = judged.loc[(judged.claim == asked) & ~judged.control.astype(bool)]
+    rows = judged.loc[(judged.claim == claim.choices) & ~judged.control.astype(bool)]
     shares, deciding = outcomes.shares(rows.outcome.to_list()), outcomes.deciding(rows)
     return dict(shares=shares, deciding=deciding, rows=rows)
 
@@ -386,15 +159,15 @@ def trace(folder: Path, claim: str, task: str) -> dict[str, Any]:
         task: the task's name.
 
     Returns:
-        `finding`; `choices`, with the rows of every choice's outcome (`of_choices`); and `tables`,
-        the names of the published tables that were read for both.
+        `claim`; `finding`; `choices`, with the rows of every choice's outcome (`of_choices`); and
+        `tables`, the names of the published tables that were read for both.
 
     Raises:
         FileNotFoundError: if a table is missing.
     """
     published = Published(folder, task)
-    find = next(find for find in CLAIMS if find.__name__ == claim)
-    found = dict(finding=find(published), choices=of_choices(published, claim))
+    asked = next(asked for asked in CLAIMS if asked.name == claim)
+    found = dict(claim=asked, finding=asked.find(published), choices=of_choices(published, asked))
     return found | dict(tables=published.read)
 
 
@@ -407,10 +180,35 @@ def facts(folder: Path) -> dict:
     Raises:
         FileNotFoundError: if a table is missing.
     """
-    return dict(
-        coupling=DEFAULT,
-        claims={
-            find.__name__: {task: trace(folder, find.__name__, task) for task in TASKS}
-            for find in CLAIMS
-        },
+    traces = [(task, trace(folder, claim.name, task)) for claim in CLAIMS for task in TASKS]
+    return dict(coupling=DEFAULT, traces=traces)
+
+
+def table(facts: Mapping[str, Any]) -> pd.DataFrame:
+    """The claims as a table: a row a claim and task.
+
+    Args:
+        facts: as `facts` returns them.
+
+    Returns:
+        `claim`, what it `says`, its `place` in the paper, `task`; of the default study `what` is
+        measured, its `value`, standard `error` and `unit`, the smallest `size` that matters, and
+        the `outcome`; couplings by outcome (`holds_under`, ...); points of the multiverse by
+        outcome (`points_hold`, ...) and the choices that decide, `decided_by`.
+    """
+    return pd.DataFrame([_row(task, **trace) for task, trace in facts["traces"]])
+
+
+def _row(task: str, claim: Claim, finding: Finding, choices: dict | None, tables: list) -> dict:
+    states, effect = finding.states, finding.effect
+    shares = choices["shares"] if choices else {}
+    return (
+        dict(claim=claim.name, says=claim.says, place=claim.place, task=task)
+        | (asdict(effect) if effect else {})
+        | dict(outcome=finding.outcome)
+        | {f"{of}_under": " ".join(name for name in states if states[name] == of) for of in STATES}
+        | {f"points_{of}": shares.get(of) for of in (HOLDS, OPEN, FAILS)}
+        | dict(
+            decided_by="; ".join(choices["deciding"]) if choices else None, tables=" ".join(tables)
+        )
     )

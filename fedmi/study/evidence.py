@@ -14,8 +14,9 @@ import pandas as pd
 import xarray as xr
 
 from fedmi import stats
-from fedmi.stats import sign
+from fedmi.stats import bonferroni_limit, sign
 from fedmi.study import additive, proposition
+from fedmi.study.sizes import FAILS, HOLDS, OPEN, VARIATION, told
 from fedmi.study.tables import origin
 
 LEVEL = 0.05
@@ -191,8 +192,44 @@ def facts(tests: pd.DataFrame, noise: pd.DataFrame, decomposition: pd.DataFrame)
         covariances_tried=bool(able.test.isin(OF_COVARIANCES).any()),
         alike=alike(tests),
         noise=noise.to_dict("records"),
+        spread=_spread(tests, decomposition),
+        departure=departure(tests, noise, decomposition),
+        size=VARIATION,
         parts=_parts(decomposition),
     )
+
+
+def departure(tests: pd.DataFrame, noise: pd.DataFrame, decomposition: pd.DataFrame) -> str:
+    """Whether clients depart from the additive model by a size that matters, at the end.
+
+    The tests ask whether there is a departure, this how large it is: in how much the noise varies
+    with what is shared, or in how far what two clients share differs from pair to pair.
+
+    Args:
+        tests, noise, decomposition: as `facts` takes them.
+    """
+    last = noise.iloc[-1]
+    varies = HOLDS if last.low > VARIATION else FAILS if last.high < VARIATION else OPEN
+    apart = FAILS
+    if (spread := _spread(tests, decomposition)) is not None:
+        limit = bonferroni_limit(decomposition.pair.nunique())
+        apart = told(spread["value"], spread["error"], VARIATION, limit)
+    return next((of for of in (HOLDS, OPEN) if of in (varies, apart)), FAILS)
+
+
+def _spread(tests: pd.DataFrame, decomposition: pd.DataFrame) -> dict[str, float] | None:
+    """From the least to the most that any two clients share at the end, relative to the mean.
+
+    Returns:
+        The value and its standard error; None where it is zero by construction.
+    """
+    if alike(tests):
+        return None
+    pairs = decomposition.loc[decomposition.iteration == decomposition.iteration.max()]
+    pairs = pairs.sort_values("shared")
+    ends, mean = pairs.iloc[[0, -1]], pairs.shared.abs().mean()
+    value = (ends.shared.iloc[1] - ends.shared.iloc[0]) / mean
+    return dict(value=float(value), error=float(np.hypot(*ends.shared_se) / mean))
 
 
 def _of_test(rows: pd.DataFrame) -> dict:

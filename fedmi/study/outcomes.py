@@ -308,13 +308,13 @@ def changed(judged: pd.DataFrame) -> dict[str, list[str]]:
     }
 
 
-def facts(table: pd.DataFrame) -> dict:
+def facts(table: pd.DataFrame, judged: pd.DataFrame) -> dict:
     """What the page "choices" says.
 
     Args:
         table: rows of `fedmi.study.choices.readings`, of one task.
+        judged: what `judge` makes of them.
     """
-    judged = judge(table)
     tried = judged.loc[~judged.control.astype(bool)]
     claims = {}
     for name, rows in groups(tried, "claim"):

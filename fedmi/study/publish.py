@@ -57,7 +57,7 @@ KINDS = {
     "mi": Kind(figures.mutual_information, ("", "-learning")),
     "distances": Kind(figures.distances),
     "calibration": Kind(figures.calibration, ("-bands", "")),
-    "choices": Kind(figures.choices, facts=outcomes.facts),
+    "choices": Kind(figures.choices, ("", "-outcomes"), outcomes.facts),
     "couplings": Kind(figures.couplings, facts=trends.facts),
     "proposition": Kind(
         figures.proposition,
@@ -275,10 +275,14 @@ def _pictures(name: str, figure: Figure) -> Iterator[tuple[str, bytes]]:
 def _write_pages(published: Path) -> str:
     """Writes the pages that are of all tables together; returns what was done."""
     said = []
-    for name, facts in (("summary", summary.facts), ("claims", claims.facts)):
+    for name, of in (("summary", summary.facts), ("claims", claims.facts)):
         try:
-            results.write_whole(published / f"{name}.md", pages.render(name, facts(published)))
-            said.append(f"{name}.md is written")
+            facts = of(published)
         except FileNotFoundError as error:
             said.append(f"{name}.md is not, for {error}")
+            continue
+        results.write_whole(published / f"{name}.md", pages.render(name, facts))
+        said.append(f"{name}.md is written")
+        if name == "claims":
+            results.write(claims.table(facts), published / f"{name}.csv")
     return ", ".join(said)

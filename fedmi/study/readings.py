@@ -81,11 +81,9 @@ def _of_reading(run: Path, study: str, reading: str) -> list[dict]:
 
 def _net(mi: pd.DataFrame, before: str) -> dict[str, pd.DataFrame]:
     """The net reading of each estimator by iteration, of the part that is finite."""
-    mi = tables.first_k(mi)
-    mi = mi.assign(value=mi.finite_bits.fillna(mi.bits) - mi.perm_bits, se=tables.net_error(mi))
     return {
-        f"{before}{name}": pd.DataFrame(rows.groupby("iteration")[["value", "se"]].agg("mean"))
-        for name, rows in tables.groups(mi, "estimator")
+        f"{before}{name}": rows[["net_bits", "net_se"]].set_axis(["value", "se"], axis=1)
+        for name, rows in tables.mi_means(mi).items()
     }
 
 

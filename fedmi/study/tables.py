@@ -179,6 +179,29 @@ def net_error(of: Mapping[str, Any] | pd.DataFrame):
     return np.hypot(sampling, of["perm_sd"] / np.sqrt(of["permutations"]))
 
 
+def mi_means(mi: pd.DataFrame) -> dict[str, pd.DataFrame]:
+    """What every estimator reads at every checkpoint, means over pairs.
+
+    Args:
+        mi: rows of mi.csv, of one study; of several k those of the first count.
+
+    Returns:
+        Estimator -> by iteration: `net_bits`, which is of the part on the directions that are not
+        shared where the whole reads infinity; its standard error `net_se`, a mean too, as if the
+        pairs, which share clients, erred alike; `shared_directions`; whether any pair's reading is
+        `infinite`; and the smallest `p_family`.
+    """
+    mi = first_k(mi)
+    mi = mi.assign(
+        infinite=np.isinf(mi.bits),
+        net_bits=mi.finite_bits - mi.perm_bits,
+        net_se=net_error(mi),
+    )
+    means = dict.fromkeys(("net_bits", "net_se", "shared_directions"), "mean")
+    how = means | dict(infinite="any", p_family="min")
+    return {name: rows.groupby("iteration").agg(how) for name, rows in groups(mi, "estimator")}
+
+
 def groups(table: pd.DataFrame, name: str) -> Iterator[tuple[str, pd.DataFrame]]:
     """The rows of each coupling, layer, ..., in the order in which the table first has them.
 

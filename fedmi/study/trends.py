@@ -89,21 +89,13 @@ def coupling_rows(
 ) -> list[dict]:
     """One row a checkpoint: means over pairs of the Gaussian reading and the Euclidean distance.
 
-    `net_bits` is the part on the directions that are not shared where the whole reads infinity.
-    Standard errors are means over pairs too, as if the pairs, which share clients, erred alike.
+    Those of MI are `fedmi.study.tables.mi_means`.
 
     Args:
         mi, distances: the tables mi.csv and distances.csv of one study.
         predicted: checkpoint -> `predicted_bits` and their standard error.
     """
-    mi = mi.loc[mi.estimator == "gaussian"]
-    mi = mi.assign(
-        infinite=np.isinf(mi.bits),
-        net_bits=mi.finite_bits - mi.perm_bits,
-        net_se=tables.net_error(mi),
-    )
-    means = dict.fromkeys(("net_bits", "net_se", "shared_directions"), "mean")
-    rows = mi.groupby("iteration").agg(means | dict(infinite="any", p_family="min"))
+    rows = tables.mi_means(mi)["gaussian"]
     euclidean = distances.loc[distances.metric == "euclidean"].groupby("iteration")
     rows = rows.join(euclidean[["distance", "distance_se", "unmatched"]].mean())
     for i, name in enumerate(("predicted_bits", "predicted_se")):

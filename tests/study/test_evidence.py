@@ -135,6 +135,31 @@ def test_the_facts_follow_the_verdicts(tables):
     assert evidence.facts(nothing, noise, decomposition)["outcome"] == "constructed"
 
 
+@pytest.mark.parametrize(
+    ("interval", "shares", "expected"),
+    [
+        ((0.2, 0.3), None, "holds"),
+        ((0.0, 0.05), None, "fails"),
+        ((0.05, 0.15), None, "open"),
+        ((0.0, 0.05), (1.0, 1.0, 3.0), "holds"),  # the noise is constant; what pairs share differs
+        ((0.0, 0.05), (1.0, 1.0, 1.01), "fails"),
+        ((0.0, 0.05), (1.0, 1.0, 1.1), "open"),
+        ((0.2, 0.3), (1.0, 1.0, 1.01), "holds"),
+    ],
+)
+def test_a_departure_is_one_of_the_noise_or_of_what_pairs_share(tables, interval, shares, expected):
+    tests, noise, decomposition = tables
+    noise = noise.assign(low=interval[0], high=interval[1])
+    if shares:
+        tests = tests.assign(by_construction=False)
+        decomposition = decomposition.loc[decomposition.pair.isin(["0-1", "0-2", "1-2"])]
+        shared = decomposition.pair.map(dict(zip(("0-1", "0-2", "1-2"), shares, strict=True)))
+        decomposition = decomposition.assign(shared=shared, shared_se=0.01)
+    found = evidence.facts(tests, noise, decomposition)
+    assert found["departure"] == expected
+    assert (found["spread"] is None) == (shares is None)
+
+
 def test_the_facts_of_the_parts(tables):
     tests, noise, decomposition = tables
 

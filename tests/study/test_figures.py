@@ -14,7 +14,7 @@ import pytest
 from matplotlib.figure import Figure
 
 from fedmi.mi.trust import bench
-from fedmi.study import figures, tables, trends
+from fedmi.study import figures, outcomes, tables, trends
 from fedmi.study.tables import HELD_OUT, RIDGE
 from tests.study.test_outcomes import rows_of
 
@@ -245,7 +245,7 @@ def test_a_specification_curve_sorts_points_and_marks_their_choices():
         + rows_of("refused", rise=np.nan, why_not="too few")
         + rows_of("control", rise=90.0, control=True)
     )
-    figure = figures.choices(table, "N = 4,000")
+    figure = figures.choices(table, outcomes.judge(table), "N = 4,000")
     rises, *_, marks = figure.axes
     drawn = {each.get_label(): each.lines[0].get_xydata() for each in rises.containers}
     assert set(drawn) == {"holds", "open", "fails"}

@@ -38,6 +38,10 @@ def judged(*points):
     return outcomes.judge(pd.DataFrame([row for rows in points for row in rows]))
 
 
+def facts_of(table):
+    return outcomes.facts(table, outcomes.judge(table))
+
+
 def outcome_of(table, claim, point="p"):
     return table.loc[(table.claim == claim) & (table.point == point)].outcome.item()
 
@@ -87,7 +91,7 @@ def test_what_tells_nothing_is_neither(changes, expected):
     assert set(found.outcome[found.point == "p"]) == {expected}
     assert found.p_adjusted[found.point == "p"].isna().all()
     assert set(found.outcome[found.point == "q"]) == {HOLDS}
-    facts = outcomes.facts(pd.DataFrame(rows_of("q") + rows_of("p", **changes)))
+    facts = facts_of(pd.DataFrame(rows_of("q") + rows_of("p", **changes)))
     assert facts["claims"]["rises"]["shares"][expected] == 1
 
 
@@ -96,7 +100,7 @@ def test_effects_are_taken_from_equal_shares_and_beside_from_the_first_minibatch
     rows[0]["gaussian"] = 8.0
     found = judged(rows).set_index("claim").loc["rises"]
     assert (found.effect, found.from_first) == (5.0, -2.0)
-    facts = outcomes.facts(pd.DataFrame(rows))
+    facts = facts_of(pd.DataFrame(rows))
     assert facts["claims"]["rises"]["otherwise"] == 1
     assert facts["claims"]["rises_ksg"]["otherwise"] == 0
 
@@ -172,7 +176,7 @@ def test_controls_count_in_no_share_and_reject_in_their_bound():
             row["gaussian"] -= 1.0
             row["ksg"] -= 1.0
     table = pd.DataFrame([row for rows in [rows_of("p"), *nothing] for row in rows])
-    facts = outcomes.facts(table)
+    facts = facts_of(table)
     assert facts["points"] == 1 and facts["control_points"] == 40
     assert sum(facts["claims"]["rises"]["shares"].values()) == 1
     for of in facts["controls"].values():
@@ -190,13 +194,13 @@ def test_a_choice_decides_where_changing_it_alone_turns_the_claim():
         rows_of("not", **own, **{"by other": "b"}),
     )
     table = pd.DataFrame([row for rows in points for row in rows])
-    facts = outcomes.facts(table)["claims"]["rises"]
+    facts = facts_of(table)["claims"]["rises"]
     assert facts["deciding"] == {"choice": {"a": HOLDS, "b": FAILS}}
     assert facts["levels"]["choice"]["a"][HOLDS] == 2
     assert facts["levels"]["choice"]["b"][FAILS] == 2
-    assert outcomes.facts(table)["claims"]["distances_rise"]["deciding"] == {}
-    assert outcomes.facts(table)["changed"]["rises"] == ["default", "not"]
-    page = pages.render("choices", outcomes.facts(table))
+    assert facts_of(table)["claims"]["distances_rise"]["deciding"] == {}
+    assert facts_of(table)["changed"]["rises"] == ["default", "not"]
+    page = pages.render("choices", facts_of(table))
     assert "these choices decide: choice (a holds, b fails)" in page
     assert "MI rises (Gaussian formula): 2 points say otherwise" in page
     assert "- MI rises (Gaussian formula): `default`, `not`" in page
@@ -213,7 +217,7 @@ def test_every_outcome_is_said_in_the_page():
         rows_of("open", rise=0.1),
     )
     table = pd.DataFrame([row for rows in points for row in rows])
-    page = pages.render("choices", outcomes.facts(table))
+    page = pages.render("choices", facts_of(table))
     assert "**33 % of 3** | 1 holds, 1 open, 1 fails, 1 infinite, 1 chaotic, 1 refused |" in page
     assert "Chaotic training: `chaotic`." in page
     assert "`refused` tells nothing: 22 samples are too few" in page

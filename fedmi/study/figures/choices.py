@@ -29,7 +29,7 @@ CHOSEN: style.Look = dict(marker="s", s=9, color="0.1")
 
 
 @style.styled()
-def choices(table: pd.DataFrame, caption: str = "") -> Figure:
+def choices(table: pd.DataFrame, judged: pd.DataFrame, caption: str = "") -> Figure:
     """A specification curve: points sorted by how much the MI rises, their choices marked below.
 
     Bars are 1.96 standard errors. Controls, and points that tell nothing of a claim because they
@@ -37,9 +37,9 @@ def choices(table: pd.DataFrame, caption: str = "") -> Figure:
 
     Args:
         table: rows of `fedmi.study.choices.readings`, of one task.
+        judged: what `fedmi.study.outcomes.judge` makes of them.
         caption: for the title, see `caption`.
     """
-    judged = outcomes.judge(table)
     judged = judged.loc[~judged.control.astype(bool)]
     by_claim = {name: judged.loc[judged.claim == name].set_index("point") for name in CURVES}
     first = by_claim["rises"]
