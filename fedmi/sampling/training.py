@@ -16,7 +16,8 @@ def training(designs: Sequence[Design]) -> OfSeeds:
     """The function that trains all clients of seeds, to be compiled.
 
     Args:
-        designs: those that differ in nothing that their data depend on, which are drawn once.
+        designs: those that differ in nothing that their data depend on, which are drawn once. A
+            stream that several of them have has one scope.
 
     Returns:
         A function (root key, seeds (n,), assets) -> for each design theta of shape (n, clients,
@@ -24,6 +25,7 @@ def training(designs: Sequence[Design]) -> OfSeeds:
         from the second round on also the download (n, t).
     """
     first = designs[0]
+    streams = {stream: scope for design in designs for stream, scope in design.scopes.items()}
 
     def one(keys: Keys, assets: Assets) -> list[dict[str, Array]]:
         data = first.task.data(keys, assets)
@@ -31,7 +33,7 @@ def training(designs: Sequence[Design]) -> OfSeeds:
 
     def of_seeds(root: Array, seeds: Array, assets: Assets) -> list[dict[str, Array]]:
         mapped = over_seeds_and_clients(
-            lambda keys: one(keys, assets), root, first.scopes, first.clients
+            lambda keys: one(keys, assets), root, streams, first.clients
         )
         return [_with_one_download(arrays) for arrays in mapped(seeds)]
 

@@ -13,6 +13,7 @@ from pathlib import Path
 import jax
 import pandas as pd
 import xarray as xr
+from jax import Array
 
 from fedmi import distance
 from fedmi.progress import track
@@ -25,6 +26,7 @@ from fedmi.sampling.tiles import TILE
 from fedmi.scopes import root_key
 from fedmi.study import results, tables
 from fedmi.study.points import Choices, Point
+from fedmi.tasks.task import Assets, Data
 
 ESTIMATORS = ("gaussian", "ksg")
 COLUMNS = [
@@ -72,6 +74,8 @@ def store_of(folder: Path, point: str) -> Path:
 def check_same_data(designs: Mapping[str, Design]) -> None:
     """Refuses designs whose clients do not have the same data: drawn by one program, from one seed.
 
+    What they are not drawn from, a design may lack; but a stream has one scope in all of them.
+
     Raises:
         ValueError: naming one that has others than the first.
     """
@@ -79,21 +83,32 @@ def check_same_data(designs: Mapping[str, Design]) -> None:
         return
     drawn = {name: _drawn_by(design) for name, design in designs.items()}
     first = next(iter(drawn))
+    scopes: dict[str, str] = {}
     for name, program in drawn.items():
-        if program != drawn[first]:
+        own = designs[name].scopes
+        if program != drawn[first] or own | scopes != scopes | own:
             raise ValueError(
-                f"same_data: the clients of {name!r} have other data than those of {first!r}; "
-                "leave out the factor in which these differ"
+                f"same_data: the clients of {name!r} have other data than those of {first!r}, or "
+                "streams of other scopes; leave out the factor in which these differ"
             )
+        scopes |= own
 
 
 def _drawn_by(design: Design) -> tuple:
     """All that a client's data follow from: the program that draws them, and what it is given."""
     task, assets = design.task, design.task.assets()
-    keys = {stream: root_key(0) for stream in task.streams}
-    program = jax.jit(lambda keys, assets: task.data(keys, assets)).lower(keys, assets).as_text()
-    given = provenance.digest(assets), design.root_seed, tuple(sorted(design.scopes.items()))
-    return program, given, design.clients
+    streams = sorted(task.streams)
+
+    def data(keys: list[Array], assets: Assets) -> Data:
+        return task.data(dict(zip(streams, keys, strict=True)), assets)
+
+    keys = [root_key(0) for _ in streams]
+    program = jax.make_jaxpr(data)(keys, assets).jaxpr
+    read = {id(variable) for equation in program.eqns for variable in equation.invars}
+    given = zip(streams, program.invars, strict=False)  # after the keys come the assets
+    drawn = [(stream, design.scopes[stream]) for stream, key in given if id(key) in read]
+    seeds = provenance.digest(assets), design.root_seed, design.clients
+    return jax.jit(data).lower(keys, assets).as_text(), seeds, drawn
 
 
 def measure(plan: Choices, name: str, folder: Path) -> list[dict]:

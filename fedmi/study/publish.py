@@ -173,14 +173,15 @@ def publish(run: Path, target: Path, params: Path) -> str:
         What was done, in words.
 
     Raises:
-        FileNotFoundError: if a study was sampled after all that was drawn of it, or none was.
+        FileNotFoundError: if a study was sampled after all that was drawn of it, or nothing was
+            drawn at all.
     """
     asked = sorted(path.stem for path in (params / run.name).glob("*.yaml"))
     manifests = {study: run / study / results.MANIFEST for study in asked}
     samples = {s: results.identity(path) for s, path in manifests.items() if path.exists()}
-    if not samples:
-        raise FileNotFoundError(f"{run} holds no studies; `make study SCALE={run.name}` makes them")
     drawn = sorted([*run.glob(f"*/{ENTERED}"), *run.glob(f"*/*/{ENTERED}")])
+    if not samples and not drawn:
+        raise FileNotFoundError(f"{run} holds no studies; `make study SCALE={run.name}` makes them")
     entries = [entry for path in drawn for entry in read(path) if set(entry.samples) <= {*asked}]
     missing = samples.keys() - {path.parent.name for path in drawn}
     end = f"-{results.MANIFEST}"

@@ -1,11 +1,17 @@
+import dataclasses
 import json
+from pathlib import Path
 
+import jax
+import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import pytest
 
 import fedmi
 from fedmi.sampling import chaos, sampler
+from fedmi.sampling.design import Design
+from fedmi.sampling.sampler import sample_together
 from fedmi.study import choices, outcomes, params
 from tests import tiny
 
@@ -26,6 +32,7 @@ PLAN = params.Choices.model_validate(
         same_data=["rate", "batch size"],
     )
 )
+ROOT = Path(__file__).parents[2]
 POINTS = ["default", "rate-half", "batch-size-2", "coupling-nothing"]
 
 
@@ -116,6 +123,37 @@ def test_points_said_to_have_the_same_data_are_looked_at():
     choices.check_same_data({name: PLAN.point(name).design for name in POINTS[:3]})
     with pytest.raises(ValueError, match="'coupling-nothing' have other data"):
         choices.check_same_data({name: PLAN.point(name).design for name in POINTS})
+
+
+def test_a_stream_that_data_are_not_drawn_from_may_be_lacking_but_has_one_scope():
+    def design(task, **scopes):
+        scopes = {stream: "independent" for stream in task.streams} | scopes
+        return Design.of(task, coupling=scopes | dict(source="shared"))
+
+    def drawn_init(keys):
+        noise = jax.random.normal(keys["init"], (4,), jnp.float32)
+        return tiny.init(keys) | dict(b=noise)
+
+    task = dataclasses.replace(tiny.task, init=drawn_init)
+    streams = {name: role for name, role in task.streams.items() if role != "init"}
+    lacking = dataclasses.replace(tiny.task, streams=streams)
+    for pair in ((task, lacking), (lacking, task)):
+        designs = [design(of) for of in pair]
+        choices.check_same_data({str(i): of for i, of in enumerate(designs)})
+        together = sample_together(designs, [None, None], seeds=4, tile=4)
+        for of, store in zip(designs, together, strict=True):
+            (alone,) = sample_together([of], [None], seeds=4, tile=4)
+            np.testing.assert_array_equal(store.dataset(4).theta, alone.dataset(4).theta)
+    with pytest.raises(ValueError, match="'b' have other data than those of 'a', or streams of"):
+        choices.check_same_data(dict(a=design(task), b=design(task, order="shared")))
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("path", sorted(ROOT.glob("params/*/choices/*.yaml")), ids=str)
+def test_the_groups_of_every_plan_have_the_same_data(path):
+    plan = params.load(str(path), params.Choices)
+    for names in plan.groups().values():
+        choices.check_same_data({name: plan.point(name).design for name in names})
 
 
 def test_what_the_estimators_refuse_has_a_reason(table, folder, monkeypatch):

@@ -150,6 +150,12 @@ def test_a_finished_run_is_published_and_drawn_anew(run, capsys):
     assert {name: (run.target / name).read_bytes() for name in pictures} == pictures
 
 
+def test_what_is_of_no_study_is_published_without_any(run):
+    run.draw("choices/digits", "choices-digits")
+    assert "1 figures' files" in run.publish()
+    assert (run.target / "choices-digits.png").exists()
+
+
 def test_what_was_published_of_other_studies_stays(run):
     for study in ("signal", "digits"):
         run.sample(study)
