@@ -7,6 +7,7 @@ them.
 
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
+from itertools import product
 from math import nan
 from pathlib import Path
 
@@ -151,8 +152,8 @@ def readings(plan: Choices, name: str, point: Point, samples: xr.Dataset) -> lis
         samples: its finite samples.
 
     Returns:
-        The columns of `COLUMNS` and the levels of all factors. Where the estimators refuse the
-        samples, `why_not` says why, and the numbers are nan.
+        The columns of `COLUMNS` and the levels of all factors. Where an estimator refuses the
+        samples of a checkpoint, `why_not` says why, and its numbers are nan.
     """
     design, last = point.design, point.design.task.steps
     shared = dict.fromkeys(COLUMNS, nan) | dict(
@@ -171,15 +172,11 @@ def readings(plan: Choices, name: str, point: Point, samples: xr.Dataset) -> lis
         growth=stability.growth_median.iloc[-1], chaotic=chaos.is_chaotic(stability), infinite=False
     )
     rows = [dict(shared, iteration=at, share=at / last) for at in design.checkpoints]
-    try:
-        learnt = _learning(plan, design, samples)
-        found = [
-            learnt | mi | apart
-            for mi, apart in zip(_mi(plan, samples), _apart(samples), strict=True)
-        ]
-    except ValueError as error:
-        return [row | dict(why_not=str(error)) for row in rows]
-    return [row | of for row, of in zip(rows, found, strict=True)]
+    if samples.sizes["seed"] < 2:
+        return [row | dict(why_not="fewer than two seeds are finite") for row in rows]
+    learnt = _learning(plan, design, samples)
+    found = zip(rows, _mi(plan, samples), _apart(samples), strict=True)
+    return [row | learnt | mi | apart for row, mi, apart in found]
 
 
 def _learning(plan: Choices, design: Design, samples: xr.Dataset) -> dict[str, float]:
@@ -198,29 +195,21 @@ def _mi(plan: Choices, samples: xr.Dataset) -> list[dict]:
 
     Where the Gaussian formula reads infinity, it is of the part on directions that are not shared.
     """
-    options = {"ksg": dict(k=plan.neighbours)}
-    rows = [
-        row
-        for estimator in ESTIMATORS
-        for iteration in samples.iteration.values.tolist()
-        for row in tables.mi_rows(
-            samples,
-            iteration,
-            estimator=estimator,
-            permutations=plan.permutations,
-            **options.get(estimator, {}),
-        )
-    ]
-    means = tables.mi_means(pd.DataFrame(tables.with_family_p(rows)))
-    found = []
-    for iteration in samples.iteration.values:
-        row: dict = dict(infinite=False)
-        for name, of in means.items():
-            at = of.loc[iteration]
+    options: dict[str, dict] = {"gaussian": {}, "ksg": dict(k=plan.neighbours)}
+    rows: list[dict] = []
+    found: dict[int, dict] = {iteration: {} for iteration in samples.iteration.values.tolist()}
+    for iteration, estimator in product(found, ESTIMATORS):
+        of = options[estimator] | dict(estimator=estimator, permutations=plan.permutations)
+        try:
+            rows += tables.mi_rows(samples, iteration, **of)
+        except ValueError as error:
+            found[iteration]["why_not"] = str(error)
+    for name, means in tables.mi_means(pd.DataFrame(tables.with_family_p(rows))).items():
+        for iteration, at in means.iterrows():
+            row = found[int(str(iteration))]
             row |= {name: at.net_bits, f"{name}_se": at.net_se, f"{name}_p_family": at.p_family}
-            row["infinite"] |= bool(at.infinite)
-        found.append(row)
-    return found
+            row["infinite"] = row.get("infinite", False) or bool(at.infinite)
+    return list(found.values())
 
 
 def _apart(samples: xr.Dataset) -> Iterator[dict]:

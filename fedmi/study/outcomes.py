@@ -8,7 +8,7 @@ their dependence (Benjamini and Yekutieli 2001): points share seeds.
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from math import hypot, sqrt
+from math import hypot, isnan, sqrt
 from typing import Any
 
 import numpy as np
@@ -196,7 +196,8 @@ def _of_point(point: str, rows: pd.DataFrame, factors: Sequence[str]) -> list[di
         found.append(
             {column: last[column] for column in ("task", "control", *factors)}
             | dict(point=point, claim=name, effect=effect, error=error, size=claim.size)
-            | dict(from_first=early, from_first_error=its_error, outcome=_state(rows))
+            | dict(from_first=early, from_first_error=its_error)
+            | dict(outcome=REFUSED if isnan(effect + error) else _state(rows))
             | dict(p_value=p_value(effect, error, claim.size), p_adjusted=np.nan)
         )
     return found
@@ -217,8 +218,6 @@ def _families(found: Sequence[dict[str, Any]]) -> Iterator[list[dict[str, Any]]]
 
 def _state(rows: pd.DataFrame) -> str | None:
     """Why a point tells nothing of claims, None if it does."""
-    if rows.why_not.notna().any():
-        return REFUSED
     if rows.chaotic.astype(bool).any():
         return CHAOTIC
     return INFINITE if rows.infinite.astype(bool).any() else None
@@ -293,19 +292,21 @@ def controls(judged: pd.DataFrame) -> dict[str, dict[str, int]]:
     return found
 
 
-def changed(judged: pd.DataFrame) -> dict[str, list[str]]:
-    """The points at which a claim's outcome is not what was first published, by claim.
+def changed(judged: pd.DataFrame) -> dict[str, dict[str, list[str]]]:
+    """Where a claim's outcome is what was first published, and where it is not.
 
     Args:
         judged: rows of `judge`, of one task and no controls.
+
+    Returns:
+        By claim the points that say the `same`, and those that say `otherwise`.
     """
-    published = FIRST_PUBLISHED.get(str(judged.task.iloc[0]), {})
-    return {
-        name: judged.point[
-            (judged.claim == name) & judged.outcome.isin(TOLD) & (judged.outcome != first)
-        ].to_list()
-        for name, first in published.items()
-    }
+    found = {}
+    for name, first in FIRST_PUBLISHED.get(str(judged.task.iloc[0]), {}).items():
+        told = judged.loc[(judged.claim == name) & judged.outcome.isin(TOLD)]
+        same = told.outcome == first
+        found[name] = dict(same=told.point[same].to_list(), otherwise=told.point[~same].to_list())
+    return found
 
 
 def facts(table: pd.DataFrame, judged: pd.DataFrame) -> dict:
@@ -343,8 +344,8 @@ def facts(table: pd.DataFrame, judged: pd.DataFrame) -> dict:
         factors=factors_of(table),
         chaotic=points.point[points.chaotic.astype(bool)].to_list(),
         diverged=points.loc[points.non_finite > 0].to_dict("records"),
-        refused=points.loc[points.why_not.notna()].to_dict("records"),
-        learning=alive.sort_values("fresh").iloc[[0, -1]].to_dict("records"),
+        refused=table.loc[table.why_not.notna()].to_dict("records"),
+        learning=alive.dropna(subset="fresh").sort_values("fresh").iloc[[0, -1]].to_dict("records"),
     )
 
 

@@ -165,8 +165,13 @@ def test_what_the_estimators_refuse_has_a_reason(table, folder, monkeypatch):
     assert len(rows) == 5
     for row in rows:
         assert "22 samples" in row["why_not"] and np.isnan(row["gaussian"])
+        assert np.isfinite([row["ksg"], row["euclidean"], row["fresh"]]).all()
     judged = outcomes.judge(pd.concat([table, pd.DataFrame(rows).assign(point="few")]))
-    assert set(judged.outcome[judged.point == "few"]) == {outcomes.REFUSED}
+    few = judged.loc[judged.point == "few"].set_index("claim").outcome
+    assert few["rises"] == few["above_zero"] == few["not_closer"] == outcomes.REFUSED
+    assert few["rises_ksg"] != outcomes.REFUSED and few["distances_rise"] == outcomes.HOLDS
+    (none,) = {row["why_not"] for row in choices.readings(PLAN, "x", point, samples.isel(seed=[]))}
+    assert none == "fewer than two seeds are finite"
 
 
 def test_there_is_no_other_point_and_no_other_group(folder):

@@ -6,6 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from fedmi.distance import METRICS
 from fedmi.study import choices, outcomes, pages
 from fedmi.study.outcomes import CHAOTIC, FAILS, HOLDS, INFINITE, OPEN, REFUSED
 
@@ -32,6 +33,10 @@ def rows_of(point, rise=5.0, apart=1.0, lead=0.0, *, noise=0.0, rng=None, **chan
             row |= {f"{metric}_unmatched": distance / (1 - lead * end)}
         rows.append(row | {"by choice": "a", "by other": "a"} | changes)
     return rows
+
+
+UNREAD = dict.fromkeys((*choices.ESTIMATORS, *METRICS), np.nan) | dict(why_not="too few")
+"""The columns of a point of which nothing can be read."""
 
 
 def judged(*points):
@@ -82,7 +87,7 @@ def test_clients_get_closer_where_their_lead_on_other_seeds_grows():
     [
         (dict(infinite=True), INFINITE),
         (dict(chaotic=True), CHAOTIC),
-        (dict(why_not="too few"), REFUSED),
+        (UNREAD, REFUSED),
         (dict(chaotic=True, infinite=True), CHAOTIC),
     ],
 )
@@ -93,6 +98,17 @@ def test_what_tells_nothing_is_neither(changes, expected):
     assert set(found.outcome[found.point == "q"]) == {HOLDS}
     facts = facts_of(pd.DataFrame(rows_of("q") + rows_of("p", **changes)))
     assert facts["claims"]["rises"]["shares"][expected] == 1
+
+
+def test_a_checkpoint_that_is_not_read_matters_where_a_claim_asks_for_it():
+    rows = rows_of("p")
+    rows[0] |= dict(gaussian=np.nan, why_not="duplicates")
+    found = judged(rows).set_index("claim")
+    assert set(found.outcome) == {HOLDS} and np.isnan(found.from_first["rises"])
+    rows[1] |= dict(gaussian=np.nan, why_not="duplicates")
+    found = judged(rows).set_index("claim").outcome
+    assert found["rises"] == found["not_closer"] == REFUSED
+    assert found["above_zero"] == found["rises_ksg"] == found["distances_rise"] == HOLDS
 
 
 def test_effects_are_taken_from_equal_shares_and_beside_from_the_first_minibatch():
@@ -199,10 +215,10 @@ def test_a_choice_decides_where_changing_it_alone_turns_the_claim():
     assert facts["levels"]["choice"]["a"][HOLDS] == 2
     assert facts["levels"]["choice"]["b"][FAILS] == 2
     assert facts_of(table)["claims"]["distances_rise"]["deciding"] == {}
-    assert facts_of(table)["changed"]["rises"] == ["default", "not"]
+    assert facts_of(table)["changed"]["rises"]["otherwise"] == ["default", "not"]
     page = pages.render("choices", facts_of(table))
     assert "these choices decide: choice (a holds, b fails)" in page
-    assert "MI rises (Gaussian formula): 2 points say otherwise" in page
+    assert "MI rises (Gaussian formula): **2 of 4**, `default`, `not`\n" in page
     assert "- MI rises (Gaussian formula): `default`, `not`" in page
     assert not [line for line in page.splitlines() if line.endswith(" ")]
 
@@ -212,7 +228,7 @@ def test_every_outcome_is_said_in_the_page():
         rows_of("default"),
         rows_of("infinite", infinite=True),
         rows_of("chaotic", chaotic=True),
-        rows_of("refused", why_not="22 samples are too few", non_finite=3978),
+        rows_of("refused", **UNREAD, non_finite=3978),
         rows_of("fails", rise=-5),
         rows_of("open", rise=0.1),
     )
@@ -220,5 +236,5 @@ def test_every_outcome_is_said_in_the_page():
     page = pages.render("choices", facts_of(table))
     assert "**33 % of 3** | 1 holds, 1 open, 1 fails, 1 infinite, 1 chaotic, 1 refused |" in page
     assert "Chaotic training: `chaotic`." in page
-    assert "`refused` tells nothing: 22 samples are too few" in page
+    assert "`refused` has no reading after iteration 20: too few" in page
     assert "left out: `refused` 3,978" in page

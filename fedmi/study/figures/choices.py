@@ -83,6 +83,7 @@ def _curve(axes: Axes, rows: pd.DataFrame, unit: str) -> None:
     axes.set_ylabel(unit)
     if rows.effect.abs().max() > 20 * max(abs(size), 0.1):
         axes.set_yscale("symlog", linthresh=1 if size == outcomes.BITS else 0.1)
+    axes.margins(y=0.12)
 
 
 def _marks(axes: Axes, rows: pd.DataFrame, levels: list[tuple[str, str]]) -> None:
