@@ -10,6 +10,7 @@ from dataclasses import replace
 from itertools import product
 from math import nan
 from pathlib import Path
+from typing import Any
 
 import jax
 import pandas as pd
@@ -86,7 +87,7 @@ def check_same_data(designs: Mapping[str, Design]) -> None:
     first = next(iter(drawn))
     scopes: dict[str, str] = {}
     for name, program in drawn.items():
-        own = designs[name].scopes
+        own = dict(designs[name].scopes)
         if program != drawn[first] or own | scopes != scopes | own:
             raise ValueError(
                 f"same_data: the clients of {name!r} have other data than those of {first!r}, or "
@@ -195,13 +196,15 @@ def _mi(plan: Choices, samples: xr.Dataset) -> list[dict]:
 
     Where the Gaussian formula reads infinity, it is of the part on directions that are not shared.
     """
-    options: dict[str, dict] = {"gaussian": {}, "ksg": dict(k=plan.neighbours)}
+    options: dict[str, dict[str, Any]] = {"gaussian": {}, "ksg": dict(k=plan.neighbours)}
     rows: list[dict] = []
     found: dict[int, dict] = {iteration: {} for iteration in samples.iteration.values.tolist()}
     for iteration, estimator in product(found, ESTIMATORS):
-        of = options[estimator] | dict(estimator=estimator, permutations=plan.permutations)
+        of, again = options[estimator], plan.permutations
         try:
-            rows += tables.mi_rows(samples, iteration, **of)
+            rows += tables.mi_rows(
+                samples, iteration, estimator=estimator, permutations=again, **of
+            )
         except ValueError as error:
             found[iteration]["why_not"] = str(error)
     for name, means in tables.mi_means(pd.DataFrame(tables.with_family_p(rows))).items():

@@ -82,7 +82,7 @@ def _of_reading(run: Path, study: str, reading: str) -> list[dict]:
 def _net(mi: pd.DataFrame, before: str) -> dict[str, pd.DataFrame]:
     """The net reading of each estimator by iteration, of the part that is finite."""
     return {
-        f"{before}{name}": rows[["net_bits", "net_se"]].set_axis(["value", "se"], axis=1)
+        f"{before}{name}": pd.DataFrame(dict(value=rows.net_bits, se=rows.net_se))
         for name, rows in tables.mi_means(mi).items()
     }
 
