@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from fedmi.stats import Z95
-from fedmi.study import gains, methods, pages, readings, results, trends
+from fedmi.study import gains, methods, outcomes, pages, readings, results, trends
 
 ROOT = Path(__file__).parents[1]
+TASKS = ("signal", "digits")
 README = (ROOT / "README.md").read_text()
 PAGES = {path.name: path.read_text() for path in [ROOT / "README.md", *ROOT.glob("docs/*.md")]}
 SNIPPETS = {
@@ -133,6 +134,32 @@ def test_what_is_read_on_signal():
     assert (
         f"bits, and by {rise}. Still clients end {trend.closer_last:.1%}".replace("%", " %") in flat
     )
+
+
+def test_in_how_many_of_all_choices_claims_hold():
+    tried = {task: published(f"choices-{task}-outcomes", control=False) for task in TASKS}
+    found = {
+        (task, claim): outcomes.shares(rows.outcome)
+        for task, judged in tried.items()
+        for claim, rows in judged.groupby("claim")
+    }
+    told = {key: of["holds"] + of["open"] + of["fails"] for key, of in found.items()}
+    flat = " ".join(README.split())
+    assert (told["digits", "above_zero"], told["signal", "above_zero"]) == (34, 58)
+    assert all(found[task, "above_zero"]["holds"] == told[task, "above_zero"] for task in TASKS)
+    assert "it is above zero in all 34, and in all 58 for `signal`" in flat
+    assert sum(told[task, "not_closer_by_others"] for task in TASKS) == 92
+    assert not any(found[task, "not_closer_by_others"]["holds"] for task in TASKS)
+    assert "in this comparison, holds in 0 of these 92 ways" in flat
+    for task in TASKS:
+        share = found[task, "rises"]["holds"] / told[task, "rises"]
+        assert f"rises in {share:.0%}".replace("%", " % of the ") + str(told[task, "rises"]) in flat
+    of_rise = tried["digits"].loc[tried["digits"].claim == "rises"]
+    assert list(outcomes.deciding(of_rise)) == ["coupling"]
+    turned = outcomes.changed(tried["signal"])
+    assert len(turned) == 6 and sum(bool(of["otherwise"]) for of in turned.values()) == 5
+    assert sum(not of["same"] for of in turned.values()) == 2
+    assert "six verdicts five are turned by some way or other, two of them by all" in flat
 
 
 SIGNAL = published("signal-readings").set_index(["source", "reading"])

@@ -11,6 +11,7 @@ from fedmi.study import (
     claims,
     compression,
     evidence,
+    outcomes,
     pages,
     readings,
     results,
@@ -24,6 +25,7 @@ FIGURES = Path(__file__).parents[2] / "figures"
 TASKS = ("signal", "digits")
 SEVERAL = {
     evidence: ("", "-noise", "-decomposition"),
+    outcomes: ("", "-outcomes"),
     scale_up: ("-mi", "-distances", "-averaging"),
 }
 DRAWN = [
@@ -33,6 +35,7 @@ DRAWN = [
         ("aggregation", aggregators),
         ("compression", compression),
         ("proposition", evidence),
+        ("choices", outcomes),
     )),
     *((f"proposition-{task}-skewed", "proposition", evidence) for task in TASKS),
     ("readings-signal", "readings", readings),
@@ -82,9 +85,10 @@ WITHOUT_ERROR = [
 ]
 EXACT = {
     "aggregation": [r"step [\d.]+"],
+    "choices": [r"0\.1 bits", r"(noise|dropout): [\d.]+"],
     "claims": [
-        r"Sections? [\d., ]+", r"cost of [\d.]+ %", r"[\d.]+ to [\d.]+", r"0\.1 bits",
-        r"[\d.]+ \(2 % of what was learnt\)",
+        r"Sections? [\d., ]+(and [\d.]+)?", r"0\.1 bits",
+        r"\| [\d.]+ (squared error|accuracy) \|",
     ],
     "couplings": [r"0\.1 bits", r"lies [\d.]+ standard errors off"],
     "compression": [r"\| [\d.]+ %", r"\| [\d.]+ \|", r"costs [\d.]+ %"],
