@@ -10,13 +10,12 @@ READY := .venv/ready
 # Of what pip says only errors: its warnings are about the user's own configuration of it.
 PIP := $(BIN)/python -m pip install -qq --disable-pip-version-check
 
-# The project's own tools come first, a researcher's own modules in this folder can be named as
-# `task: module:attribute`, and every program is compiled by XLA once.
+# The project's own tools come first, and a researcher's own modules in this folder can be named as
+# `task: module:attribute`.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export PYTHONPATH := $(CURDIR)
-export JAX_COMPILATION_CACHE_DIR ?= $(CURDIR)/.cache/jax
 
-# Both halves of a two-core machine sample at once, a tile on each device; no bit depends on it.
+# Both halves of a two-core machine sample at once; no bit depends on it.
 # A cluster's jobs have cores of their own, and its profile says so.
 ifeq ($(PROFILE),default)
 SHARED := --cores $(CORES)

@@ -1,7 +1,14 @@
 """fedmi: how federated clients' parameters depend on each other."""
 
+import hashlib
 import importlib
+import os
+import platform
+import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+import platformdirs
 
 if TYPE_CHECKING:
     from fedmi import distance, mi, tasks
@@ -17,6 +24,47 @@ _HOMES = {
     "held_out_metric": "fedmi.sampling.replay",
     "sample": "fedmi.sampling.sampler",
 }
+
+
+_KEEPING = {
+    "JAX_COMPILATION_CACHE_DIR": "",
+    "JAX_COMPILATION_CACHE_MAX_SIZE": 2 * 2**30,  # bytes; what was least used goes first
+    "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": 0.3,
+}
+
+
+def _keep_programs() -> None:
+    """Has JAX keep what it compiles in fedmi's cache folder, unless it is told to elsewhere.
+
+    XLA takes seconds to compile what then runs in tenths of one, and the next process needs the
+    same. JAX is told by its variables, as it need not be imported here.
+    """
+    folder = next(iter(_KEEPING))
+    cache = os.environ.get("FEDMI_CACHE") or platformdirs.user_cache_dir("fedmi")
+    kept = Path(cache, "jax", _processor())
+    settings = _KEEPING | {folder: kept}
+    if "jax" not in sys.modules:
+        if folder not in os.environ:
+            os.environ.update({name: str(value) for name, value in settings.items()})
+        return
+    config = sys.modules["jax"].config
+    if config.jax_compilation_cache_dir is None:
+        for name, value in settings.items():
+            config.update(name.lower(), str(value) if name == folder else value)
+
+
+def _processor() -> str:
+    """A name for processors that have the same instructions: what one runs may stop another."""
+    about = [platform.system(), platform.machine()]
+    try:
+        lines = Path("/proc/cpuinfo").read_text().splitlines()
+        about += sorted({line for line in lines if line.startswith(("flags", "Features"))})
+    except OSError:
+        about.append(platform.node())
+    return hashlib.sha256("\n".join(about).encode()).hexdigest()[:12]
+
+
+_keep_programs()
 
 
 def __getattr__(name: str) -> Any:

@@ -1,5 +1,6 @@
 """The devices that JAX sees: what they can hold, and how what shares them waits."""
 
+import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -14,6 +15,29 @@ def memory() -> int | None:
     stats = [device.memory_stats() for device in jax.local_devices()]
     limits = [entry["bytes_limit"] for entry in stats if entry and "bytes_limit" in entry]
     return min(limits, default=None)
+
+
+def lanes() -> list[jax.Device]:
+    """The devices that compute at the same time, one as often as it computes things side by side.
+
+    The first local device of a CPU does as much side by side as there are CPU devices, or cores
+    where nobody has said how many devices there shall be: one program, compiled once, serves all.
+    Each GPU has programs of its own.
+    """
+    local = jax.local_devices()
+    if local[0].platform != "cpu":
+        return local
+    count = len(local)
+    if count == 1 and jax.config.read("jax_num_cpu_devices") < 1:
+        count = cores()
+    return local[:1] * count
+
+
+def cores() -> int:
+    """How many of the processor's cores this process may use."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1
 
 
 def power_of_two(most: int) -> int:

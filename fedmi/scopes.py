@@ -160,6 +160,25 @@ def stream_key(
 def client_keys(
     root: Array, scopes: Mapping[str, str], *, seed: Array | int, client: Array | int
 ) -> dict[str, Array]:
-    """Stream -> key, of all streams for one client of one seed."""
-    of = dict(seed=seed, client=client)
-    return {stream: stream_key(root, stream, scope, **of) for stream, scope in scopes.items()}
+    """Stream -> key, of all streams for one client of one seed.
+
+    They are those of `stream_key`, but streams of one scope are folded together, as every fold adds
+    to the program.
+    """
+    found: dict[str, Array] = {}
+    for scope in dict.fromkeys(scopes.values()):
+        streams = [stream for stream, own in scopes.items() if own == scope]
+        keys = _fold_in(root, np.array([zlib.crc32(s.encode()) for s in streams], np.uint32))
+        if differs_between_clients(scope):
+            keys = _fold_in(keys, client)
+        if differs_between_seeds(scope):
+            keys = _fold_in(keys, seed)
+        found |= dict(zip(streams, keys, strict=True))
+    return {stream: found[stream] for stream in scopes}
+
+
+def _fold_in(keys: Array, numbers: Array | np.ndarray | int) -> Array:
+    """Folds a number into each key, or each of several into one."""
+    return jax.vmap(
+        jax.random.fold_in, (0 if keys.ndim else None, 0 if np.ndim(numbers) else None)
+    )(keys, numbers)

@@ -4,16 +4,12 @@ Set before JAX is imported; processes that tests start inherit it.
 """
 
 import os
-import tempfile
 from pathlib import Path
 
 import pytest
 
-# One folder for a whole run: the workers of pytest-xdist inherit it from the process that starts
-# them. Programs are compiled once for all tests, and LeNet is trained once.
-if "FEDMI_TEST_CACHE" not in os.environ:
-    os.environ["FEDMI_TEST_CACHE"] = tempfile.mkdtemp(prefix="fedmi-tests-")
-CACHE = Path(os.environ["FEDMI_TEST_CACHE"])
+# Programs are compiled once for all tests, of this run and later ones, and LeNet is trained once.
+CACHE = Path(__file__).parents[1] / ".cache" / "tests"
 
 os.environ["FEDMI_CACHE"] = str(CACHE / "fedmi")
 os.environ["JAX_COMPILATION_CACHE_DIR"] = str(CACHE / "jax")
@@ -27,7 +23,7 @@ os.environ.setdefault("MPLBACKEND", "Agg")
 FLAGS = "--xla_backend_optimization_level=1 --xla_cpu_parallel_codegen_split_count=1"
 os.environ["XLA_FLAGS"] = f"{FLAGS} {os.environ.get('XLA_FLAGS', '')}"
 
-# The workers share the cores already, and every device compiles a program of its own.
+# The workers share the cores already.
 os.environ["JAX_NUM_CPU_DEVICES"] = "1"
 
 

@@ -16,9 +16,11 @@ from jax.flatten_util import ravel_pytree
 
 from fedmi.sampling.checks import check_whole
 from fedmi.sampling.design import Design
+from fedmi.sampling.download import Constants, constants, starting
+from fedmi.sampling.programs import Program
 from fedmi.sampling.sgd import over_seeds_and_clients, train_on
 from fedmi.sampling.tiles import TILE, block_size, compute_tiles
-from fedmi.tasks.task import Assets, Keys
+from fedmi.tasks.task import Assets, Keys, Task
 
 RELATIVE = 1e-6
 """The size of the perturbation, relative to the download: eight times float32's precision."""
@@ -50,7 +52,7 @@ def perturbed(design: Design, *, seeds: int = SEEDS) -> xr.Dataset:
     check_whole("seeds", seeds, 1)
     task, scopes = design.task, {**design.scopes, "perturbation": "independent"}
 
-    def one(keys: Keys, assets: Assets) -> Array:
+    def one(task: Task, keys: Keys, assets: Assets) -> Array:
         download, unravel = ravel_pytree(task.init(keys))
         direction = jax.random.normal(keys["perturbation"], download.shape, download.dtype)
         length = RELATIVE * _unless_zero(jnp.linalg.norm(download))
@@ -67,20 +69,23 @@ def perturbed(design: Design, *, seeds: int = SEEDS) -> xr.Dataset:
         trained_for = jnp.linalg.norm(ways[0] - download, axis=1)
         return jnp.stack([apart / jnp.linalg.norm(other - download), apart / trained_for])
 
-    def of_seeds(root: Array, numbers: Array, assets: Assets) -> Array:
+    def of_seeds(root: Array, numbers: Array, given: Constants) -> Array:
+        assets, downloads = given
+        (begun,) = starting([design], downloads)
         mapped = over_seeds_and_clients(
-            lambda keys: one(keys, assets), root, scopes, design.clients
+            lambda keys: one(begun.task, keys, assets), root, scopes, design.clients
         )
         return mapped(numbers)
 
     tile = min(seeds, TILE)
     tiles = compute_tiles(
-        of_seeds,
+        Program(of_seeds, ("perturbed", design.identity)),
         design.root,
-        task.assets(),
+        constants([design]),
         tile=tile,
         block=block_size(tile, 2 * design.clients, task.parameter_count),
         pending=range(-(-seeds // tile)),
+        what="perturbing",
     )
     found = np.concatenate([arrays for _, arrays in tiles])[:seeds].astype(float)
     dims = ("seed", "client", "iteration")

@@ -1,6 +1,6 @@
 """All that samples depend on, in one value, which is made and checked once."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Hashable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Self
 
@@ -8,6 +8,7 @@ from jax import Array
 
 from fedmi import scopes, tasks
 from fedmi.sampling.checks import check_whole, is_whole
+from fedmi.sampling.programs import Itself
 from fedmi.sampling.server import MEAN, aggregator_of
 from fedmi.tasks.task import Keys, Task, in_json
 
@@ -75,6 +76,13 @@ class Design:
             aggregator=aggregator,
             examples=_examples(task, int(clients), examples),
         )
+
+    @property
+    def identity(self) -> Hashable:
+        """All that programs for these samples depend on, which are given the root key."""
+        numbers = (self.clients, self.checkpoints, self.rounds, self.examples)
+        scopes = tuple(self.scopes.items())
+        return (self.task.identity, scopes, Itself(aggregator_of(self.aggregator)), *numbers)
 
     @property
     def root(self) -> Array:

@@ -6,7 +6,6 @@ trained on, and on others of the same kind.
 """
 
 from collections.abc import Callable
-from functools import partial
 from typing import Any
 
 import jax
@@ -19,6 +18,8 @@ from jax.flatten_util import ravel_pytree
 from fedmi.progress import track
 from fedmi.sampling.checks import check_whole
 from fedmi.sampling.design import Design
+from fedmi.sampling.download import Constants, constants, starting
+from fedmi.sampling.programs import Program, compiled
 from fedmi.sampling.sgd import over_seeds_and_clients
 from fedmi.scopes import root_key
 from fedmi.tasks.task import Assets, Data, Keys, Params, Task
@@ -171,21 +172,24 @@ def _judging(
         judge: (params, data) -> a pytree of scalars.
 
     Returns:
-        A function (seeds (n,), weights (n, Q, K, t), downloads of a later round (n, Q, t) or None,
-        assets) -> the pytree, of arrays (n, Q, 1 + K).
+        A function (root key, seeds (n,), weights (n, Q, K, t), downloads of a later round
+        (n, Q, t) or None, constants) -> the pytree, of arrays (n, Q, 1 + K).
     """
-    task = design.task
 
-    def one(keys: Keys, weights: Array, later: Array | None, *, assets: Assets) -> Any:
-        download, unravel = ravel_pytree(task.init(keys))
-        download = download if later is None else later
-        data = drawn(keys, assets)
-        every = jnp.concatenate([download[None], weights])
-        return jax.lax.map(lambda theta: judge(unravel(theta), data), every)
+    def evaluate(
+        root: Array, seeds: Array, weights: Array, later: Array | None, given: Constants
+    ) -> Any:
+        assets, downloads = given
+        (begun,) = starting([design], downloads)
 
-    def evaluate(seeds: Array, weights: Array, later: Array | None, assets: Assets) -> Any:
-        of_client = partial(one, assets=assets)
-        mapped = over_seeds_and_clients(of_client, design.root, design.scopes, design.clients)
+        def one(keys: Keys, weights: Array, later: Array | None) -> Any:
+            download, unravel = ravel_pytree(begun.task.init(keys))
+            download = download if later is None else later
+            data = drawn(keys, assets)
+            every = jnp.concatenate([download[None], weights])
+            return jax.lax.map(lambda theta: judge(unravel(theta), data), every)
+
+        mapped = over_seeds_and_clients(one, root, design.scopes, design.clients)
         return mapped(seeds, weights, later)
 
     return evaluate
@@ -206,18 +210,23 @@ def objectives(task: Task, samples: xr.Dataset) -> Callable[[np.ndarray, np.ndar
         ValueError: if the samples are of another task, of a later round than the first, or of
             clients with unequal data.
     """
-    design, assets = design_of(task, samples), task.assets()
+    design = design_of(task, samples)
     if design.rounds > 1 or not design.alike:
         raise ValueError("samples: of a later round, or of clients with unequal data; give others")
     losses = _judging(design, task.data, lambda params, data: task.loss(params, data, None)[0])
 
-    @jax.jit
-    def evaluate(seeds: Array, weights: Array, assets: Assets) -> Array:
+    def evaluate(root: Array, seeds: Array, weights: Array, given: Constants) -> Array:
         shape = (len(weights), design.clients, *weights.shape[1:])
         everywhere = jnp.broadcast_to(weights[:, None], shape)
-        return losses(seeds, everywhere, None, assets).mean(axis=1)
+        return losses(root, seeds, everywhere, None, given).mean(axis=1)
 
-    return lambda seeds, weights: np.asarray(evaluate(seeds, weights, assets), dtype=np.float64)
+    program, given = Program(evaluate, ("objectives", design.identity)), constants([design])
+
+    def of_weights(seeds: np.ndarray, weights: np.ndarray) -> np.ndarray:
+        found = compiled(program, design.root, seeds, weights, given)
+        return np.asarray(found, dtype=np.float64)
+
+    return of_weights
 
 
 def held_out_metric(task: Task, samples: xr.Dataset, *, seeds: int) -> xr.DataArray:
@@ -262,7 +271,7 @@ def held_out_metrics(task: Task, samples: xr.Dataset, *, seeds: int) -> xr.Datas
             "its gradients"
         )
     samples = samples.isel(seed=slice(seeds))
-    assets = task.assets()
+    given = constants([design])
 
     def judge(params: Params, data: Data) -> dict[str, Array]:
         judged = {task.metric: task.loss(params, data, None)[1]}
@@ -276,7 +285,7 @@ def held_out_metrics(task: Task, samples: xr.Dataset, *, seeds: int) -> xr.Datas
                 judged[f"{task.metric} of {target}"] = error
         return judged
 
-    evaluate = jax.jit(_judging(design, held_out, judge))
+    judging = Program(_judging(design, held_out, judge), ("held out", design.identity))
 
     def of_block(block: xr.Dataset, filled: np.ndarray) -> dict[str, Array]:
         block = block[["theta", *({"download"} & set(block))]].compute()
@@ -288,7 +297,8 @@ def held_out_metrics(task: Task, samples: xr.Dataset, *, seeds: int) -> xr.Datas
         later = None
         if "download" in block:  # of a later round, the same for all clients
             later = np.repeat(block.download.values[filled][:, None], design.clients, axis=1)
-        return evaluate(block.seed.values[filled], block.theta.values[filled], later, assets)
+        seeds, thetas = block.seed.values[filled], block.theta.values[filled]
+        return compiled(judging, design.root, seeds, thetas, later, given)
 
     dims = ("seed", "client", "iteration")
     return xr.Dataset(

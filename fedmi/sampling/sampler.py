@@ -18,11 +18,12 @@ from fedmi.progress import track
 from fedmi.sampling import provenance
 from fedmi.sampling.checks import check_local, check_whole
 from fedmi.sampling.design import Design
+from fedmi.sampling.download import Constants, constants
 from fedmi.sampling.server import MEAN, check_aggregator
 from fedmi.sampling.store import SampleStore, check_parameters, create, existing, warn_of_versions
 from fedmi.sampling.tiles import TILE, block_size, compute_tiles, fitting_tile
 from fedmi.sampling.training import training
-from fedmi.tasks.task import Assets, Task
+from fedmi.tasks.task import Task
 
 Block = tuple[int, int]
 """(i, n): the block i = 0 ... n - 1 of n that all seeds are divided into."""
@@ -65,8 +66,8 @@ def sample(
         store: folder of the zarr store; None keeps the samples in memory.
         tile: seeds a tile: what is computed at once, and a shard of the store. Memory grows with
             it. By default that of the store if it is there already, else 256 on a CPU (fewer where
-            their parameters would take more than 256 MiB), and on a GPU as many as half of its
-            memory holds.
+            there are fewer seeds, or their parameters would take more than 256 MiB), and on a GPU
+            as many as half of its memory holds.
         rounds: the round R of federated learning whose epoch is sampled.
         aggregator: how the server makes one model of the clients', by name: "weighted_mean",
             "coordinate_median", "geometric_median", or a function of your own as
@@ -164,11 +165,11 @@ def sample_together(
         for design, found in zip(designs, there, strict=True):
             if found is None or found.seeds() < seeds:
                 check_aggregator(design.aggregator, design.task.parameter_count, design.examples)
-        assets = designs[0].task.assets()
-        digest = provenance.digest(assets)
+        given = constants(designs)
+        digest = provenance.digest(given[0])
         if tile is None:
             tiles = [found.tile for found in there if found is not None]
-            tile = tiles[0] if tiles else fitting_tile(designs[0], training(designs), assets)
+            tile = tiles[0] if tiles else fitting_tile(designs[0], training(designs), given, seeds)
         filled = []
         for design, path, found in zip(designs, paths, there, strict=True):
             description = design.describe(assets=digest, tile=tile)
@@ -178,7 +179,7 @@ def sample_together(
             found.grow(seeds)
             filled.append(found)
     if block is not None:
-        _fill(designs, filled, assets, seeds, block)
+        _fill(designs, filled, given, seeds, block)
         devices.wait_for_all_processes()
     return filled
 
@@ -203,7 +204,7 @@ def tiles_of(seeds: int, tile: int, block: Block) -> list[int]:
 def _fill(
     designs: Sequence[Design],
     stores: Sequence[SampleStore],
-    assets: Assets,
+    given: Constants,
     seeds: int,
     block: Block,
 ) -> None:
@@ -212,7 +213,7 @@ def _fill(
     Args:
         designs: as for `sample_together`.
         stores: of each, of equal tiles, with room for the seeds; a tile that one has it keeps.
-        assets: of the task.
+        given: the designs' constants.
         seeds: how many the stores shall hold.
         block: of these, the one that is computed.
     """
@@ -234,12 +235,14 @@ def _fill(
     results = compute_tiles(
         training([designs[at] for at, *_ in lacking]),
         first.root,
-        assets,
+        (given[0], [given[1][at] for at, *_ in lacking]),
         tile=tile,
         block=block_size(tile, first.clients, first.task.parameter_count),
         pending=pending,
+        what="sampling",
     )
-    for index, parts in track(results, total=len(pending), what="sampling", unit="tile"):
+    count, kept = len(pending), len(own) - len(pending)
+    for index, parts in track(results, total=count, what="sampling", unit="tile", kept=kept):
         for (_, store, tiles), arrays in zip(lacking, parts, strict=True):
             if index in tiles:
                 last = min(seeds - index * tile, tile)  # the padding is not kept

@@ -6,13 +6,14 @@ import jax.numpy as jnp
 from jax import Array
 
 from fedmi.sampling.design import Design
+from fedmi.sampling.download import Constants, starting
+from fedmi.sampling.programs import Program
 from fedmi.sampling.rounds import train_rounds
 from fedmi.sampling.sgd import over_seeds_and_clients, train_on
-from fedmi.sampling.tiles import OfSeeds
-from fedmi.tasks.task import Assets, Data, Keys
+from fedmi.tasks.task import Data, Keys
 
 
-def training(designs: Sequence[Design]) -> OfSeeds:
+def training(designs: Sequence[Design]) -> Program:
     """The function that trains all clients of seeds, to be compiled.
 
     Args:
@@ -20,24 +21,26 @@ def training(designs: Sequence[Design]) -> OfSeeds:
             stream that several of them have has one scope.
 
     Returns:
-        A function (root key, seeds (n,), assets) -> for each design theta of shape (n, clients,
+        A function (root key, seeds (n,), constants) -> for each design theta of shape (n, clients,
         checkpoints, t), metric (n, clients, steps) and the number of clipped steps (n, clients);
         from the second round on also the download (n, t).
     """
     first = designs[0]
+    depends_on = ("training", *(design.identity for design in designs))
     streams = {stream: scope for design in designs for stream, scope in design.scopes.items()}
 
-    def one(keys: Keys, assets: Assets) -> list[dict[str, Array]]:
-        data = first.task.data(keys, assets)
-        return [_trained(design, keys, data) for design in designs]
+    def of_seeds(root: Array, seeds: Array, constants: Constants) -> list[dict[str, Array]]:
+        assets, downloads = constants
+        begun = starting(designs, downloads)
 
-    def of_seeds(root: Array, seeds: Array, assets: Assets) -> list[dict[str, Array]]:
-        mapped = over_seeds_and_clients(
-            lambda keys: one(keys, assets), root, streams, first.clients
-        )
+        def one(keys: Keys) -> list[dict[str, Array]]:
+            data = first.task.data(keys, assets)
+            return [_trained(design, keys, data) for design in begun]
+
+        mapped = over_seeds_and_clients(one, root, streams, first.clients)
         return [_with_one_download(arrays) for arrays in mapped(seeds)]
 
-    return of_seeds
+    return Program(of_seeds, depends_on)
 
 
 def _trained(design: Design, keys: Keys, data: Data) -> dict[str, Array]:

@@ -15,12 +15,12 @@ from typing import Any
 import jax
 import pandas as pd
 import xarray as xr
-from jax import Array
 
 from fedmi import distance
 from fedmi.progress import track
 from fedmi.sampling import chaos, provenance
 from fedmi.sampling.design import Design
+from fedmi.sampling.programs import streams_read
 from fedmi.sampling.replay import held_out_metrics
 from fedmi.sampling.sampler import finite, sample_together
 from fedmi.sampling.store import open_existing
@@ -28,7 +28,6 @@ from fedmi.sampling.tiles import TILE
 from fedmi.scopes import root_key
 from fedmi.study import results, tables
 from fedmi.study.points import Choices, Point
-from fedmi.tasks.task import Assets, Data
 
 ESTIMATORS = ("gaussian", "ksg")
 COLUMNS = [
@@ -99,18 +98,11 @@ def check_same_data(designs: Mapping[str, Design]) -> None:
 def _drawn_by(design: Design) -> tuple:
     """All that a client's data follow from: the program that draws them, and what it is given."""
     task, assets = design.task, design.task.assets()
-    streams = sorted(task.streams)
-
-    def data(keys: list[Array], assets: Assets) -> Data:
-        return task.data(dict(zip(streams, keys, strict=True)), assets)
-
-    keys = [root_key(0) for _ in streams]
-    program = jax.make_jaxpr(data)(keys, assets).jaxpr
-    read = {id(variable) for equation in program.eqns for variable in equation.invars}
-    given = zip(streams, program.invars, strict=False)  # after the keys come the assets
-    drawn = [(stream, design.scopes[stream]) for stream, key in given if id(key) in read]
-    seeds = provenance.digest(assets), design.root_seed, design.clients
-    return jax.jit(data).lower(keys, assets).as_text(), seeds, drawn
+    read = streams_read(task.data, task.streams, assets)
+    keys = {stream: root_key(0) for stream in task.streams}
+    program = jax.jit(lambda keys, assets: task.data(keys, assets)).lower(keys, assets).as_text()
+    scopes = [design.scopes[stream] for stream in read]
+    return program, read, scopes, provenance.digest(assets), design.root_seed, design.clients
 
 
 def measure(plan: Choices, name: str, folder: Path) -> list[dict]:

@@ -7,6 +7,7 @@ import pandas as pd
 from jax import Array
 
 from fedmi.aggregation import MEAN
+from fedmi.sampling.download import constants
 from fedmi.sampling.replay import objective
 from fedmi.study.methods import LINE, LONGER, PLANE
 from fedmi.study.oracles import best_on_plane, best_step
@@ -36,7 +37,7 @@ def surface(plan: Comparison, seed: int) -> pd.DataFrame:
         raise ValueError(f"clients: {plan.design.clients} do not span a plane; it takes three")
     task = plan.design.task
     trained = state_of(plan.design, plan.design.checkpoints[-1:])
-    state = jax.jit(trained)(plan.design.root, jnp.int32(seed), task.assets())
+    state = jax.jit(trained)(plan.design.root, jnp.int32(seed), constants([plan.design]))
     thetas = state.thetas[0, :3]
     mean = jnp.mean(thetas, axis=0)
     axes = np.linalg.qr(np.asarray(thetas[1:] - thetas[0], np.float64).T)[0].T

@@ -13,11 +13,12 @@ from jax.flatten_util import ravel_pytree
 from fedmi import scopes
 from fedmi.progress import track
 from fedmi.sampling.design import Design
+from fedmi.sampling.download import Constants, constants, starting
 from fedmi.sampling.replay import draw
 from fedmi.sampling.sgd import train_on
 from fedmi.sampling.tiles import TILE, block_size, compute_tiles
 from fedmi.study.params import Aggregation
-from fedmi.tasks.task import Assets, Data
+from fedmi.tasks.task import Data
 
 
 class State(NamedTuple):
@@ -103,13 +104,19 @@ class Comparison:
         design = self.design
         trained = state_of(design, design.checkpoints, self.held_out_examples, further)
 
-        def of_seeds(root: Array, seeds: Array, assets: Assets) -> Any:
-            return jax.vmap(lambda seed: of_state(trained(root, seed, assets)))(seeds)
+        def of_seeds(root: Array, seeds: Array, given: Constants) -> Any:
+            return jax.vmap(lambda seed: of_state(trained(root, seed, given)))(seeds)
 
         tiles = range(first // TILE, first // TILE + -(-seeds // TILE))
         block = block_size(TILE, design.clients, design.task.parameter_count)
         computed = compute_tiles(
-            of_seeds, design.root, design.task.assets(), tile=TILE, block=block, pending=tiles
+            of_seeds,
+            design.root,
+            constants([design]),
+            tile=TILE,
+            block=block,
+            pending=tiles,
+            what=what,
         )
         parts = [part for _, part in track(computed, total=len(tiles), what=what, unit="tile")]
         return jax.tree.map(lambda *a: np.concatenate(a)[:seeds], *parts)
@@ -120,8 +127,8 @@ def state_of(
     checkpoints: Sequence[int],
     held_out_examples: int | None = None,
     further: Sequence[int] | None = None,
-) -> Callable[[Array, Array, Assets], State]:
-    """The function (root key, seed, assets) that trains a seed's clients, and pooled references.
+) -> Callable[[Array, Array, Constants], State]:
+    """The function (root key, seed, constants) that trains a seed's clients, and pooled references.
 
     Pooled training takes its order, dropout and, where every client has its own, its download from
     the keys of one client more.
@@ -133,15 +140,19 @@ def state_of(
         further: after how many steps instead of each checkpoint clients are looked at beside,
             beyond the epoch if they are more; after as many by default.
     """
-    task, clients, kept = design.task, design.clients, np.asarray(checkpoints)
+    clients, kept = design.clients, np.asarray(checkpoints)
     longer = sorted({*kept, *(clients * kept)})
-    together = replace(task, examples=clients * task.examples)
     beside = kept if further is None else np.asarray(further)
     every = sorted({*kept, *beside})
-    an_epoch = task.steps // task.epochs
-    through = replace(task, epochs=max(task.epochs, -(-every[-1] // an_epoch)))
 
-    def trained(root: Array, seed: Array, assets: Assets) -> State:
+    def trained(root: Array, seed: Array, given: Constants) -> State:
+        assets, downloads = given
+        (begun,) = starting([design], downloads)
+        task = begun.task
+        together = replace(task, examples=clients * task.examples)
+        an_epoch = task.steps // task.epochs
+        through = replace(task, epochs=max(task.epochs, -(-every[-1] // an_epoch)))
+
         def keys_of(client: Array | int) -> dict[str, Array]:
             return scopes.client_keys(root, design.scopes, seed=seed, client=client)
 

@@ -1,15 +1,18 @@
 """Learning tasks, by name or by `package.module:attribute`."""
 
 import importlib
+import json
 from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 from fedmi.tasks.digits import digits
 from fedmi.tasks.lenet import lenet
 from fedmi.tasks.signal import signal
-from fedmi.tasks.task import Task
+from fedmi.tasks.task import Task, in_json
 
 TASKS: Mapping[str, Callable[..., Task]] = {"signal": signal, "digits": digits, "lenet": lenet}
+
+_MADE: dict[tuple[str, str], Task] = {}
 
 __all__ = ["TASKS", "Task", "attribute", "get"]
 
@@ -28,7 +31,9 @@ def get(task: str | Task, **options: Any) -> Task:
             ValidationError, a ValueError too, where the function checks them.
     """
     if isinstance(task, str):
-        source, made = task, TASKS[task] if task in TASKS else attribute(task)
+        if task in TASKS:
+            return _known(task, **options)
+        source, made = task, attribute(task)
     else:
         source, made = getattr(task, "name", repr(task)), task
     if isinstance(made, Task):
@@ -46,6 +51,12 @@ def get(task: str | Task, **options: Any) -> Task:
     if not isinstance(found, Task):
         raise ValueError(f"task: {source!r} made a {type(found).__name__}, not a fedmi.Task")
     return found
+
+
+def _known(name: str, **options: Any) -> Task:
+    """A task of `TASKS`: the same object for the same options, whose programs are compiled once."""
+    made = TASKS[name](**options)
+    return _MADE.setdefault((name, json.dumps(in_json(made.options, made))), made)
 
 
 def attribute(path: str, what: str = "task", known: Iterable[str] = TASKS) -> Any:

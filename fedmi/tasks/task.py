@@ -2,8 +2,8 @@
 
 import json
 import sys
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Hashable, Mapping
+from dataclasses import dataclass, field, fields
 from functools import cached_property, partial
 from numbers import Integral, Real
 from typing import Any
@@ -23,9 +23,11 @@ Data = Any  # a pytree of arrays whose first axis counts the examples
 Assets = Any  # a pytree of arrays that every seed reads: images, frozen weights
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class Checked:
     """A function of a task that refuses what it may not return, whoever calls it.
+
+    It is itself alone, as functions are: another that does the same may be compiled otherwise.
 
     It runs with JAX's 64-bit types off, so that a draw that names no type is the same whatever the
     environment says; samples are float32.
@@ -321,6 +323,13 @@ class Task:
                 if not callable(function):
                     raise ValueError(f"{name}: {function!r} is not a function")
                 object.__setattr__(self, name, Checked(function, check))
+
+    @cached_property
+    def identity(self) -> Hashable:
+        """All that programs of the task depend on: its functions themselves, and its numbers."""
+        described = {name: getattr(self, name) for name in ("streams", "options")}
+        rest = (getattr(self, each.name) for each in fields(self) if each.name not in described)
+        return (json.dumps(in_json(described, self)), *rest)
 
     @property
     def steps(self) -> int:

@@ -12,7 +12,7 @@ import pytest
 from jax.flatten_util import ravel_pytree
 
 import fedmi
-from fedmi import scopes
+from fedmi import progress, scopes
 from fedmi.sampling import sampler
 from fedmi.sampling.checks import check_local
 from tests import tiny
@@ -289,13 +289,21 @@ def test_provenance_says_what_the_samples_are(tmp_path):
 
 
 def test_progress_in_batch_is_plain_lines(capsys, monkeypatch):
-    monkeypatch.delenv("JPY_SESSION_NAME", raising=False)
+    monkeypatch.setattr(progress, "is_watched", lambda: False)
     fedmi.sample(tiny.task, seeds=140, **SETTINGS)
     assert "sampling: 3 of 3 tiles after" in capsys.readouterr().out
 
 
-def test_progress_in_jupyter_is_a_bar(capsys, monkeypatch):
-    monkeypatch.setenv("JPY_SESSION_NAME", "01_sample.ipynb")
+def test_what_is_kept_is_told(capsys, monkeypatch, tmp_path):
+    monkeypatch.setattr(progress, "is_watched", lambda: False)
+    for seeds in (64, 140):
+        fedmi.sample(tiny.task, seeds=seeds, store=tmp_path / "a.zarr", **SETTINGS)
+    first, _, more = capsys.readouterr().out.partition("sampling: 1 of 1 tiles")
+    assert "kept" not in first and "sampling: 1 of 3 tiles kept" in more
+
+
+def test_progress_where_somebody_watches_is_a_bar(capsys, monkeypatch):
+    monkeypatch.setattr(progress, "is_watched", lambda: True)
     fedmi.sample(tiny.task, seeds=140, **SETTINGS)
     shown = capsys.readouterr()
     assert "3/3" in shown.err

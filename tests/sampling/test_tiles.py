@@ -8,6 +8,7 @@ import pytest
 from fedmi import devices
 from fedmi.sampling import tiles, training
 from fedmi.sampling.design import Design
+from fedmi.sampling.download import constants
 from tests import tiny
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
@@ -18,7 +19,9 @@ def test_a_tile_is_as_large_as_the_memory_of_the_device_allows(monkeypatch):
     found = []
     for memory in (2**20, 2**21, 2**40):
         monkeypatch.setattr(devices, "memory", lambda memory=memory: memory)
-        found.append(tiles.fitting_tile(design, training.training([design]), ()))
+        found.append(
+            tiles.fitting_tile(design, training.training([design]), constants([design]), 10**6)
+        )
     assert 1 <= found[0] < tiles.LARGEST_TILE
     assert found[1] == 2 * found[0]
     assert found[2] == tiles.LARGEST_TILE
@@ -34,7 +37,7 @@ def test_a_tile_is_as_large_as_the_memory_of_the_device_allows(monkeypatch):
 def test_on_a_cpu_a_tile_leaves_no_more_than_so_much(parameters, clients, checkpoints, tile):
     task = SimpleNamespace(parameter_count=parameters)
     design = SimpleNamespace(task=task, clients=clients, checkpoints=range(checkpoints))
-    assert tiles.fitting_tile(design, None, ()) == tile
+    assert tiles.fitting_tile(design, None, (), 10**6) == tile
 
 
 @pytest.mark.parametrize(
@@ -64,7 +67,13 @@ def test_tiles_come_in_order_with_the_values_of_their_seeds():
         return dict(square=seeds**2 + assets, twice=jnp.stack([seeds, 2 * seeds], axis=1))
 
     found = tiles.compute_tiles(
-        of_seeds, jax.random.key(0), np.float32(0.5), tile=20, block=5, pending=[0, 3, 4, 7]
+        of_seeds,
+        jax.random.key(0),
+        np.float32(0.5),
+        tile=20,
+        block=5,
+        pending=[0, 3, 4, 7],
+        what="squaring",
     )
     for (index, arrays), expected in zip(found, [0, 3, 4, 7], strict=True):
         seeds = 20 * expected + np.arange(20)

@@ -9,7 +9,7 @@ import pandas as pd
 import pytest
 
 import fedmi
-from fedmi.sampling import chaos, sampler
+from fedmi.sampling import chaos, sampler, tiles
 from fedmi.sampling.design import Design
 from fedmi.sampling.sampler import sample_together
 from fedmi.study import choices, outcomes, params
@@ -82,7 +82,8 @@ def test_learning_and_chaos_are_told(table):
 
 def test_a_point_has_the_samples_that_it_would_have_alone(table, folder):
     point = PLAN.point("batch-size-2")
-    alone = fedmi.sample(point.design.task, seeds=64, checkpoints=point.design.checkpoints)
+    kept = dict(checkpoints=point.design.checkpoints, tile=tiles.TILE)
+    alone = fedmi.sample(point.design.task, seeds=64, **kept)
     kept = choices.open_existing(choices.store_of(folder, "batch-size-2")).dataset(64)
     assert kept.attrs["hash"] == alone.attrs["hash"]
     np.testing.assert_array_equal(kept.theta.values, alone.theta.values)
