@@ -28,7 +28,8 @@ def lanes() -> list[jax.Device]:
     if local[0].platform != "cpu":
         return local
     count = len(local)
-    if count == 1 and jax.config.read("jax_num_cpu_devices") < 1:
+    asked = jax.config.jax_num_cpu_devices  # pyright: ignore[reportAttributeAccessIssue]
+    if count == 1 and asked < 1:
         count = cores()
     return local[:1] * count
 
