@@ -26,11 +26,16 @@ _HOMES = {
 }
 
 
-_KEEPING = {
-    "JAX_COMPILATION_CACHE_DIR": "",
+_FOLDER = "JAX_COMPILATION_CACHE_DIR"
+_BOUNDS = {
     "JAX_COMPILATION_CACHE_MAX_SIZE": 2 * 2**30,  # bytes; what was least used goes first
     "JAX_PERSISTENT_CACHE_MIN_COMPILE_TIME_SECS": 0.3,
 }
+
+
+def cache_folder() -> Path:
+    """What fedmi keeps is in FEDMI_CACHE, or the system's cache folder for fedmi."""
+    return Path(os.environ.get("FEDMI_CACHE") or platformdirs.user_cache_dir("fedmi"))
 
 
 def _keep_programs() -> None:
@@ -39,18 +44,15 @@ def _keep_programs() -> None:
     XLA takes seconds to compile what then runs in tenths of one, and the next process needs the
     same. JAX is told by its variables, as it need not be imported here.
     """
-    folder = next(iter(_KEEPING))
-    cache = os.environ.get("FEDMI_CACHE") or platformdirs.user_cache_dir("fedmi")
-    kept = Path(cache, "jax", _processor())
-    settings = _KEEPING | {folder: kept}
-    if "jax" not in sys.modules:
-        if folder not in os.environ:
-            os.environ.update({name: str(value) for name, value in settings.items()})
+    jax = sys.modules.get("jax")
+    if _FOLDER in os.environ or (jax and jax.config.jax_compilation_cache_dir is not None):
         return
-    config = sys.modules["jax"].config
-    if config.jax_compilation_cache_dir is None:
-        for name, value in settings.items():
-            config.update(name.lower(), str(value) if name == folder else value)
+    settings = _BOUNDS | {_FOLDER: str(cache_folder() / "jax" / _processor())}
+    if jax is None:
+        os.environ.update({name: str(value) for name, value in settings.items()})
+        return
+    for name, value in settings.items():
+        jax.config.update(name.lower(), value)
 
 
 def _processor() -> str:

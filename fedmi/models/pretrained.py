@@ -15,10 +15,10 @@ import jax
 import jax.numpy as jnp
 import numpy as np
 import optax
-import platformdirs
 from flax import traverse_util
 from jax import Array
 
+from fedmi import cache_folder
 from fedmi.models.lenet import LeNet
 from fedmi.scopes import root_key
 
@@ -141,11 +141,6 @@ def ship(images: np.ndarray, labels: np.ndarray) -> Pretrained:
     trained = train(images, labels)
     _write(SHIPPED, _key(images, labels, TRAINING), trained)
     return trained
-
-
-def cache_folder() -> Path:
-    """Where trained weights are kept: FEDMI_CACHE, or the system's cache folder for fedmi."""
-    return Path(os.environ.get("FEDMI_CACHE") or platformdirs.user_cache_dir("fedmi"))
 
 
 def _key(images: np.ndarray, labels: np.ndarray, training: Training) -> str:

@@ -81,7 +81,7 @@ def perturbed(design: Design, *, seeds: int = SEEDS) -> xr.Dataset:
     tiles = compute_tiles(
         Program(of_seeds, ("perturbed", design.identity)),
         design.root,
-        constants([design]),
+        constants([design], task.assets()),
         tile=tile,
         block=block_size(tile, 2 * design.clients, task.parameter_count),
         pending=range(-(-seeds // tile)),

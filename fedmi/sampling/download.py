@@ -18,9 +18,9 @@ Constants = tuple[Assets, Sequence[Params | None]]
 """What a program of several designs is given beside its seeds: assets, and each one's download."""
 
 
-def constants(designs: Sequence[Design]) -> Constants:
-    """The constants of designs that have the same data."""
-    return designs[0].task.assets(), [fixed(design) for design in designs]
+def constants(designs: Sequence[Design], assets: Assets) -> Constants:
+    """The constants of designs that have the same data, and these assets."""
+    return assets, [fixed(design) for design in designs]
 
 
 def fixed(design: Design) -> Params | None:

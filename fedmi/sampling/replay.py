@@ -220,7 +220,10 @@ def objectives(task: Task, samples: xr.Dataset) -> Callable[[np.ndarray, np.ndar
         everywhere = jnp.broadcast_to(weights[:, None], shape)
         return losses(root, seeds, everywhere, None, given).mean(axis=1)
 
-    program, given = Program(evaluate, ("objectives", design.identity)), constants([design])
+    program, given = (
+        Program(evaluate, ("objectives", design.identity)),
+        constants([design], task.assets()),
+    )
 
     def of_weights(seeds: np.ndarray, weights: np.ndarray) -> np.ndarray:
         found = compiled(program, design.root, seeds, weights, given)
@@ -271,7 +274,7 @@ def held_out_metrics(task: Task, samples: xr.Dataset, *, seeds: int) -> xr.Datas
             "its gradients"
         )
     samples = samples.isel(seed=slice(seeds))
-    given = constants([design])
+    given = constants([design], task.assets())
 
     def judge(params: Params, data: Data) -> dict[str, Array]:
         judged = {task.metric: task.loss(params, data, None)[1]}

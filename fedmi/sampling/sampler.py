@@ -18,12 +18,12 @@ from fedmi.progress import track
 from fedmi.sampling import provenance
 from fedmi.sampling.checks import check_local, check_whole
 from fedmi.sampling.design import Design
-from fedmi.sampling.download import Constants, constants
+from fedmi.sampling.download import constants
 from fedmi.sampling.server import MEAN, check_aggregator
 from fedmi.sampling.store import SampleStore, check_parameters, create, existing, warn_of_versions
 from fedmi.sampling.tiles import TILE, block_size, compute_tiles, fitting_tile
 from fedmi.sampling.training import training
-from fedmi.tasks.task import Task
+from fedmi.tasks.task import Assets, Task
 
 Block = tuple[int, int]
 """(i, n): the block i = 0 ... n - 1 of n that all seeds are divided into."""
@@ -165,11 +165,14 @@ def sample_together(
         for design, found in zip(designs, there, strict=True):
             if found is None or found.seeds() < seeds:
                 check_aggregator(design.aggregator, design.task.parameter_count, design.examples)
-        given = constants(designs)
-        digest = provenance.digest(given[0])
+        assets = designs[0].task.assets()
+        digest = provenance.digest(assets)
         if tile is None:
             tiles = [found.tile for found in there if found is not None]
-            tile = tiles[0] if tiles else fitting_tile(designs[0], training(designs), given, seeds)
+            tile = tiles[0] if tiles else None
+        if tile is None:
+            given = constants(designs, assets)
+            tile = fitting_tile(designs[0], training(designs), given, seeds)
         filled = []
         for design, path, found in zip(designs, paths, there, strict=True):
             description = design.describe(assets=digest, tile=tile)
@@ -179,7 +182,7 @@ def sample_together(
             found.grow(seeds)
             filled.append(found)
     if block is not None:
-        _fill(designs, filled, given, seeds, block)
+        _fill(designs, filled, assets, seeds, block)
         devices.wait_for_all_processes()
     return filled
 
@@ -204,7 +207,7 @@ def tiles_of(seeds: int, tile: int, block: Block) -> list[int]:
 def _fill(
     designs: Sequence[Design],
     stores: Sequence[SampleStore],
-    given: Constants,
+    assets: Assets,
     seeds: int,
     block: Block,
 ) -> None:
@@ -213,7 +216,7 @@ def _fill(
     Args:
         designs: as for `sample_together`.
         stores: of each, of equal tiles, with room for the seeds; a tile that one has it keeps.
-        given: the designs' constants.
+        assets: of the task.
         seeds: how many the stores shall hold.
         block: of these, the one that is computed.
     """
@@ -232,10 +235,11 @@ def _fill(
         warn_of_versions(store, entry["versions"])
         store.clear_partial_files(pending)
         store.record(entry)
+    trained = [designs[at] for at, *_ in lacking]
     results = compute_tiles(
-        training([designs[at] for at, *_ in lacking]),
+        training(trained),
         first.root,
-        (given[0], [given[1][at] for at, *_ in lacking]),
+        constants(trained, assets),
         tile=tile,
         block=block_size(tile, first.clients, first.task.parameter_count),
         pending=pending,

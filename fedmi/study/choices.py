@@ -199,7 +199,8 @@ def _mi(plan: Choices, samples: xr.Dataset) -> list[dict]:
             )
         except ValueError as error:
             found[iteration]["why_not"] = str(error)
-    for name, means in tables.mi_means(pd.DataFrame(tables.with_family_p(rows))).items():
+    read = tables.mi_means(pd.DataFrame(tables.with_family_p(rows))) if rows else {}
+    for name, means in read.items():
         for iteration, at in means.iterrows():
             row = found[int(str(iteration))]
             row |= {name: at.net_bits, f"{name}_se": at.net_se, f"{name}_p_family": at.p_family}

@@ -194,7 +194,8 @@ def table(facts: Mapping[str, Any]) -> pd.DataFrame:
         `claim`, what it `says`, its `place` in the paper, `task`; of the default study `what` is
         measured, its `value`, standard `error` and `unit`, the smallest `size` that matters, and
         the `outcome`; couplings by outcome (`holds_under`, ...); points of the multiverse by
-        outcome (`points_hold`, ...) and the choices that decide, `decided_by`.
+        outcome (`points_holds`, ...), the choices that decide, `decided_by`, and the `tables` that
+        were read.
     """
     return pd.DataFrame([_row(task, **trace) for task, trace in facts["traces"]])
 

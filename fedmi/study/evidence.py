@@ -16,7 +16,7 @@ import xarray as xr
 from fedmi import stats
 from fedmi.stats import bonferroni_limit, sign
 from fedmi.study import additive, proposition
-from fedmi.study.sizes import FAILS, HOLDS, OPEN, VARIATION, told
+from fedmi.study.sizes import FAILS, HOLDS, OPEN, VARIATION, any_of, told
 from fedmi.study.tables import origin
 
 LEVEL = 0.05
@@ -174,6 +174,7 @@ def facts(tests: pd.DataFrame, noise: pd.DataFrame, decomposition: pd.DataFrame)
         noise: rows of `noise_rows`.
         decomposition: rows of `decomposition_rows`.
     """
+    apart = spread(tests, decomposition)
     able = tests.loc[~tests.by_construction.astype(bool)]
     rejecting = able.test[able.verdict == "rejected"].unique().tolist()
     if able.empty:
@@ -192,36 +193,39 @@ def facts(tests: pd.DataFrame, noise: pd.DataFrame, decomposition: pd.DataFrame)
         covariances_tried=bool(able.test.isin(OF_COVARIANCES).any()),
         alike=alike(tests),
         noise=noise.to_dict("records"),
-        spread=_spread(tests, decomposition),
-        departure=departure(tests, noise, decomposition),
+        spread=apart,
+        departure=departure(noise, apart),
         size=VARIATION,
         parts=_parts(decomposition),
     )
 
 
-def departure(tests: pd.DataFrame, noise: pd.DataFrame, decomposition: pd.DataFrame) -> str:
+def departure(noise: pd.DataFrame, apart: Mapping[str, float] | None) -> str:
     """Whether clients depart from the additive model by a size that matters, at the end.
 
     The tests ask whether there is a departure, this how large it is: in how much the noise varies
     with what is shared, or in how far what two clients share differs from pair to pair.
 
     Args:
-        tests, noise, decomposition: as `facts` takes them.
+        noise: rows of `noise_rows`.
+        apart: what `spread` returns.
     """
     last = noise.iloc[-1]
     varies = HOLDS if last.low > VARIATION else FAILS if last.high < VARIATION else OPEN
-    apart = FAILS
-    if (spread := _spread(tests, decomposition)) is not None:
-        limit = bonferroni_limit(decomposition.pair.nunique())
-        apart = told(spread["value"], spread["error"], VARIATION, limit)
-    return next((of for of in (HOLDS, OPEN) if of in (varies, apart)), FAILS)
+    if apart is None:
+        return varies
+    return any_of(varies, told(apart["value"], apart["error"], VARIATION, apart["limit"]))
 
 
-def _spread(tests: pd.DataFrame, decomposition: pd.DataFrame) -> dict[str, float] | None:
+def spread(tests: pd.DataFrame, decomposition: pd.DataFrame) -> dict[str, float] | None:
     """From the least to the most that any two clients share at the end, relative to the mean.
 
+    Args:
+        tests, decomposition: as `facts` takes them.
+
     Returns:
-        The value and its standard error; None where it is zero by construction.
+        The value, its standard error, and how many of these are beyond chance for all pairs
+        together; None where it is zero by construction.
     """
     if alike(tests):
         return None
@@ -229,7 +233,8 @@ def _spread(tests: pd.DataFrame, decomposition: pd.DataFrame) -> dict[str, float
     pairs = pairs.sort_values("shared")
     ends, mean = pairs.iloc[[0, -1]], pairs.shared.abs().mean()
     value = (ends.shared.iloc[1] - ends.shared.iloc[0]) / mean
-    return dict(value=float(value), error=float(np.hypot(*ends.shared_se) / mean))
+    error, limit = np.hypot(*ends.shared_se) / mean, bonferroni_limit(decomposition.pair.nunique())
+    return dict(value=float(value), error=float(error), limit=limit)
 
 
 def _of_test(rows: pd.DataFrame) -> dict:

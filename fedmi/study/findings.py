@@ -17,7 +17,7 @@ from fedmi.stats import Z95, bonferroni_limit
 from fedmi.study import evidence, gains, results, sizes, tables, trends
 from fedmi.study.figures import figure_names
 from fedmi.study.methods import ALONE
-from fedmi.study.sizes import FAILS, HOLDS, INFINITE, OPEN, all_of, told
+from fedmi.study.sizes import FAILS, HOLDS, INFINITE, OPEN, all_of, any_of, told
 from fedmi.study.trends import DEFAULT, study_of
 
 NOTHING_SHARED: tuple[str, ...] = ("null", "independent")
@@ -274,7 +274,7 @@ def not_additive(published: Published) -> Finding:
         rejected = able.loc[able.verdict == "rejected"]
         noise = published.table(f"proposition-{study}-noise")
         decomposition = published.table(f"proposition-{study}-decomposition")
-        state = evidence.departure(tests, noise, decomposition)
+        state = evidence.departure(noise, evidence.spread(tests, decomposition))
         states[name] = state if len(rejected) or state == FAILS else OPEN
         if name == DEFAULT:
             last = noise.iloc[-1]
@@ -331,7 +331,7 @@ def reasonable(published: Published) -> Finding:
         for _, at in rows.groupby("iteration"):
             gain, error = gains.share_of_fall(at, ALONE, final)
             found.append(told(gain, error, sizes.FALL, limit))
-        states[setting] = next((s for s in (HOLDS, OPEN) if s in found), FAILS)
+        states[setting] = any_of(*found)
         if setting == DEFAULT:
             effect = Effect(gain, error, sizes.FALL, ALONE)
     return Finding(of_all(states), effect)

@@ -37,7 +37,9 @@ def surface(plan: Comparison, seed: int) -> pd.DataFrame:
         raise ValueError(f"clients: {plan.design.clients} do not span a plane; it takes three")
     task = plan.design.task
     trained = state_of(plan.design, plan.design.checkpoints[-1:])
-    state = jax.jit(trained)(plan.design.root, jnp.int32(seed), constants([plan.design]))
+    state = jax.jit(trained)(
+        plan.design.root, jnp.int32(seed), constants([plan.design], task.assets())
+    )
     thetas = state.thetas[0, :3]
     mean = jnp.mean(thetas, axis=0)
     axes = np.linalg.qr(np.asarray(thetas[1:] - thetas[0], np.float64).T)[0].T

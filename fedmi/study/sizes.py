@@ -38,6 +38,11 @@ def told(effect: float, error: float, size: float, limit: float = Z95) -> str:
     return {"yes": HOLDS, "no": FAILS, "open": OPEN}[sign(effect - size, error, limit)]
 
 
+def any_of(*outcomes: str) -> str:
+    """Whether a part of it holds: it fails where all do."""
+    return next((of for of in (HOLDS, OPEN) if of in outcomes), FAILS)
+
+
 def all_of(*outcomes: str) -> str:
     """Whether all of it holds: it fails where a part does."""
     return min(outcomes, key=(REFUSED, CHAOTIC, FAILS, INFINITE, OPEN, HOLDS).index)

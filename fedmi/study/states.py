@@ -112,7 +112,7 @@ class Comparison:
         computed = compute_tiles(
             of_seeds,
             design.root,
-            constants([design]),
+            constants([design], design.task.assets()),
             tile=TILE,
             block=block,
             pending=tiles,

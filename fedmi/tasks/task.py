@@ -327,9 +327,10 @@ class Task:
     @cached_property
     def identity(self) -> Hashable:
         """All that programs of the task depend on: its functions themselves, and its numbers."""
-        described = {name: getattr(self, name) for name in ("streams", "options")}
-        rest = (getattr(self, each.name) for each in fields(self) if each.name not in described)
-        return (json.dumps(in_json(described, self)), *rest)
+        values = {each.name: getattr(self, each.name) for each in fields(self)}
+        functions = [values.pop(name) for name in CHECKS]
+        values.pop("baseline")  # which may be any number, and no program reads it
+        return (json.dumps(in_json(values, self)), *functions)
 
     @property
     def steps(self) -> int:

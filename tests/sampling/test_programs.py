@@ -59,6 +59,19 @@ def test_what_compares_equal_is_not_itself():
     assert Program(len, Itself(one)) != Program(len, Itself(other))
 
 
+def test_a_task_s_numbers_may_come_in_any_type():
+    changes = dict(targets=["a"], target_errors=lambda params, batch: batch[0], baseline=[1.0])
+    task = dataclasses.replace(tiny.task, **changes)
+    assert program(task) == program(task) and program(task) != program()
+
+
+def test_a_store_that_is_whole_needs_no_download(tmp_path, monkeypatch):
+    settings = dict(seeds=6, checkpoints=[2], tile=4, store=tmp_path / "a.zarr")
+    first = fedmi.sample(tiny.task, **settings)
+    monkeypatch.setattr(download, "fixed", lambda design: pytest.fail("drawn again"))
+    np.testing.assert_array_equal(fedmi.sample(tiny.task, **settings).theta, first.theta)
+
+
 def test_a_second_call_compiles_nothing():
     settings = dict(seeds=6, checkpoints=[2], tile=4)
     first = fedmi.sample(tiny.task, **settings)

@@ -20,7 +20,7 @@ def test_a_tile_is_as_large_as_the_memory_of_the_device_allows(monkeypatch):
     for memory in (2**20, 2**21, 2**40):
         monkeypatch.setattr(devices, "memory", lambda memory=memory: memory)
         found.append(
-            tiles.fitting_tile(design, training.training([design]), constants([design]), 10**6)
+            tiles.fitting_tile(design, training.training([design]), constants([design], ()), 10**6)
         )
     assert 1 <= found[0] < tiles.LARGEST_TILE
     assert found[1] == 2 * found[0]

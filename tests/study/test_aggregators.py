@@ -57,7 +57,7 @@ def assert_same_models(found, expected):
 
 def states(seeds):
     trained = state_of(DESIGN, [1, 4])
-    return jax.jit(jax.vmap(lambda s: trained(jax.random.key(0), s, constants([DESIGN]))))(
+    return jax.jit(jax.vmap(lambda s: trained(jax.random.key(0), s, constants([DESIGN], ()))))(
         jnp.asarray(seeds)
     )
 
@@ -98,7 +98,9 @@ def test_pooled_training_is_sgd_on_all_data(state):
 
 def test_clients_may_be_trained_further_than_the_epoch():
     trained = state_of(DESIGN, [1, 4], further=[3, 6])
-    state = jax.tree.map(np.asarray, jax.jit(trained)(jax.random.key(0), 2, constants([DESIGN])))
+    state = jax.tree.map(
+        np.asarray, jax.jit(trained)(jax.random.key(0), 2, constants([DESIGN], ()))
+    )
     twice = replace(tiny.task, epochs=2)
     samples = fedmi.sample(twice, seeds=3, checkpoints=[1, 3, 4, 6], tile=64)
     theta = samples.theta.sel(seed=2).transpose("iteration", ...)

@@ -12,7 +12,7 @@ import fedmi
 from fedmi.sampling import chaos, sampler, tiles
 from fedmi.sampling.design import Design
 from fedmi.sampling.sampler import sample_together
-from fedmi.study import choices, outcomes, params
+from fedmi.study import choices, outcomes, params, tables
 from tests import tiny
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
@@ -157,6 +157,10 @@ def test_the_groups_of_every_plan_have_the_same_data(path):
         choices.check_same_data({name: plan.point(name).design for name in names})
 
 
+def refuse(*_, **__):
+    raise ValueError("no")
+
+
 def test_what_the_estimators_refuse_has_a_reason(table, folder, monkeypatch):
     monkeypatch.setattr(chaos, "perturbed", lambda *_, **__: None)
     monkeypatch.setattr(chaos, "table", lambda _: tiny.STABILITY)
@@ -171,6 +175,9 @@ def test_what_the_estimators_refuse_has_a_reason(table, folder, monkeypatch):
     few = judged.loc[judged.point == "few"].set_index("claim").outcome
     assert few["rises"] == few["above_zero"] == few["not_closer"] == outcomes.REFUSED
     assert few["rises_ksg"] != outcomes.REFUSED and few["distances_rise"] == outcomes.HOLDS
+    monkeypatch.setattr(tables, "mi_rows", refuse)
+    for row in choices.readings(PLAN, "default", point, samples):
+        assert row["why_not"] == "no" and np.isnan([row["gaussian"], row["ksg"]]).all()
     (none,) = {row["why_not"] for row in choices.readings(PLAN, "x", point, samples.isel(seed=[]))}
     assert none == "fewer than two seeds are finite"
 
