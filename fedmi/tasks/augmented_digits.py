@@ -150,6 +150,8 @@ def recognition(name: str, network: Network, options: Mapping[str, Any]) -> Task
     drawing = Drawing.of(options)
     reads, predict = network.reads, network.predict
 
+    @functools.cache
+    @jax.ensure_compile_time_eval()  # what is kept is arrays, though first asked for in a program
     def assets() -> Assets:
         images, of_all = image_sources.load(drawing.images)
         originals, labels = drawing.own_of(images, of_all)
@@ -178,7 +180,7 @@ def recognition(name: str, network: Network, options: Mapping[str, Any]) -> Task
         larger_is_better=True,
         held_out=lambda keys, assets: drawn(*drawing.others(keys, assets["labels"]), assets),
         ensemble=ensemble,
-        assets=functools.cache(assets),
+        assets=assets,
         learning_rate=options["learning_rate"],
         batch_size=options["batch_size"],
         epochs=options["epochs"],

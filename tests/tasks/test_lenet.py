@@ -105,6 +105,14 @@ def test_clients_may_download_the_fitted_network(keys):
     assert jax.jit(task.loss)(task.init(keys), batch, None)[1] > 0.7
 
 
+def test_assets_that_were_first_asked_for_in_a_program_are_arrays():
+    task = fedmi.tasks.get("lenet", examples=30, batch_size=10)
+    inside = jax.jit(lambda: jax.tree.map(jnp.sum, task.assets()))()
+    outside = jax.tree.map(np.asarray, task.assets())
+    assert inside.keys() == outside.keys()
+    np.testing.assert_array_equal(inside["labels"], outside["labels"].sum())
+
+
 def test_an_epoch_teaches_digits_never_seen():
     """Held-out accuracy rises by 0.1 at least from a fresh network, at the defaults."""
     task = fedmi.tasks.get("lenet")
