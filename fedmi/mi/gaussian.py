@@ -15,6 +15,7 @@ import numpy as np
 from numpy import linalg
 
 from fedmi.mi import wilks
+from fedmi.mi.lagged import lagged_products
 from fedmi.mi.null import Repairing
 from fedmi.mi.result import Estimate, PairEstimate, client_pairs
 from fedmi.mi.whitening import EPS, Whitened, whiten
@@ -123,8 +124,7 @@ def _permuted(whitened: Sequence[Whitened], repairing: Repairing) -> list[np.nda
         bases.append(repairing.extended(basis.astype(dtype)))
     result = []
     for a, b in combinations:
-        # A shift re-pairs the samples: nothing is gathered or copied.
-        products = (bases[a][:n].T @ bases[b][s : s + n] for s in repairing.shifts)
+        products = lagged_products(bases[a][:n], bases[b], repairing.m)
         nats = np.array([_half_log_determinant(cross) for cross in products])
         result.append((nats - wilks.null_mean(n, ranks[a], ranks[b])) / log(2))
     return result
@@ -132,7 +132,7 @@ def _permuted(whitened: Sequence[Whitened], repairing: Repairing) -> list[np.nda
 
 def _half_log_determinant(cross: np.ndarray) -> float:
     """Eq. 5 in nats from cross-correlations of orthonormal bases: -1/2 log det(1 - C C')."""
-    square = _square(cross.astype(np.float64))
+    square = _square(cross).astype(np.float64)
     try:
         factor = linalg.cholesky(np.eye(len(square)) - square)
     except linalg.LinAlgError:
