@@ -32,7 +32,7 @@ LOCK := $(if $(shell command -v flock),flock --nonblock --verbose .venv/study.lo
 quoted = '$(subst ','\'',$(1))'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study couplings readings choices aggregation rounds proposition compression scale_up estimators figures redraw lab test test-numerical check weights test-slurm bench coverage proposition-size default-reading scaling lint clean
+.PHONY: help setup study couplings readings choices aggregation rounds proposition compression scale_up estimators everything paper figures redraw lab test test-numerical check weights test-slurm bench coverage proposition-size default-reading scaling lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z_-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' Makefile
@@ -61,12 +61,16 @@ compression: ## what uploads take, and what the clients' dependence would save
 rounds: ## follow federated learning through its rounds
 scale_up: ## see what becomes of it all as clients and parameters grow
 estimators: ## calibrate the estimators at the sizes in params/$(SCALE)/estimators
+everything: ## all of these
 
-study couplings readings choices aggregation proposition compression rounds scale_up estimators: $(READY)
+study couplings readings choices aggregation proposition compression rounds scale_up estimators everything: $(READY)
 	@$(LOCK) snakemake $(call quoted,$(or $(ONLY),$@)) $(SNAKEFLAGS) --nolock --snakefile workflow/Snakefile \
 		$(SHARED) --workflow-profile workflow/profiles/$(PROFILE) \
 		--config $(call quoted,scale=$(SCALE)) $(if $(filter-out 0 no false,$(KEEP)),keep=true)
 	@echo Figures: $(call quoted,results/$(SCALE)/figures)
+
+paper: ## all that is published, at the paper's size (hours; started again, it goes on)
+	@$(MAKE) --no-print-directory everything SCALE=paper
 
 figures: $(READY) ## copy the finished paper-scale run's figures and tables to figures/
 	python -m fedmi publish results/paper figures

@@ -15,6 +15,7 @@ import numpy as np
 from benchmarks.work import Work, best
 from fedmi import mi
 from fedmi.mi.null import repairing
+from fedmi.mi.result import client_pairs
 from fedmi.mi.terms import local_terms
 
 CLIENTS = 3
@@ -28,19 +29,20 @@ def samples(n: int, d: int, decades: float = 0) -> list[np.ndarray]:
     return [rng.standard_normal((n, d), np.float32) * scale for _ in range(CLIENTS)]
 
 
-def ksg(*, n: int, d: int, permutations: int = 0) -> Work:
-    """KSG with k = 3 and Euclidean distances, the check of rounding in float64 included."""
+def ksg(*, n: int, d: int, permutations: int = 0, metric: str = "euclidean") -> Work:
+    """KSG with k = 3, the check of rounding in float64 included."""
     clients, key = samples(n, d), jax.random.key(0)
     some = np.arange(min(n, 64))
     for dtype, m in ((np.float32, permutations), (np.float64, 0)):  # compiles; one tile each
         points = [x.astype(dtype) for x in clients]
         repair = repairing(n, m, key)
-        product = dtype == np.float32
-        local_terms(points, repair, ks=(3,), metric="euclidean", product=product, queries=some)
+        product = dtype == np.float32 and metric == "euclidean"
+        local_terms(points, repair, ks=(3,), metric=metric, product=product, queries=some)
     del points
+    options = dict(permutations=permutations, metric=metric)
 
     def run() -> None:
-        pairs = mi.pairwise(clients, estimator="ksg", permutations=permutations, key=key)
+        pairs = mi.pairwise(clients, estimator="ksg", key=key, **options)
         if any(np.isnan(pair.rounding_bits) for pair in pairs):
             raise ArithmeticError("float32 did not suffice for random normal samples")
 
@@ -57,6 +59,34 @@ def gaussian(*, n: int, d: int, permutations: int = 0, decades: float = 0) -> Wo
     run()
     spread = f", standard deviations over {decades:g} decades" if decades else ""
     return Work(run, 1, UNIT, f"{permutations} re-pairings{spread}")
+
+
+def repaired(*, n: int, d: int, permutations: int) -> Work:
+    """The Gaussian formula and its re-pairings, of which each counts as one unit."""
+    whole = gaussian(n=n, d=d, permutations=permutations)
+    return Work(whole.run, permutations, "re-pairings", f"{whole.note}, the estimate included")
+
+
+def cross_products(*, n: int, d: int) -> Work:
+    """x' y of every pair in float32: what one re-pairing of all three would cost."""
+    clients = samples(n, d)
+
+    def run() -> None:
+        for a, b in client_pairs(CLIENTS):
+            clients[a].T @ clients[b]
+
+    run()
+    return Work(run, 1, "re-pairings", "NumPy, float32")
+
+
+def calibrated(*, n: int, d: int, draws: int) -> Work:
+    """What notebook 02 makes of one pair: both estimators on surrogates, and on parts."""
+    x, y, _ = samples(n, d)
+
+    def run() -> None:
+        mi.report(x, y, draws=draws, key=jax.random.key(0))
+
+    return Work(run, 1, "reports", f"{draws} draws, 7 truths, 2 families, compilation included")
 
 
 def distance_products(*, n: int, d: int) -> Work:

@@ -2,9 +2,10 @@
 
 The rows of the table:
 
-    1  signal sampling      4  Gaussian mutual information
-    2  digits sampling      5  the null by re-pairing
-    3  KSG
+    1  signal sampling      5  the null by re-pairing
+    2  digits sampling      6  a small federation
+    3  KSG                  7  the first call of a process
+    4  Gaussian formula     8  `make study`
 
 An item may serve several rows. Items of one group take turns.
 """
@@ -13,7 +14,7 @@ from dataclasses import dataclass, replace
 
 from benchmarks.runner import Group, Item
 
-ROWS = (1, 2, 3, 4, 5)
+ROWS = (1, 2, 3, 4, 5, 6, 7, 8)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -26,7 +27,11 @@ class Sizes:
         plain_seeds: seeds that the plain network trains in one run.
         torch_signal, torch_digits: clients that PyTorch's loops train in one run.
         ksg_m, gaussian_m: re-pairings.
-        tree_seconds: what SciPy's trees may take at each size.
+        calibrated: draws of a calibration at the sizes of the studies.
+        peers: (N, d) at which other libraries estimate in the max-norm.
+        federations: seeds of the small federation.
+        first_seeds: seeds of a first call.
+        scale: of `make study`.
     """
 
     signal: tuple[int, int] = (22_000, 394)
@@ -36,8 +41,12 @@ class Sizes:
     torch_signal: int = 6
     torch_digits: int = 60
     ksg_m: int = 4
-    gaussian_m: int = 20
-    tree_seconds: float = 50
+    gaussian_m: int = 99
+    calibrated: int = 2
+    peers: tuple[int, int] = (4_000, 394)
+    federations: int = 20
+    first_seeds: int = 1_000
+    scale: str = "quick"
 
 
 TINY = Sizes(
@@ -48,8 +57,11 @@ TINY = Sizes(
     torch_signal=1,
     torch_digits=2,
     ksg_m=2,
-    gaussian_m=2,
-    tree_seconds=1,
+    gaussian_m=8,
+    peers=(300, 20),
+    federations=2,
+    first_seeds=8,
+    scale="tiny",
 )
 
 
@@ -58,10 +70,14 @@ def suite(sizes: Sizes, *, cores: int) -> list[Group]:
     return [
         _signal(sizes, cores),
         _digits(sizes, cores),
-        _ksg(*sizes.signal, sizes, cores, seconds=200),
-        _ksg(*sizes.digits, sizes, cores, seconds=340),
+        _ksg(*sizes.signal, sizes, max_norm=True),
+        _ksg(*sizes.digits, sizes),
+        _others(*sizes.peers),
         _gaussian(*sizes.signal, sizes),
         _gaussian(*sizes.digits, sizes),
+        _federation(sizes),
+        *(_calls(task, sizes, cores) for task in ("signal", "digits")),
+        _study(sizes, cores),
     ]
 
 
@@ -131,24 +147,75 @@ def _loop(fedmi: Item, clients: int, threads: list[int]) -> Item:
     )
 
 
-def _ksg(n: int, d: int, sizes: Sizes, cores: int, seconds: float) -> Group:
+def _ksg(n: int, d: int, sizes: Sizes, max_norm: bool = False) -> Group:
     what = "matrix products of all distances"
     limit, fedmi, null = _estimates("KSG", 3, n, d, sizes.ksg_m, what, "distance_products")
-    trees = replace(
+    null = replace(null, base=fedmi, relation="repairing")
+    brute = replace(
         fedmi,
         rows=(3,),
-        who="SciPy's k-d trees",
-        function="benchmarks.peers_scipy:ksg",
-        arguments=fedmi.arguments | dict(limit=sizes.tree_seconds, workers=cores),
+        who="NumPy's products, by brute force",
+        function="benchmarks.peers_neighbours:ksg",
+        arguments=fedmi.arguments | dict(way="euclidean"),
         base=fedmi,
         repeats=1,
     )
-    return Group((limit, fedmi, null, trees), seconds)
+    calibrated = replace(
+        fedmi,
+        rows=(3,),
+        what="calibration of one pair, report and all",
+        function="benchmarks.estimation:calibrated",
+        arguments=fedmi.arguments | dict(draws=sizes.calibrated),
+        repeats=1,
+    )
+    far = replace(
+        fedmi,
+        rows=(3,),
+        what="KSG in the max-norm, three pairs",
+        arguments=fedmi.arguments | dict(metric="chebyshev"),
+        base=limit,
+        relation="above",
+        repeats=1,
+    )
+    return Group((limit, fedmi, null, brute, calibrated, *([far] if max_norm else [])), 60)
+
+
+def _others(n: int, d: int) -> Group:
+    """Other libraries, in the max-norm, which is theirs, at a size that they can do."""
+    fedmi = Item(
+        rows=(3,),
+        what="KSG in the max-norm, three pairs",
+        size=f"N = {n:,}, d = {d}",
+        function="benchmarks.estimation:ksg",
+        arguments=dict(n=n, d=d, metric="chebyshev"),
+    )
+    ways = {"scikit-learn, by brute force": "chebyshev", "NPEET": "npeet"}
+    peers = [
+        replace(
+            fedmi,
+            who=who,
+            function="benchmarks.peers_neighbours:ksg",
+            arguments=dict(n=n, d=d, way=way),
+            base=fedmi,
+            repeats=1,
+        )
+        for who, way in ways.items()
+    ]
+    return Group((fedmi, *peers), 30)
 
 
 def _gaussian(n: int, d: int, sizes: Sizes) -> Group:
     what = "covariance product of all samples"
     limit, fedmi, null = _estimates("Gaussian", 4, n, d, sizes.gaussian_m, what, "covariance")
+    one = replace(
+        limit,
+        rows=(5,),
+        what="one product for each pair",
+        size=fedmi.size,
+        function="benchmarks.estimation:cross_products",
+        base=None,
+    )
+    null = replace(null, function="benchmarks.estimation:repaired", base=one, relation="above")
     singular = replace(
         fedmi,
         rows=(4,),
@@ -157,7 +224,59 @@ def _gaussian(n: int, d: int, sizes: Sizes) -> Group:
         base=limit,
         relation="above",
     )
-    return Group((limit, fedmi, null, singular), 70)
+    return Group((limit, fedmi, one, null, singular), 60)
+
+
+def _federation(sizes: Sizes) -> Group:
+    items = []
+    for when in ("first call", "second call"):
+        given = dict(seeds=sizes.federations, first=when == "first call")
+        fedmi = Item(
+            rows=(6,),
+            what=f"perceptron 16-32-1, 10 clients, 5 rounds, {when}",
+            size=f"{sizes.federations} seeds",
+            function="benchmarks.federation:by_fedmi",
+            arguments=given,
+            repeats=1,
+        )
+        function = "benchmarks.federation:by_jax"
+        items += [fedmi, replace(fedmi, who="plain JAX", function=function, base=fedmi)]
+    return Group(tuple(items), 60)
+
+
+def _calls(task: str, sizes: Sizes, cores: int) -> Group:
+    whens = {
+        "first": "first call, nothing cached",
+        "again": "the same call again",
+        "cached": "first call of another process",
+    }
+    return Group(
+        tuple(
+            Item(
+                rows=(7,),
+                what=f"fedmi.sample of {task}, {when}",
+                size=f"{sizes.first_seeds:,} seeds, 3 clients",
+                function="benchmarks.starts:sampling",
+                arguments=dict(task=task, seeds=sizes.first_seeds, call=call),
+                devices=cores,
+                repeats=3,
+            )
+            for call, when in whens.items()
+        ),
+        90,
+    )
+
+
+def _study(sizes: Sizes, cores: int) -> Group:
+    made = Item(
+        rows=(8,),
+        what="make study, nothing cached",
+        size=f"params/{sizes.scale}",
+        function="benchmarks.starts:study",
+        arguments=dict(scale=sizes.scale, cores=cores),
+        repeats=1,
+    )
+    return Group((made,), 600)
 
 
 def _estimates(
@@ -185,7 +304,5 @@ def _estimates(
         rows=(5,),
         what=f"{fedmi.what}, {m} re-pairings",
         arguments=fedmi.arguments | dict(permutations=m),
-        base=fedmi,
-        relation="repairing",
     )
     return limit, fedmi, null

@@ -35,7 +35,8 @@ rule estimate_checkpoint:
     input:
         f"{STUDY}/manifest.json",
     output:
-        f"{STUDY}/mi/{{part}}.json",
+        # Kept where nothing but a time stamp is new: what it depends on stands in it.
+        update(f"{STUDY}/mi/{{part}}.json"),
     log:
         f"{STUDY}/mi/{{part}}.log",
     conda:

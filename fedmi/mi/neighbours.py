@@ -174,23 +174,11 @@ def tile_counts(
     """
     n = clients[0].shape[0] - m
     tile = len(queries) - m
-    lanes = jnp.arange(tile + m)
-    distances = []
-    for points in clients:
-        if product:
-            far = product_distances(points, points[queries])
-        else:
-            far = direct_distances(points, points[queries], metric=metric)
-        far = far.at[queries, lanes].set(jnp.inf)
-        again = jnp.where(queries < m, queries + n, queries)
-        distances.append(far.at[again, lanes].set(jnp.inf))
+    far = partial(_distances, m=m, metric=metric, product=product)
+    distances = [far(points, queries) for points in clients]
 
     def count(x: jax.Array, y: jax.Array, s: jax.Array) -> tuple[jax.Array, jax.Array]:
-        def nearer(bound: jax.Array) -> jax.Array:
-            return jnp.stack([count_below(x, 0, n, bound), count_below(y, s, n, bound)])
-
-        nearest = joint_kth(x[:n, :tile], y, s, ks)
-        return lax.map(nearer, nearest), nearest
+        return _counts(x, y, s, n, tile, ks)
 
     shifts = jnp.arange(1 + m)
     found = [
@@ -199,3 +187,58 @@ def tile_counts(
     ]
     counts, nearest = zip(*found, strict=True)
     return jnp.stack(counts), jnp.stack(nearest)
+
+
+@partial(jax.jit, static_argnames=("metric", "product"))
+def tile_distances(
+    points: jax.Array, queries: jax.Array, *, metric: str, product: bool
+) -> jax.Array:
+    """The (N, B) distances of one client that a tile holds, without re-pairings."""
+    return _distances(points, queries, m=0, metric=metric, product=product)
+
+
+@partial(jax.jit, static_argnames="ks")
+def pair_counts(x: jax.Array, y: jax.Array, *, ks: tuple[int, ...]) -> jax.Array:
+    """(len(ks), 2, B) counts n_x and n_y as `tile_counts` has them, of two `tile_distances`."""
+    return _counts(x, y, jnp.zeros((), int), *x.shape, ks)[0]
+
+
+@partial(jax.jit, static_argnames="k")
+def part_counts(
+    x: jax.Array, y: jax.Array, labels: jax.Array, of_queries: jax.Array, *, k: int
+) -> jax.Array:
+    """(2, B) counts n_x and n_y among the points of a query's own part, of two `tile_distances`.
+
+    Args:
+        labels: (N,) the part of each point.
+        of_queries: (B,) that of each query.
+    """
+    apart = labels[:, None] != of_queries
+    within = (jnp.where(apart, jnp.inf, far) for far in (x, y))
+    return pair_counts(*within, ks=(k,))[0]
+
+
+def _distances(
+    points: jax.Array, queries: jax.Array, *, m: int, metric: str, product: bool
+) -> jax.Array:
+    """(N + m, B) distances of a client's points to queries, infinite to itself."""
+    n, lanes = points.shape[0] - m, jnp.arange(len(queries))
+    if product:
+        far = product_distances(points, points[queries])
+    else:
+        far = direct_distances(points, points[queries], metric=metric)
+    far = far.at[queries, lanes].set(jnp.inf)
+    again = jnp.where(queries < m, queries + n, queries)
+    return far.at[again, lanes].set(jnp.inf)
+
+
+def _counts(
+    x: jax.Array, y: jax.Array, s: jax.Array, n: int, tile: int, ks: tuple[int, ...]
+) -> tuple[jax.Array, jax.Array]:
+    """Counts (len(ks), 2, B) and k-th joint distances (len(ks), B) at an offset of y."""
+
+    def nearer(bound: jax.Array) -> jax.Array:
+        return jnp.stack([count_below(x, 0, n, bound), count_below(y, s, n, bound)])
+
+    nearest = joint_kth(x[:n, :tile], y, s, ks)
+    return lax.map(nearer, nearest), nearest

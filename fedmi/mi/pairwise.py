@@ -218,9 +218,14 @@ def estimate_pair(
     **options: Any,
 ) -> PairEstimate:
     """What `pairwise` makes of two clients, for a single k."""
+    check_one_k(options)
+    return _pairwise({"x": x, "y": y}, estimator, permutations, key, options)[0]
+
+
+def check_one_k(options: Mapping[str, Any]) -> None:
+    """Raise ValueError if an estimator's options name several k."""
     if np.ndim(options.get("k", 0)):
         raise ValueError(f"k is {options['k']!r}; name a single number of neighbours here")
-    return _pairwise({"x": x, "y": y}, estimator, permutations, key, options)[0]
 
 
 def _pairwise(

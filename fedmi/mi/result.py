@@ -6,10 +6,11 @@ from math import inf, isinf, nan
 from typing import Any
 
 import numpy as np
+from scipy.special import stdtr
 
 COLUMNS = (
     "pair estimator net_bits bits raw_bits finite_bits shared_directions null_bits null_sd "
-    "perm_bits perm_sd permutations z p_value p_wilks low high ceiling_bits n rank_x rank_y "
+    "perm_bits perm_sd permutations z p_value p_fit p_wilks low high ceiling_bits n rank_x rank_y "
     "metric k"
 ).split()
 
@@ -128,12 +129,18 @@ class PairEstimate:
             return nan
         return float((1 + (self.permuted >= self.estimate.bits).sum()) / (1 + self.permuted.size))
 
+    @property
+    def p_fit(self) -> float:
+        """The p-value if re-pairings are normal: of one more draw beside m, by Student's t."""
+        m = self.permuted.size
+        return float(stdtr(m - 1, -self.z / np.sqrt(1 + 1 / m))) if m > 1 else nan
+
     def row(self) -> dict[str, object]:
         """The columns of `mi.csv` that belong to the estimate.
 
         `low` and `high` bound `bits` (with the Gaussian formula as much wider than for normal
-        samples as re-pairings spread more than those); `p_value` is by re-pairing, `p_wilks` the
-        analytic one.
+        samples as re-pairings spread more than those); `p_value` is by the rank among
+        re-pairings, `p_fit` by a normal law fitted to them, `p_wilks` the analytic one.
         """
         low, high = self.estimate.interval
         found = vars(self.estimate) | {
@@ -144,6 +151,7 @@ class PairEstimate:
             "permutations": int(self.permuted.size),
             "z": self.z,
             "p_value": self.p_value,
+            "p_fit": self.p_fit,
             "p_wilks": self.estimate.p_value,
             "low": low,
             "high": high,

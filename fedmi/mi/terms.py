@@ -10,8 +10,9 @@ from scipy.special import psi
 
 from fedmi import devices
 from fedmi.mi import trees
-from fedmi.mi.neighbours import tile_counts
+from fedmi.mi.neighbours import pair_counts, part_counts, tile_counts, tile_distances
 from fedmi.mi.null import Repairing
+from fedmi.progress import track
 
 CPU_TILE, LARGEST_TILE = 64, 4096
 """Query points a tile: on a CPU few enough that three clients' distances stay in its cache."""
@@ -53,6 +54,74 @@ def local_terms(
             for parts in zip(*tiles, strict=True)
         )
     return terms_of(counts, n, ks), nearest.swapaxes(1, 2)
+
+
+def terms_against(
+    x: np.ndarray,
+    others: Sequence[np.ndarray],
+    queries: np.ndarray,
+    *,
+    k: int,
+    metric: str,
+    product: bool,
+    what: str = "",
+) -> np.ndarray:
+    """What query points add to Eq. 6 of one client with each of others, (J, queries) bits.
+
+    The one's distances are computed once. Arguments as of `local_terms`, whose terms these are;
+    `what` is said of its progress, if anything is.
+    """
+    n = len(x)
+    tile = min(queries_a_tile(n, 2, devices.memory()), len(queries))
+    with jax.enable_x64(x.dtype == np.float64):
+        points = [jnp.asarray(client) for client in (x, *others)]
+        counts = []
+        starts = range(0, len(queries), tile)
+        for start in track(starts, what=what, unit="tile") if what else starts:
+            place = jnp.asarray(np.take(queries, np.arange(start, start + tile), mode="wrap"))
+            far = (tile_distances(of, place, metric=metric, product=product) for of in points)
+            first = next(far)
+            counts.append(np.stack([pair_counts(first, other, ks=(k,)) for other in far]))
+    together = np.concatenate(counts, axis=-1)[..., : len(queries)]
+    return terms_of(together[:, None], n, (k,))[:, 0, 0]
+
+
+def terms_on_parts(
+    x: np.ndarray,
+    y: np.ndarray,
+    labels: np.ndarray,
+    sizes: Sequence[int],
+    *,
+    k: int,
+    metric: str,
+    product: bool,
+) -> np.ndarray:
+    """What every point adds to Eq. 6 among the points of its own part, (splits, N) bits.
+
+    The distances are computed once for all splits.
+
+    Args:
+        labels: (splits, N) the part of each point.
+        sizes: of every split, the points a part.
+        k, metric, product: as `local_terms` has them.
+    """
+    n = len(x)
+    tile = queries_a_tile(n, 2, devices.memory())
+    options = dict(metric=metric, product=product)
+    with jax.enable_x64(x.dtype == np.float64):
+        points, counts = [jnp.asarray(client) for client in (x, y)], []
+        for start in track(range(0, n, tile), what="neighbours within parts", unit="tile"):
+            place = np.take(np.arange(n), np.arange(start, start + tile), mode="wrap")
+            far = [tile_distances(of, jnp.asarray(place), **options) for of in points]
+            found = [part_counts(*far, label, label[place], k=k) for label in labels]
+            counts.append(np.stack(found))
+    together = np.concatenate(counts, axis=-1)[..., :n]
+    return np.stack(
+        [
+            terms_of(of_split[None, None, None], size, (k,))[0, 0, 0]
+            for of_split, size in zip(together, sizes, strict=True)
+        ]
+    )
 
 
 def tree_terms(

@@ -26,8 +26,8 @@ from fedmi.tasks.task import Task
 MI_COLUMNS = [
     "task", "coupling", "pair", "iteration", "estimator", "net_bits", "bits", "raw_bits",
     "finite_bits", "shared_directions", "null_bits", "null_sd", "perm_bits", "perm_sd",
-    "permutations", "z", "p_value", "p_wilks", "low", "high", "ceiling_bits", "n", "excluded",
-    "rank_x", "rank_y", "metric", "k", "p_family",
+    "permutations", "z", "p_value", "p_fit", "p_wilks", "low", "high", "ceiling_bits", "n",
+    "excluded", "rank_x", "rank_y", "metric", "k", "p_family",
 ]  # fmt: skip
 NULL_COLUMNS = ["task", "coupling", "pair", "iteration", "estimator", "k", "repairing", "bits"]
 TRUST_COLUMNS = ["task", "coupling", "pair", "iteration", *REPORT_COLUMNS]
@@ -105,16 +105,21 @@ def checkpoint_rows(study: Study, samples: xr.Dataset, folder: Path, iteration: 
         samples=samples.attrs["hash"],
         seeds=samples.sizes["seed"],
         excluded=samples.attrs["excluded"],
-        permutations=study.permutations,
+        permutations={name: study.permutations_of(name) for name in options},
         estimators=options,
     )
 
     def make() -> list[dict]:
-        again = study.permutations
         return [
             row
             for name, of in options.items()
-            for row in mi_rows(samples, iteration, estimator=name, permutations=again, **of)
+            for row in mi_rows(
+                samples,
+                iteration,
+                estimator=name,
+                permutations=study.permutations_of(name),
+                **of,
+            )
         ]
 
     return results.kept(folder / "mi" / f"{iteration}.json", basis, make)

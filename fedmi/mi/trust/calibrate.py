@@ -6,9 +6,8 @@ Gaussian surrogates are drawn that have all of these from the samples, and a kno
 estimator is run on them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from itertools import product
 from typing import Any
 
 import jax
@@ -17,14 +16,22 @@ import pandas as pd
 from numpy.typing import ArrayLike
 from scipy.special import stdtrit
 
+from fedmi.mi.gaussian import estimate
 from fedmi.mi.null import default_key, repairing
 from fedmi.mi.pairwise import ESTIMATORS, estimate_pair
 from fedmi.mi.result import PairEstimate
 from fedmi.mi.samples import as_pair
 from fedmi.mi.ties import repeats
 from fedmi.mi.trust import laws
+from fedmi.mi.trust.against import ksg_against
 from fedmi.mi.trust.surrogates import FAMILIES, surrogates
+from fedmi.mi.whitening import whiten
+from fedmi.progress import track
 from fedmi.stats import Z95
+
+OF_ERROR = 1 / 3
+"""What part of the error of the samples' own reading, its `perm_sd`, surrogates' readings by
+nearest neighbours may have because they are taken at some of the points only."""
 
 
 @dataclass(frozen=True)
@@ -32,8 +39,9 @@ class Calibration:
     """Truth against reading.
 
     Attributes:
-        table: one row a surrogate and estimator: family, true_bits, draw, estimator, bits, and
-            net_bits, which are bits less their mean over surrogates of true MI 0.
+        table: one row a surrogate and estimator: family, true_bits, draw, estimator, bits; part_sd,
+            the standard error of `bits` for being read at some of the points only, 0 where it was
+            at all; and net_bits, which are bits less their mean over surrogates of true MI 0.
         own: estimator -> the estimate of the samples themselves, with its null.
         ranks: the directions in which x and y vary.
         found: canonical directions that stand out from noise; 0 says that the concentrated
@@ -108,6 +116,9 @@ def calibrate(
 ) -> Calibration:
     """Runs estimators on Gaussian surrogates of the samples with known MI.
 
+    All surrogates of a draw have the same x, so that its distances are computed once. Nearest
+    neighbours are looked for at as many points as leave an error of a third of `perm_sd`.
+
     Args:
         x, y: (N, p) and (N, q), with N > rank_x + rank_y.
         truths: true MI in bits, 0 among them; by default 0 and a doubling grid that goes to four
@@ -128,11 +139,12 @@ def calibrate(
     truths = None if truths is None else _checked(truths)
     options = options or {}
     repair_key, draw_key = jax.random.split(default_key(key))
-
-    def estimate(x: np.ndarray, y: np.ndarray, name: str, m: int) -> PairEstimate:
-        return estimate_pair(x, y, name, permutations=m, key=repair_key, **options.get(name, {}))
-
-    own = {name: estimate(x, y, name, permutations) for name in estimators}
+    own = {
+        name: estimate_pair(
+            x, y, name, permutations=permutations, key=repair_key, **options.get(name, {})
+        )
+        for name in estimators
+    }
     laws_of = surrogates(x, y, repairing(len(x), permutations, repair_key))
     ranks = len(laws_of.colour_x), len(laws_of.colour_y)
     most = laws.most_bits(min(ranks))
@@ -145,20 +157,74 @@ def calibrate(
             f"truths: {truths[-1]} is more than the {most:.4g} bits that {min(ranks)} "
             f"directions can carry, {laws.MOST_BITS} each"
         )
+    cases = [(family, truth) for truth in truths for family in FAMILIES]
+    chosen = {name: options.get(name, {}) for name in estimators}
+    error = own["ksg"].perm_sd * OF_ERROR if "ksg" in own else np.nan
     rows = []
-    for i, (truth, family, draw) in enumerate(product(truths, FAMILIES, range(draws))):
-        pair = laws_of.draw(jax.random.fold_in(draw_key, i), family, truth)
-        # Neighbours are found in the samples' own precision, for speed; everything else keeps
-        # float64, where no direction is lost to rounding.
-        coarse = _coarse(pair[0], x.dtype), _coarse(pair[1], y.dtype)
-        for name in estimators:
-            bits = estimate(*(coarse if name == "ksg" else pair), name, 0).estimate.bits
-            rows.append((family, truth, draw, name, bits))
-    table = pd.DataFrame(rows, columns=["family", "true_bits", "draw", "estimator", "bits"])
+    for draw in range(draws):
+        key, key_x, *keys = jax.random.split(jax.random.fold_in(draw_key, draw), 2 + len(cases))
+        variates, first = laws_of.draw_x(key_x)
+        others = (
+            laws_of.draw_y(key_y, *case, variates) for case, key_y in zip(cases, keys, strict=True)
+        )
+        told = track(
+            others, what=f"surrogates {draw + 1} of {draws}", unit="truth", total=len(cases)
+        )
+        found = _read(first, told, chosen, np.result_type(x, y), error, key)
+        rows += [
+            (*case, draw, name, *of_case)
+            for name, read in found.items()
+            for case, of_case in zip(cases, read, strict=True)
+        ]
+    table = pd.DataFrame(rows, columns="family true_bits draw estimator bits part_sd".split())
     # At 0 both families are the same law.
     unrelated = table[table.true_bits == 0].groupby("estimator").bits.mean()
     table["net_bits"] = table.bits - table.estimator.map(unrelated)
     return Calibration(table, own, len(x), ranks, laws_of.found)
+
+
+def _read(
+    x: np.ndarray,
+    others: Iterable[np.ndarray],
+    estimators: Mapping[str, Mapping[str, Any]],
+    precision: np.dtype,
+    error: float,
+    key: jax.Array,
+) -> dict[str, list[tuple[float, float]]]:
+    """By estimator, of x with each other client, the bits and the error of reading a part.
+
+    Args:
+        estimators: name -> options.
+        precision: in which neighbours are found, for speed: that of the samples. All else keeps
+            float64, where no direction is lost to rounding.
+        error: what reading a part of the points may cost `ksg`.
+        key: of what estimators draw, and of that part.
+    """
+    found: dict[str, list[tuple[float, float]]] = {name: [] for name in estimators}
+    quick = {name: _against(x, name, key, of) for name, of in estimators.items() if name != "ksg"}
+    coarse = []
+    for y in others:
+        for name, read in quick.items():
+            found[name].append((read(y), 0.0))
+        if "ksg" in estimators:
+            coarse.append(_coarse(y, precision))
+    if "ksg" in estimators:
+        bits, errors = ksg_against(
+            _coarse(x, precision), coarse, error=error, key=key, **estimators["ksg"]
+        )
+        found["ksg"] = list(zip(bits.tolist(), errors.tolist(), strict=True))
+    return found
+
+
+def _against(
+    x: np.ndarray, estimator: str, key: jax.Array, options: Mapping[str, Any]
+) -> Callable[[np.ndarray], float]:
+    """What an estimator reads of x with another client; the Gaussian formula whitens x once."""
+    if estimator == "gaussian":
+        rtol = options.get("rtol")
+        of_x = whiten(x, "x", rtol)
+        return lambda y: estimate(of_x, whiten(y, "y", rtol)).bits
+    return lambda y: estimate_pair(x, y, estimator, key=key, **options).estimate.bits
 
 
 def _checked(truths: Sequence[float]) -> list[float]:

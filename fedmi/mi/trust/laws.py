@@ -233,8 +233,8 @@ def scale_to(squares: np.ndarray, mi_bits: float) -> np.ndarray:
 
 def normals(key: jax.Array, shape: tuple[int, ...]) -> np.ndarray:
     """Independent standard normal variables, float64."""
-    with jax.enable_x64(True):
-        return np.array(jax.random.normal(key, shape, float))
+    # NumPy's generator takes a tenth of the time of JAX's, on a CPU in float64.
+    return np.random.default_rng(np.asarray(jax.random.key_data(key))).standard_normal(shape)
 
 
 def check_dispersion(matrix: np.ndarray, p: int, name: str) -> None:

@@ -7,9 +7,10 @@ and Nemenman, Phys. Rev. E 100, 022404 (2019), extrapolate it to all samples as 
 exponent is fitted, as in many dimensions 1/N does not hold.
 """
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from typing import Any
 
 import jax
 import numpy as np
@@ -19,8 +20,10 @@ from scipy.special import polygamma, psi, stdtrit
 
 from fedmi.mi.gaussian import whiten
 from fedmi.mi.null import default_key
-from fedmi.mi.pairwise import check_estimator, estimate_pair
+from fedmi.mi.pairwise import check_estimator, check_one_k, estimate_pair
 from fedmi.mi.samples import as_pair
+from fedmi.mi.trust.against import ksg_on_parts
+from fedmi.progress import track
 
 PARTS = (2, 4, 8, 16, 32)
 
@@ -157,15 +160,11 @@ def subsample(
     if n < 4 * parts[-1]:
         raise ValueError(f"{n} samples cannot be cut into {parts[-1]} parts; ask for fewer parts")
 
-    def bits(rows: np.ndarray | slice) -> float:
-        return estimate_pair(x[rows], y[rows], estimator, key=key, **options).estimate.bits
-
     draw = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     orders = [draw.permutation(n) for _ in range(repeats)]
-    estimates = tuple(
-        np.array([[bits(part) for part in order[: n - n % m].reshape(m, -1)] for order in orders])
-        for m in parts
-    )
+    splits = [order[: n - n % m].reshape(m, -1) for m in parts for order in orders]
+    whole, *read = _read(x, y, [np.arange(n)[None], *splits], estimator, key, options)
+    estimates = tuple(np.array(read[i : i + repeats]) for i in range(0, len(read), repeats))
     sizes = np.array([n // m for m in parts])
     for size, found in zip(sizes, estimates, strict=True):
         if not np.isfinite(found).all() or (found == found.flat[0]).all():
@@ -174,4 +173,27 @@ def subsample(
                 "y share directions, or the estimator is at its ceiling, and no spread can be had. "
                 "Estimate on directions that are not shared, or from more samples"
             )
-    return Subsamples(bits(slice(None)), n, sizes, estimates)
+    return Subsamples(float(whole[0]), n, sizes, estimates)
+
+
+def _read(
+    x: np.ndarray,
+    y: np.ndarray,
+    splits: Sequence[np.ndarray],
+    estimator: str,
+    key: jax.Array,
+    options: Mapping[str, Any],
+) -> list[np.ndarray]:
+    """Of each split, (parts, size) samples, the (parts,) bits of its parts."""
+    check_one_k(options)
+    if estimator == "ksg":
+        return ksg_on_parts(x, y, splits, **options)
+    return [
+        np.array(
+            [
+                estimate_pair(x[rows], y[rows], estimator, key=key, **options).estimate.bits
+                for rows in split
+            ]
+        )
+        for split in track(splits, what=f"{estimator} on parts of the samples", unit="split")
+    ]

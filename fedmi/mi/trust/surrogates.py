@@ -1,12 +1,12 @@
 """Gaussian laws of known MI that have the samples' own covariances."""
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 import jax
 import numpy as np
 
-from fedmi.mi.gaussian import squared_correlations
+from fedmi.mi.lagged import lagged_products
 from fedmi.mi.null import Repairing
 from fedmi.mi.trust import laws
 from fedmi.mi.whitening import whiten
@@ -33,8 +33,15 @@ class Surrogates:
     squares: Mapping[str, np.ndarray]
     found: int
 
-    def draw(self, key: jax.Array, family: str, mi_bits: float) -> tuple[np.ndarray, np.ndarray]:
-        """Draws x (N, p) and y (N, q) of a family with a true MI, float64.
+    def draw_x(self, key: jax.Array) -> tuple[np.ndarray, np.ndarray]:
+        """Draws x: its canonical variates (N, r), and x itself (N, p), float64."""
+        variates = laws.normals(key, (self.n, len(self.colour_x)))
+        return variates, variates @ self.colour_x
+
+    def draw_y(
+        self, key: jax.Array, family: str, mi_bits: float, variates: np.ndarray
+    ) -> np.ndarray:
+        """Draws y (N, q), float64, of a family with a true MI to the x of canonical variates.
 
         Directions that cannot carry it are joined by others, as weak as the last of them.
         """
@@ -42,12 +49,11 @@ class Surrogates:
         carrying, needed = np.count_nonzero(squares), int(np.ceil(mi_bits / laws.most_bits(1)))
         squares[carrying:needed] = squares[carrying - 1]
         squares = laws.scale_to(squares, mi_bits)
-        key_x, key_y = jax.random.split(key)
-        u = laws.normals(key_x, (self.n, len(self.colour_x)))
-        v = laws.normals(key_y, (self.n, len(self.colour_y)))
+        v = laws.normals(key, (self.n, len(self.colour_y)))
         shared = len(squares)
-        v[:, :shared] = np.sqrt(1 - squares) * v[:, :shared] + np.sqrt(squares) * u[:, :shared]
-        return u @ self.colour_x, v @ self.colour_y
+        v[:, :shared] *= np.sqrt(1 - squares)
+        v[:, :shared] += np.sqrt(squares) * variates[:, :shared]
+        return v @ self.colour_y
 
 
 def surrogates(x: np.ndarray, y: np.ndarray, repairs: Repairing) -> Surrogates:
@@ -66,8 +72,9 @@ def surrogates(x: np.ndarray, y: np.ndarray, repairs: Repairing) -> Surrogates:
             f"{sum(ranks) + 1} (rank_x + rank_y + 1); take more samples or fewer components"
         )
     left, correlations, right = np.linalg.svd(of_x.basis.T @ of_y.basis)
-    repaired = (replace(of_y, standard=of_y.standard[repairs.partners(s)]) for s in repairs.shifts)
-    largest = [squared_correlations(of_x, other)[-1] for other in repaired]
+    of_pair = [repairs.extended(of.basis) for of in (of_x, of_y)]
+    repaired = lagged_products(of_pair[0][:n], of_pair[1], repairs.m)
+    largest = [np.linalg.norm(cross, 2) ** 2 for cross in repaired]
     above = correlations**2 > np.quantile(largest, QUANTILE)
     concentrated = np.where(above, debiased(correlations**2, n, *ranks), 0.0)
     found = int(np.count_nonzero(concentrated))

@@ -76,7 +76,8 @@ def test_no_sample_is_used_twice_within_a_repeat(monkeypatch):
 
     monkeypatch.setattr(subsampling, "estimate_pair", spy)
     index = np.arange(403.0)
-    mi.subsample(index, index, parts=[2, 4], repeats=3, key=jax.random.key(1))
+    settings = dict(parts=[2, 4], repeats=3, key=jax.random.key(1))
+    mi.subsample(index, index, estimator="gaussian", **settings)
     of_four = [part for part in used if len(part) == 100]
     assert len(of_four) == 12
     for repeat in range(3):
