@@ -63,9 +63,12 @@ scale_up: ## see what becomes of it all as clients and parameters grow
 estimators: ## calibrate the estimators at the sizes in params/$(SCALE)/estimators
 everything: ## all of these
 
+# The quickest study goes first, so that there is a figure early; where it has a params file.
+study everything: AHEAD = $(if $(ONLY)$(KEEP),,$(if $(wildcard params/$(SCALE)/signal.yaml),--prioritize results/$(SCALE)/signal/figures.json))
+
 study couplings readings choices aggregation proposition compression rounds scale_up estimators everything: $(READY)
 	@$(LOCK) snakemake $(call quoted,$(or $(ONLY),$@)) $(SNAKEFLAGS) --nolock --snakefile workflow/Snakefile \
-		$(SHARED) --workflow-profile workflow/profiles/$(PROFILE) \
+		$(AHEAD) $(SHARED) --workflow-profile workflow/profiles/$(PROFILE) \
 		--config $(call quoted,scale=$(SCALE)) $(if $(filter-out 0 no false,$(KEEP)),keep=true)
 	@echo Figures: $(call quoted,results/$(SCALE)/figures)
 

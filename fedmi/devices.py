@@ -34,6 +34,20 @@ def lanes() -> list[jax.Device]:
     return local[:1] * count
 
 
+def compiler_options() -> tuple[tuple[str, int], ...]:
+    """With what XLA compiles for the first local device, as (name, value).
+
+    On a CPU without LLVM's last passes, which take a third of the time that compiling takes: what
+    they make is no faster (digits are sampled 15 % slower by it), and its numbers are the same to
+    the bit.
+    """
+    if jax.local_devices()[0].platform != "cpu" or jax.config.read(
+        "jax_disable_most_optimizations"
+    ):
+        return ()
+    return (("xla_backend_optimization_level", 1),)
+
+
 def cores() -> int:
     """How many of the processor's cores this process may use."""
     if hasattr(os, "sched_getaffinity"):

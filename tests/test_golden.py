@@ -88,6 +88,7 @@ UNTYPED = dataclasses.replace(
 STREAMS = ("init", "source", "variation", "order", "dropout", "skew", "selection", "augmentation")
 
 
+@pytest.mark.slow
 def test_the_environment_chooses_no_draw(tmp_path):
     """A store that is extended under other settings of JAX has the seeds that it would have."""
     store, out = tmp_path / "extended.zarr", tmp_path / "found.npz"

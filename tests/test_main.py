@@ -71,6 +71,7 @@ def whole(tmp_path_factory):
     return path
 
 
+@pytest.mark.slow
 def test_blocks_at_once_touch_no_shard_of_each_other_s(tmp_path, whole):
     """Three processes, none of which finds the store made."""
     given, folder = write_study(tmp_path)
@@ -102,6 +103,7 @@ def test_blocks_at_once_touch_no_shard_of_each_other_s(tmp_path, whole):
         assert left["block"] == [block, 3]
 
 
+@pytest.mark.slow
 def test_processes_share_one_job_out(tmp_path, whole):
     """Two of two devices each, as `srun -n 2` starts them."""
     with socket.socket() as free:

@@ -199,6 +199,7 @@ def test_the_page_of_the_signal_task_holds_its_table():
     assert f"{example.shift_mse['vector']:.2f} by the default network" in flat
 
 
+@pytest.mark.slow
 def test_the_rules_are_drawn_as_they_are():
     """Every target, and what leads to it, at the paper's size, where studies have blocks."""
     studies = "study couplings readings proposition compression"

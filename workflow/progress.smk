@@ -83,10 +83,12 @@ def left_by(record):
     """What a failed step left: how its logs end, and its notebook."""
     if record.rule_msg:
         yield f"  {record.rule_msg}"
+    copies = [path for path in record.log if path.endswith(".ipynb") and Path(path).exists()]
+    if copies:  # of several that run one after another, the last one failed
+        copy = max(copies, key=lambda path: Path(path).stat().st_mtime)
+        yield f"  The notebook failed. Its executed copy, with the error in it: {copy}"
     for path in record.log:
-        if path.endswith(".ipynb"):
-            yield f"  The notebook failed. Its executed copy, with the error in it: {path}"
-        else:
+        if not path.endswith(".ipynb"):
             yield f"  The end of {path}:"
             yield from tail(path)
 

@@ -7,12 +7,13 @@ compiled before, if it depends on the same.
 
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
-from functools import partial
+from functools import cache
 from typing import Any
 
 import jax
 from jax import Array
 
+from fedmi import devices
 from fedmi.scopes import root_key
 
 
@@ -45,10 +46,17 @@ class Itself:
         return id(self.value)
 
 
-@partial(jax.jit, static_argnums=0)
 def compiled(program: Program, *args: Any) -> Any:
     """What a program makes of its arguments, compiled once a process."""
-    return program(*args)
+    return _compiled_with(devices.compiler_options())(program, *args)
+
+
+@cache
+def _compiled_with(options: tuple[tuple[str, int], ...]) -> Any:
+    def call(program: Program, *args: Any) -> Any:
+        return program(*args)
+
+    return jax.jit(call, static_argnums=0, compiler_options=dict(options))
 
 
 def streams_read(function: Callable[..., Any], streams: Iterable[str], *rest: Any) -> list[str]:

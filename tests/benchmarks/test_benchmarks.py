@@ -98,6 +98,7 @@ def test_the_published_page_is_that_of_the_published_table():
     assert published[published.index(at) :] == text[text.index(at) :]
 
 
+@pytest.mark.slow
 def test_copies_run_at_once_and_failures_stay_with_their_item():
     covariance = item("benchmarks.estimation:covariance", arguments=dict(n=40, d=2), copies=2)
     broken = item("benchmarks.no_such_module:run")

@@ -22,6 +22,7 @@ def test_gaussian_intervals_hold_the_truth(experiment):
     assert abs(row["bias"]) < 2.5 * row["bias_error"]
 
 
+@pytest.mark.slow
 def test_ksg_intervals_hold_the_truth():
     (experiment,) = [
         e for e in coverage.EXPERIMENTS if (e.estimator, e.name) == ("ksg", "binormal, r = 0.75")
@@ -31,6 +32,7 @@ def test_ksg_intervals_hold_the_truth():
     assert abs(row["bias"]) < 0.05
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", ["gaussian", "ksg"])
 def test_p_values_are_uniform_without_dependence(estimator):
     row = coverage.uniformity(estimator, 120, 60, serially)

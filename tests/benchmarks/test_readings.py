@@ -58,6 +58,7 @@ def test_the_published_rates_are_what_the_readings_were_judged_at():
         assert own.fresh_mse - best.fresh_mse < 0.02  # as docs/signal.md says
 
 
+@pytest.mark.slow
 def test_a_row_is_what_the_task_does():
     row = readings.at_rate("client", "vector", 0.1, seeds=32)
     assert row["diverged"] == 0 and 0.5 < row["fresh_mse"] < 0.9

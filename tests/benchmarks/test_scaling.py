@@ -95,6 +95,7 @@ def test_nothing_is_said_of_sizes_that_were_not_measured(known_table):
     assert "times" not in row
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("stage", [name for name in stages.STAGES if name != "sampling, digits"])
 def test_every_stage_runs(stage):
     """At a tiny size, and twice, as it is when it is timed; the images of digits apart."""
@@ -113,6 +114,7 @@ def test_the_linear_layer_has_the_parameters_asked_for():
         stages.linear_layer(25)
 
 
+@pytest.mark.slow
 def test_a_process_measures_or_says_why_not(tmp_path):
     row = scaling.measured("distances", TINY, str(tmp_path), least_seconds=0)
     assert set(row) == set(scaling.COLUMNS) and row["repeats"] == 1

@@ -92,6 +92,7 @@ def test_null_at_the_size_of_the_signal_task():
     assert abs(e.raw_bits - e.null_bits) < 5 * e.null_sd
 
 
+@pytest.mark.slow
 def test_mean_over_draws_is_the_truth_for_394_correlated_components():
     law = Normal(paired(np.linspace(0, 0.6, 394)), 394)
     rng = np.random.default_rng(0)

@@ -72,6 +72,7 @@ def test_weights_made_anew_are_as_accurate_as_those_shipped(originals, tmp_path,
     assert abs(accuracy - shipped.accuracy) < 3 * sigma
 
 
+@pytest.mark.slow
 def test_training_is_the_same_every_time(originals):
     first, second = pretrained.train(*originals, SHORT), pretrained.train(*originals, SHORT)
     assert_same(first, second)

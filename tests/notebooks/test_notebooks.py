@@ -152,7 +152,14 @@ def run(tmp_path_factory):
         path = folder / "params" / "tiny" / f"{name}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(yaml.safe_dump(entries))
-    done = snakemake(folder, "study", "couplings")
+    return folder, snakemake(folder, "study")
+
+
+@pytest.fixture(scope="module")
+def all_run(run):
+    """The same folder, in which all other notebooks have run as well."""
+    folder, _ = run
+    done = snakemake(folder, "couplings")
     engine.run("05_calibrate_estimators", folder, "estimators/laws")
     engine.run("06_compare_aggregators", folder, "aggregation/ways")
     engine.run("07_test_proposition", folder, "good")
@@ -234,8 +241,9 @@ def test_the_reading_is_calibrated(run):
     assert ((null.mean() - means).abs() < 1e-9).all() and (null.count() == 20).all()
 
 
-def test_the_choices_find_the_known_rise(run):
-    folder = run[0] / "results" / "tiny" / "choices" / "all"
+@pytest.mark.slow
+def test_the_choices_find_the_known_rise(all_run):
+    folder = all_run[0] / "results" / "tiny" / "choices" / "all"
     found = results.read_csv(folder / "outcomes.csv")
     rises = found.loc[found.claim == "rises"].set_index("point")
     for name, rate in (("default", 0.25), ("rate-half", 0.125)):
@@ -246,13 +254,14 @@ def test_the_choices_find_the_known_rise(run):
     assert rises.control.to_dict() == {
         "default": False, "rate-half": False, "coupling-unshared": True,
     }  # fmt: skip
-    text = (run[0] / "results" / "tiny" / "figures" / "choices-all.md").read_text()
+    text = (all_run[0] / "results" / "tiny" / "figures" / "choices-all.md").read_text()
     assert text.startswith("2 ways to make the study of `tiny`")
     assert "| MI rises (Gaussian formula) | 0.1 bits | +" in text
 
 
-def test_estimators_are_held_against_the_truth(run):
-    table = pd.read_csv(run[0] / "results" / "tiny" / "estimators" / "laws" / "readings.csv")
+@pytest.mark.slow
+def test_estimators_are_held_against_the_truth(all_run):
+    table = pd.read_csv(all_run[0] / "results" / "tiny" / "estimators" / "laws" / "readings.csv")
     assert len(table) == 2 * 2 * 4 * 2
     normal = table[table.family.isin(["few directions", "all directions"]) & (table.n == 400)]
     error = (normal.net_bits - normal.true_bits).abs().groupby(normal.estimator).max()
@@ -260,21 +269,23 @@ def test_estimators_are_held_against_the_truth(run):
     assert error["ksg"] > 0.5  # neighbours miss dependence as strong as this in one direction
 
 
-def test_averaging_gains_what_it_must(run):
+@pytest.mark.slow
+def test_averaging_gains_what_it_must(all_run):
     """Of F the mean saves half of what the clients are apart from it, on a quadratic."""
-    table = pd.read_csv(run[0] / "results" / "tiny" / "aggregation" / "ways" / "methods.csv")
+    table = pd.read_csv(all_run[0] / "results" / "tiny" / "aggregation" / "ways" / "methods.csv")
     weights = tiny.task.learning_rate * (1 - tiny.task.learning_rate) ** np.arange(4)
     own = tiny.NOISE**2 / tiny.task.batch_size * np.sum(weights**2)  # variance of a client's
     row = table[(table.iteration == 4) & (table.method == "each client alone")].iloc[0]
     assert row.seeds == row.fitting_seeds == 256
     expected = tiny.SIZE * own / 3
     assert abs(row.objective_less_mean - expected) < 4 * row.objective_less_mean_se
-    text = (run[0] / "results" / "tiny" / "figures" / "aggregation-ways.md").read_text()
+    text = (all_run[0] / "results" / "tiny" / "figures" / "aggregation-ways.md").read_text()
     assert "| `shared-source` | 4 | +" in text
 
 
-def test_later_rounds_share_their_download(run):
-    table = pd.read_csv(run[0] / "results" / "tiny" / "rounds" / "later" / "rounds.csv")
+@pytest.mark.slow
+def test_later_rounds_share_their_download(all_run):
+    table = pd.read_csv(all_run[0] / "results" / "tiny" / "rounds" / "later" / "rounds.csv")
     at = table.set_index(["round", "what", "iteration"])
     truth = tiny.mi_bits(tiny.task, 4)
     for what in ("parameters", "updates"):
@@ -283,9 +294,10 @@ def test_later_rounds_share_their_download(run):
     assert at.net_bits[2, "parameters", 1] > at.net_bits[2, "updates", 1] + 10
 
 
-def test_more_clients_gain_more(run):
-    drawn = run[0] / "results" / "tiny" / "figures"
-    measured = run[0] / "results" / "tiny" / "scale_up" / "larger"
+@pytest.mark.slow
+def test_more_clients_gain_more(all_run):
+    drawn = all_run[0] / "results" / "tiny" / "figures"
+    measured = all_run[0] / "results" / "tiny" / "scale_up" / "larger"
     table = pd.read_csv(measured / "averaging.csv").set_index(["case", "averaged"])
     weights = 0.25 * 0.75 ** np.arange(4)
     own = tiny.SIZE * tiny.NOISE**2 / tiny.task.batch_size * np.sum(weights**2)
@@ -300,9 +312,10 @@ def test_more_clients_gain_more(run):
     assert "where a quadratic F would make it 56 %" in text
 
 
-def test_an_additive_model_is_not_rejected(run):
-    drawn = run[0] / "results" / "tiny" / "figures"
-    tested = run[0] / "results" / "tiny" / "good" / "proposition"
+@pytest.mark.slow
+def test_an_additive_model_is_not_rejected(all_run):
+    drawn = all_run[0] / "results" / "tiny" / "figures"
+    tested = all_run[0] / "results" / "tiny" / "good" / "proposition"
     tests = pd.read_csv(tested / "tests.csv")
     assert set(tests.iteration) == {1, 2, 4}
     assert (tests.p_holm > 0.05).all()
@@ -313,8 +326,11 @@ def test_an_additive_model_is_not_rejected(run):
     assert ((parts.shared - expected).abs() < 4 * parts.shared_se).all()
 
 
-def test_what_side_information_saves_is_the_mutual_information(run):
-    table = pd.read_csv(run[0] / "results" / "tiny" / "good" / "compression" / "compression.csv")
+@pytest.mark.slow
+def test_what_side_information_saves_is_the_mutual_information(all_run):
+    table = pd.read_csv(
+        all_run[0] / "results" / "tiny" / "good" / "compression" / "compression.csv"
+    )
     row = table[(table.iteration == 4) & (table.channel == "noise")].iloc[-1]
     truth = tiny.mi_bits(tiny.task, 4) / tiny.SIZE  # bits a parameter
     assert abs(row.mi_one - truth) < 0.15 * truth
@@ -443,22 +459,23 @@ def test_couplings_are_compared(coupled):
 
 def test_the_run_says_which_step_of_which_study_runs(run):
     said = run[1].stderr
-    steps = re.findall(r"^\[(\d)/8\] (\w+: .*) \.\.\. \(log (.*)\)$", said, re.MULTILINE)
-    assert [number for number, _, _ in steps] == list("12345")
+    steps = re.findall(r"^\[(\d)/6\] (\w+: .*) \.\.\. \(log (.*)\)$", said, re.MULTILINE)
+    assert [number for number, _, _ in steps] == list("1234")
     assert {(step, log) for _, step, log in steps} == {
-        (f"{study}: {name.replace('_', ' ')}", f"results/tiny/{study}/{name}.log")
-        for study, names in {
-            "good": ["01_sample", "02_estimate_mi", "03_measure_distances", "04_draw_figures"],
-            "bad": ["01_sample"],
-        }.items()
-        for name in names
+        (f"{study}: {step}", f"results/tiny/{study}/{log}.log")
+        for study, step, log in (
+            ("good", "01 sample", "01_sample"),
+            ("good", "02 estimate mi", "02_estimate_mi"),
+            ("good", "03 measure distances, 04 draw figures", "04_draw_figures"),
+            ("bad", "01 sample", "01_sample"),
+        )
     }
-    ended = re.findall(r"^\[\d/8\] (\w+: .*): (\w+) in (?:\d+ min )?\d+ s, (\d) left$", said, re.M)
-    assert sorted(left for _, _, left in ended) == list("34567")
+    ended = re.findall(r"^\[\d/6\] (\w+: .*): (\w+) in (?:\d+ min )?\d+ s, (\d) left$", said, re.M)
+    assert sorted(left for _, _, left in ended) == list("2345")
     assert {step for step, how, _ in ended if how == "FAILED"} == {"bad: 01 sample"}
-    assert re.search(r"^4 of 8 steps done in (\d+ min )?\d+ s\n", said, re.MULTILINE)
+    assert re.search(r"^3 of 6 steps done in (\d+ min )?\d+ s\n", said, re.MULTILINE)
     assert "FAILED: bad: 01 sample (see results/tiny/bad/01_sample.ipynb, results/" in said
-    assert "Not run, as they need what failed: 3" in said
+    assert "Not run, as they need what failed: 2" in said
     assert "jobid" not in said and "rule " not in said
 
 
@@ -537,10 +554,12 @@ def test_the_executed_copies_hold_every_figure(run, name):
         ("13_follow_rounds", "rounds/later"),
     ],
 )
-def test_other_notebooks_hold_every_figure_when_a_kernel_runs_them(run, name, study, monkeypatch):
+def test_other_notebooks_hold_every_figure_when_a_kernel_runs_them(
+    all_run, name, study, monkeypatch
+):
     """On what the fixture has left, most of which is not computed again."""
     monkeypatch.delenv("MPLBACKEND")
-    assert_its_figures_are_seen(name, engine.run(name, run[0], study, engine=None))
+    assert_its_figures_are_seen(name, engine.run(name, all_run[0], study, engine=None))
     assert drawn_by(name) == {"06_compare_aggregators": 2}.get(name, 1)
 
 
@@ -599,6 +618,7 @@ def test_nothing_runs_before_every_params_file_is_sound(tmp_path):
     assert not (tmp_path / "results").exists()
 
 
+@pytest.mark.slow
 def test_the_sound_ones_run_if_asked_and_the_others_are_told(tmp_path):
     studies(tmp_path, bad="[", good=PARAMS)
     keep = ("--config", "scale=tiny", "keep=true")
@@ -612,6 +632,7 @@ def test_the_sound_ones_run_if_asked_and_the_others_are_told(tmp_path):
     assert "params/tiny/bad.yaml: not a YAML file" in done.stderr
 
 
+@pytest.mark.slow
 def test_any_name_and_place_reaches_the_shell_whole(tmp_path):
     folder = tmp_path / "a b" / "é'x$"
     folder.mkdir(parents=True)
@@ -643,6 +664,7 @@ def test_any_name_and_place_reaches_the_shell_whole(tmp_path):
     }
 
 
+@pytest.mark.slow
 def test_a_study_of_every_coupling_is_left_to_their_comparison(tmp_path):
     def planned(*targets):
         done = snakemake(tmp_path, "--dry-run", *targets)
@@ -665,14 +687,15 @@ def test_what_is_done_is_not_done_again(run):
     assert "Nothing to be done" in planned.stdout + planned.stderr
 
 
-def test_a_new_time_stamp_alone_makes_nothing_anew(run):
-    point = run[0] / "results" / "tiny" / "choices" / "all" / "points" / "default.json"
+@pytest.mark.slow
+def test_a_new_time_stamp_alone_makes_nothing_anew(all_run):
+    point = all_run[0] / "results" / "tiny" / "choices" / "all" / "points" / "default.json"
     kept = point.read_text()
     marked = kept.replace('"task": "tiny"', '"task": "as it was"')
     assert marked != kept
     point.write_text(marked)
-    (run[0] / "params" / "tiny" / "choices" / "all.yaml").touch()
-    done = snakemake(run[0], str(point.relative_to(run[0])))
+    (all_run[0] / "params" / "tiny" / "choices" / "all.yaml").touch()
+    done = snakemake(all_run[0], str(point.relative_to(all_run[0])))
     assert done.returncode == 0, done.stderr
     assert point.read_text() == marked
     point.write_text(kept)

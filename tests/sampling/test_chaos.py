@@ -69,6 +69,7 @@ def test_what_diverges_counts_as_infinitely_far():
     assert chaos.is_chaotic(rows)
 
 
+@pytest.mark.slow
 def test_the_readings_of_signal_are_told_apart():
     """The rule's bound lies far from both, and the first weights decide on which side of it."""
     growth = {}

@@ -75,9 +75,9 @@ def test_a_store_that_is_whole_needs_no_download(tmp_path, monkeypatch):
 def test_a_second_call_compiles_nothing():
     settings = dict(seeds=6, checkpoints=[2], tile=4)
     first = fedmi.sample(tiny.task, **settings)
-    before = tiles._over_blocks._cache_size()
+    before = tiles._over_blocks()._cache_size()
     again = fedmi.sample(tiny.task, root_seed=7, **settings)
-    assert tiles._over_blocks._cache_size() == before
+    assert tiles._over_blocks()._cache_size() == before
     assert not np.array_equal(first.theta, again.theta)
 
 

@@ -204,6 +204,7 @@ def sample_rounds(store):
     )  # fmt: skip
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_rounds_leave_the_same_bytes(tmp_path):
     whole, torn = tmp_path / "whole.zarr", tmp_path / "torn.zarr"
     sample_rounds(whole)

@@ -113,6 +113,7 @@ def test_assets_that_were_first_asked_for_in_a_program_are_arrays():
     np.testing.assert_array_equal(inside["labels"], outside["labels"].sum())
 
 
+@pytest.mark.slow
 def test_an_epoch_teaches_digits_never_seen():
     """Held-out accuracy rises by 0.1 at least from a fresh network, at the defaults."""
     task = fedmi.tasks.get("lenet")
@@ -132,6 +133,7 @@ def test_an_epoch_teaches_digits_never_seen():
     assert after - before >= 0.1
 
 
+@pytest.mark.slow
 def test_a_store_grows_to_the_same_bytes(task, tmp_path):
     def sample(name, seeds):
         path = tmp_path / name

@@ -77,7 +77,10 @@ def test_frames_that_leave_points_out_are_refused(options, message):
         fedmi.tasks.get("signal", **options)
 
 
-@pytest.mark.parametrize("reading", READINGS)
+@pytest.mark.parametrize(
+    "reading",
+    ["vector", *(pytest.param(r, marks=pytest.mark.slow) for r in READINGS if r != "vector")],
+)
 def test_the_loss_is_that_of_the_plain_network(reading, keys):
     task = fedmi.tasks.get("signal", reading=reading)
     options = {name: task.options[name] for name in ("layers", "cell")}

@@ -59,6 +59,7 @@ def test_the_gaussian_formula_changes_under_bending_and_the_copula_does_not():
     assert copula.left_bits[bent] == pytest.approx(copula.right_bits[bent], abs=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("estimator", ["gaussian", "ksg"])
 def test_a_constant_component_and_offsets_break_no_law(estimator):
     """Mixed into the others, a large constant would take their digits."""

@@ -60,6 +60,7 @@ def test_shared_directions_are_reported_as_infinite():
     assert found.sentence == "gaussian (inf) fits infinitely many bits."
 
 
+@pytest.mark.slow
 def test_readings_that_no_normal_law_gives_are_said_to_disagree():
     """Points on a circle: neighbours see what correlations cannot."""
     angle, noise = np.random.default_rng(0).random(600), np.random.default_rng(1)
