@@ -20,6 +20,9 @@ export PYTHONPATH := $(CURDIR)
 ifeq ($(PROFILE),default)
 SHARED := --cores $(CORES)
 export JAX_NUM_CPU_DEVICES ?= $(CORES)
+# Jobs side by side have a core each for linear algebra: threads of several that wait for each other
+# take several times as long.
+export OPENBLAS_NUM_THREADS ?= 1
 endif
 
 # Notebooks that run side by side share a GPU's memory. Jobs of a cluster inherit it, as all above.

@@ -6,7 +6,7 @@ Gaussian surrogates are drawn that have all of these from the samples, and a kno
 estimator is run on them.
 """
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -24,7 +24,7 @@ from fedmi.mi.samples import as_pair
 from fedmi.mi.ties import repeats
 from fedmi.mi.trust import laws
 from fedmi.mi.trust.against import ksg_against
-from fedmi.mi.trust.surrogates import FAMILIES, surrogates
+from fedmi.mi.trust.surrogates import FAMILIES, Surrogates, surrogates
 from fedmi.mi.whitening import whiten
 from fedmi.progress import track
 from fedmi.stats import Z95
@@ -163,14 +163,14 @@ def calibrate(
     rows = []
     for draw in range(draws):
         key, key_x, *keys = jax.random.split(jax.random.fold_in(draw_key, draw), 2 + len(cases))
-        variates, first = laws_of.draw_x(key_x)
+        first = laws_of.draw_x(key_x)
         others = (
-            laws_of.draw_y(key_y, *case, variates) for case, key_y in zip(cases, keys, strict=True)
+            laws_of.draw_y(key_y, *case, first) for case, key_y in zip(cases, keys, strict=True)
         )
         told = track(
             others, what=f"surrogates {draw + 1} of {draws}", unit="truth", total=len(cases)
         )
-        found = _read(first, told, chosen, np.result_type(x, y), error, key)
+        found = _read(laws_of, first, told, chosen, np.result_type(x, y), error, key)
         rows += [
             (*case, draw, name, *of_case)
             for name, read in found.items()
@@ -184,7 +184,8 @@ def calibrate(
 
 
 def _read(
-    x: np.ndarray,
+    made: Surrogates,
+    first: np.ndarray,
     others: Iterable[np.ndarray],
     estimators: Mapping[str, Mapping[str, Any]],
     precision: np.dtype,
@@ -194,6 +195,8 @@ def _read(
     """By estimator, of x with each other client, the bits and the error of reading a part.
 
     Args:
+        made: the surrogates.
+        first, others: canonical variates of x, and of the other clients.
         estimators: name -> options.
         precision: in which neighbours are found, for speed: that of the samples. All else keeps
             float64, where no direction is lost to rounding.
@@ -201,30 +204,25 @@ def _read(
         key: of what estimators draw, and of that part.
     """
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in estimators}
-    quick = {name: _against(x, name, key, of) for name, of in estimators.items() if name != "ksg"}
-    coarse = []
-    for y in others:
-        for name, read in quick.items():
-            found[name].append((read(y), 0.0))
-        if "ksg" in estimators:
-            coarse.append(_coarse(y, precision))
+    x, coarse = first @ made.colour_x, []
+    whitened = whiten(first, "x")
+    for variates in others:
+        y = variates @ made.colour_y
+        for name, of in estimators.items():
+            if name == "gaussian":  # to which variates are as good as what is made of them
+                bits = estimate(whitened, whiten(variates, "y")).bits
+            elif name == "ksg":
+                coarse.append(_coarse(y, precision))
+                continue
+            else:
+                bits = estimate_pair(x, y, name, key=key, **of).estimate.bits
+            found[name].append((bits, 0.0))
     if "ksg" in estimators:
         bits, errors = ksg_against(
             _coarse(x, precision), coarse, error=error, key=key, **estimators["ksg"]
         )
         found["ksg"] = list(zip(bits.tolist(), errors.tolist(), strict=True))
     return found
-
-
-def _against(
-    x: np.ndarray, estimator: str, key: jax.Array, options: Mapping[str, Any]
-) -> Callable[[np.ndarray], float]:
-    """What an estimator reads of x with another client; the Gaussian formula whitens x once."""
-    if estimator == "gaussian":
-        rtol = options.get("rtol")
-        of_x = whiten(x, "x", rtol)
-        return lambda y: estimate(of_x, whiten(y, "y", rtol)).bits
-    return lambda y: estimate_pair(x, y, estimator, key=key, **options).estimate.bits
 
 
 def _checked(truths: Sequence[float]) -> list[float]:

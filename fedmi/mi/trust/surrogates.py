@@ -33,15 +33,14 @@ class Surrogates:
     squares: Mapping[str, np.ndarray]
     found: int
 
-    def draw_x(self, key: jax.Array) -> tuple[np.ndarray, np.ndarray]:
-        """Draws x: its canonical variates (N, r), and x itself (N, p), float64."""
-        variates = laws.normals(key, (self.n, len(self.colour_x)))
-        return variates, variates @ self.colour_x
+    def draw_x(self, key: jax.Array) -> np.ndarray:
+        """Draws canonical variates (N, r) of x, float64: they times `colour_x` are x (N, p)."""
+        return laws.normals(key, (self.n, len(self.colour_x)))
 
     def draw_y(
         self, key: jax.Array, family: str, mi_bits: float, variates: np.ndarray
     ) -> np.ndarray:
-        """Draws y (N, q), float64, of a family with a true MI to the x of canonical variates.
+        """Draws those of y, of a family with a true MI to the x of such variates.
 
         Directions that cannot carry it are joined by others, as weak as the last of them.
         """
@@ -53,7 +52,7 @@ class Surrogates:
         shared = len(squares)
         v[:, :shared] *= np.sqrt(1 - squares)
         v[:, :shared] += np.sqrt(squares) * variates[:, :shared]
-        return v @ self.colour_y
+        return v
 
 
 def surrogates(x: np.ndarray, y: np.ndarray, repairs: Repairing) -> Surrogates:

@@ -36,8 +36,8 @@ def made(samples):
 
 def draw(made, key, family, bits):
     key_x, key_y = jax.random.split(key)
-    variates, x = made.draw_x(key_x)
-    return x, made.draw_y(key_y, family, bits, variates)
+    variates = made.draw_x(key_x)
+    return variates @ made.colour_x, made.draw_y(key_y, family, bits, variates) @ made.colour_y
 
 
 @pytest.mark.parametrize("family", FAMILIES)
