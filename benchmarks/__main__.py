@@ -15,8 +15,8 @@ from benchmarks.suite import ROWS, TINY, Sizes, suite
 from benchmarks.worker import available_cores
 from fedmi.sampling import provenance
 
-LIMIT = 25 * 60
-"""Seconds after which nothing is repeated any more, so that the whole ends within 30 minutes."""
+LIMIT = 10 * 60
+"""Seconds after which nothing is repeated any more, so that the whole ends within 15 minutes."""
 
 
 def main() -> None:

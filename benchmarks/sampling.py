@@ -31,7 +31,7 @@ def tiles(*, task: str, seeds: int, tile: int) -> Work:
 
     def run(count: int) -> None:
         for _ in compute_tiles(
-            of_seeds, root, assets, tile=tile, block=block, pending=range(count)
+            of_seeds, root, assets, tile=tile, block=block, pending=range(count), what="sampling"
         ):
             pass
 

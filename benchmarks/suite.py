@@ -61,7 +61,6 @@ TINY = Sizes(
     peers=(300, 20),
     federations=2,
     first_seeds=8,
-    scale="tiny",
 )
 
 
