@@ -11,6 +11,7 @@ from fedmi import Task, scopes, tasks
 from fedmi.models.recurrent import RecurrentRegressor, dropout_masks
 from fedmi.sampling import sgd
 from fedmi.sampling.design import Design
+from fedmi.sampling.download import constants
 from fedmi.sampling.tiles import block_size, compute_tiles
 from fedmi.sampling.training import training
 from fedmi.tasks.signal import frames
@@ -26,17 +27,16 @@ def tiles(*, task: str, seeds: int, tile: int) -> Work:
     made = tasks.get(task)
     design = Design.of(made, clients=CLIENTS, coupling=COUPLING, checkpoints=CHECKPOINTS)
     of_seeds = training([design])
-    root, assets = jax.random.key(0), made.assets()
+    given = constants([design], made.assets())
     block = block_size(tile, CLIENTS, made.parameter_count)
 
     def run(count: int) -> None:
-        for _ in compute_tiles(
-            of_seeds, root, assets, tile=tile, block=block, pending=range(count), what="sampling"
-        ):
+        told = dict(tile=tile, block=block, pending=range(count), what="sampling")
+        for _ in compute_tiles(of_seeds, design.root, given, **told):
             pass
 
     devices = jax.local_device_count()
-    run(devices)  # every device compiles for itself
+    run(devices)  # compiles
     count = -(-seeds // tile)
     note = f"{count} tiles of {tile} seeds on {devices} {jax.devices()[0].platform} device(s)"
     return Work(partial(run, count), seeds * CLIENTS, UNIT, note)

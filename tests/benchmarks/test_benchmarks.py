@@ -7,7 +7,7 @@ import pandas as pd
 import pytest
 
 import fedmi
-from benchmarks import federation, output, peers_neighbours, starts, targets, worker
+from benchmarks import federation, output, peers_neighbours, sampling, starts, targets, worker
 from benchmarks.runner import Group, Item, Measurement, measure
 from benchmarks.suite import ROWS, TINY, Sizes, suite
 from benchmarks.table import COLUMNS, page, table
@@ -130,6 +130,12 @@ def test_both_federations_learn():
     samples = fedmi.sample(federation.MADE, seeds=2, clients=10, rounds=5)
     assert float(samples.metric.mean()) < 0.1 * federation.WIDTH  # the variance of what is told
     federation.by_jax(seeds=2, first=True).run()
+
+
+def test_tiles_are_computed_as_sample_computes_them():
+    work = sampling.tiles(task="tests.tiny:make", seeds=5, tile=4)
+    work.run()
+    assert (work.units, work.unit) == (15, "trainings") and work.note.startswith("2 tiles of 4")
 
 
 def test_steps_of_a_study_are_read_from_what_it_says():
