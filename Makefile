@@ -67,13 +67,14 @@ estimators: ## calibrate the estimators at the sizes in params/$(SCALE)/estimato
 everything: ## all of these
 
 # The quickest study goes first, so that there is a figure early; where it has a params file.
-study everything: AHEAD = $(if $(ONLY)$(KEEP),,$(if $(wildcard params/$(SCALE)/signal.yaml),--prioritize results/$(SCALE)/signal/figures.json))
+study everything: AHEAD = $(if $(ONLY)$(KEEP),,$(if $(wildcard params/$(SCALE)/signal.yaml),--prioritize $(call quoted,results/$(SCALE)/signal/figures.json)))
+study everything: OPEN = ; open figure1 and figure2 first
 
 study couplings readings choices aggregation proposition compression rounds scale_up estimators everything: $(READY)
 	@$(LOCK) snakemake $(call quoted,$(or $(ONLY),$@)) $(SNAKEFLAGS) --nolock --snakefile workflow/Snakefile \
 		$(AHEAD) $(SHARED) --workflow-profile workflow/profiles/$(PROFILE) \
 		--config $(call quoted,scale=$(SCALE)) $(if $(filter-out 0 no false,$(KEEP)),keep=true)
-	@echo Figures: $(call quoted,results/$(SCALE)/figures)
+	@echo Figures: $(call quoted,results/$(SCALE)/figures$(OPEN))
 
 paper: ## all that is published, at the paper's size (hours; started again, it goes on)
 	@$(MAKE) --no-print-directory everything SCALE=paper
@@ -92,6 +93,7 @@ PYTEST := OPENBLAS_NUM_THREADS=$(or $(OPENBLAS_NUM_THREADS),1) python -m pytest 
 
 test: $(READY) ## run all tests but the slow ones
 	$(PYTEST)
+	@echo "Left out: slow tests, other processors' kernels, style and types (make check); Slurm (make test-slurm)"
 
 # Their numbers come from kernels that differ between processors: OPENBLAS_CORETYPE chooses those of
 # NumPy and SciPy, XLA_FLAGS=--xla_cpu_max_isa=... those of XLA.
