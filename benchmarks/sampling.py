@@ -25,7 +25,8 @@ UNIT = "trainings"
 def tiles(*, task: str, seeds: int, tile: int) -> Work:
     """fedmi's compiled tile, one tile a device at a time, as `fedmi.sample` runs it."""
     made = tasks.get(task)
-    design = Design.of(made, clients=CLIENTS, coupling=COUPLING, checkpoints=CHECKPOINTS)
+    kept = [iteration for iteration in CHECKPOINTS if iteration <= made.steps]
+    design = Design.of(made, clients=CLIENTS, coupling=COUPLING, checkpoints=kept)
     of_seeds = training([design])
     given = constants([design], made.assets())
     block = block_size(tile, CLIENTS, made.parameter_count)
