@@ -200,7 +200,7 @@ def tile_distances(
 @partial(jax.jit, static_argnames="ks")
 def pair_counts(x: jax.Array, y: jax.Array, *, ks: tuple[int, ...]) -> jax.Array:
     """(len(ks), 2, B) counts n_x and n_y as `tile_counts` has them, of two `tile_distances`."""
-    return _counts(x, y, jnp.zeros((), int), *x.shape, ks)[0]
+    return _counts(x, y, jnp.zeros((), int), x.shape[0], x.shape[1], ks)[0]
 
 
 @partial(jax.jit, static_argnames="k")

@@ -194,7 +194,7 @@ class Study(Sampling):
                 f"neighbours: {most} must be below the number of seeds less one, {self.seeds - 1}"
             )
 
-    def permutations_of(self, estimator: Estimator) -> int:
+    def permutations_of(self, estimator: str) -> int:
         """How many re-pairings an estimator's null rests on."""
         own = self.ksg_permutations if estimator == "ksg" else None
         return self.permutations if own is None else own

@@ -5,6 +5,7 @@ at some points only, since an estimate is a mean over points. All samples stay n
 """
 
 from collections.abc import Sequence
+from typing import Any
 
 import jax
 import numpy as np
@@ -89,7 +90,7 @@ def _precise(
     """
     multiply = metric == "euclidean" and max(x.shape[1] for x in clients) > FEW
     quick = np.float32 if all(x.dtype.itemsize <= 4 for x in clients) else np.float64
-    options = dict(k=k, metric=metric)
+    options: dict[str, Any] = dict(k=k, metric=metric)
 
     def read(dtype: type, product: bool) -> tuple[np.ndarray, list[np.ndarray]]:
         first, *others = prepared(clients, dtype, centred=product)
@@ -138,6 +139,6 @@ def ksg_on_parts(
     labels = np.full((len(splits), n), -1, np.int32)
     for label, split in zip(labels, splits, strict=True):
         label[split] = np.arange(len(split))[:, None]
-    options = dict(k=k, metric=metric, product=product)
+    options: dict[str, Any] = dict(k=k, metric=metric, product=product)
     terms = terms_on_parts(first, other, labels, [split.shape[1] for split in splits], **options)
     return [of[split].mean(axis=1) for of, split in zip(terms, splits, strict=True)]

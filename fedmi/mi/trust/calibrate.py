@@ -162,7 +162,9 @@ def calibrate(
     error = own["ksg"].perm_sd * OF_ERROR if "ksg" in own else np.nan
     rows = []
     for draw in range(draws):
-        key, key_x, *keys = jax.random.split(jax.random.fold_in(draw_key, draw), 2 + len(cases))
+        key_points, key_x, *keys = jax.random.split(
+            jax.random.fold_in(draw_key, draw), 2 + len(cases)
+        )
         first = laws_of.draw_x(key_x)
         others = (
             laws_of.draw_y(key_y, *case, first) for case, key_y in zip(cases, keys, strict=True)
@@ -170,7 +172,7 @@ def calibrate(
         told = track(
             others, what=f"surrogates {draw + 1} of {draws}", unit="truth", total=len(cases)
         )
-        found = _read(laws_of, first, told, chosen, np.result_type(x, y), error, key)
+        found = _read(laws_of, first, told, chosen, np.result_type(x, y), error, key_points)
         rows += [
             (*case, draw, name, *of_case)
             for name, read in found.items()
