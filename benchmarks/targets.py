@@ -2,7 +2,7 @@
 
 Runs make's targets one after another, as each would be run alone on what the former left, and adds
 up the parts of one that was interrupted: started again, it goes on where it stopped. Writes
-figures/targets.csv, which `python -m benchmarks --page` puts on the page.
+figures/targets.csv.
 """
 
 import argparse

@@ -3,6 +3,7 @@
 import os
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import cache
 from typing import Any
 
 import jax
@@ -46,6 +47,16 @@ def compiler_options() -> tuple[tuple[str, int], ...]:
     ):
         return ()
     return (("xla_backend_optimization_level", 1),)
+
+
+def jit(function: Callable[..., Any]) -> Any:
+    """`jax.jit` of a function whose first argument is static, with `compiler_options`."""
+    return _jitted(function, compiler_options())
+
+
+@cache
+def _jitted(function: Callable[..., Any], options: tuple[tuple[str, int], ...]) -> Any:
+    return jax.jit(function, static_argnums=0, compiler_options=dict(options))
 
 
 def cores() -> int:

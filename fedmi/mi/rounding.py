@@ -26,6 +26,18 @@ SPOT_CHECKS = 64
 """At how many query points, by each of two rules, rounding is measured."""
 
 
+def ways_of(precision: type, components: int, metric: str) -> list[tuple[type, bool]]:
+    """How distances may be computed: in which precision, and whether by a product; the best last.
+
+    Args:
+        precision: in which to begin, float32 or float64.
+        components: the most that a client has.
+        metric: "euclidean" or "chebyshev".
+    """
+    multiply = metric == "euclidean" and components > FEW
+    return list(dict.fromkeys([(precision, multiply), (np.float64, multiply), (np.float64, False)]))
+
+
 def certified_terms(
     clients: Sequence[np.ndarray],
     repairing: Repairing,
@@ -55,9 +67,8 @@ def certified_terms(
         rooted = metric == "euclidean" and components > 1
         check_separate(nearest[:, :, 0], ties, np.sqrt(LEAST_SQUARE) if rooted else 0.0)
         return terms, np.full(terms.shape[:2], np.nan)
-    multiply = metric == "euclidean" and components > FEW
-    ways = [(precision, multiply), (np.float64, multiply), (np.float64, False)]
-    for dtype, product in dict.fromkeys(ways):
+    ways = ways_of(precision, components, metric)
+    for dtype, product in ways:
         points = prepared(clients, dtype, centred=product)
         terms, nearest = local_terms(points, repairing, ks=ks, metric=metric, product=product)
         change = np.full(terms.shape[:2], np.nan)

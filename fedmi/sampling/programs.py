@@ -7,7 +7,6 @@ compiled before, if it depends on the same.
 
 from collections.abc import Callable, Hashable, Iterable
 from dataclasses import dataclass, field
-from functools import cache
 from typing import Any
 
 import jax
@@ -48,15 +47,11 @@ class Itself:
 
 def compiled(program: Program, *args: Any) -> Any:
     """What a program makes of its arguments, compiled once a process."""
-    return _compiled_with(devices.compiler_options())(program, *args)
+    return devices.jit(_call)(program, *args)
 
 
-@cache
-def _compiled_with(options: tuple[tuple[str, int], ...]) -> Any:
-    def call(program: Program, *args: Any) -> Any:
-        return program(*args)
-
-    return jax.jit(call, static_argnums=0, compiler_options=dict(options))
+def _call(program: Program, *args: Any) -> Any:
+    return program(*args)
 
 
 def streams_read(function: Callable[..., Any], streams: Iterable[str], *rest: Any) -> list[str]:

@@ -12,7 +12,6 @@ but XLA rounds otherwise in partitioned programs than in those for one device.
 from collections import deque
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
-from functools import cache
 from math import gcd
 from typing import Any
 
@@ -75,7 +74,10 @@ def fitting_tile(design: Design, of_seeds: OfSeeds, constants: Any, seeds: int) 
     block = block_size(TILE, clients, parameters)
     blocks = jnp.zeros((TILE // block, block), jnp.int32)
     needs = (
-        _over_blocks().lower(of_seeds, design.root, blocks, constants).compile().memory_analysis()
+        devices.jit(_over_blocks)
+        .lower(of_seeds, design.root, blocks, constants)
+        .compile()
+        .memory_analysis()
     )
     assert needs is not None  # a GPU's compiler tells
     a_seed = (needs.temp_size_in_bytes + needs.output_size_in_bytes) / TILE
@@ -115,13 +117,17 @@ def compute_tiles(
     with compiling(what):
         for device, (root_there, constants_there) in given.items():
             blocks_there = jax.device_put(a_share, device)
-            lowered = _over_blocks().lower(of_seeds, root_there, blocks_there, constants_there)
+            lowered = devices.jit(_over_blocks).lower(
+                of_seeds, root_there, blocks_there, constants_there
+            )
             interruptible(lowered.compile)
 
     def part(lane: int, blocks: np.ndarray) -> Any:
         root_there, constants_there = given[lanes[lane]]
         blocks_there = jax.device_put(blocks, lanes[lane])
-        return jax.device_get(_over_blocks()(of_seeds, root_there, blocks_there, constants_there))
+        return jax.device_get(
+            devices.jit(_over_blocks)(of_seeds, root_there, blocks_there, constants_there)
+        )
 
     def arrays_of(tiles: Sequence[int], parts: Sequence[Future]) -> Iterator[tuple[int, Any]]:
         found = jax.tree.map(
@@ -153,15 +159,6 @@ def tiles_at_once(lanes: int, blocks: int) -> int:
     return lanes // gcd(lanes, blocks)
 
 
-def _over_blocks() -> Any:
-    """What maps a function of a block's seeds over blocks (n, seeds), one by one, compiled."""
-    return _compiled_with(devices.compiler_options())
-
-
-@cache
-def _compiled_with(options: tuple[tuple[str, int], ...]) -> Any:
-
-    def over_blocks(of_seeds: OfSeeds, root: Array, blocks: Array, constants: Any) -> Any:
-        return jax.lax.map(lambda seeds: of_seeds(root, seeds, constants), blocks)
-
-    return jax.jit(over_blocks, static_argnums=0, compiler_options=dict(options))
+def _over_blocks(of_seeds: OfSeeds, root: Array, blocks: Array, constants: Any) -> Any:
+    """Maps a function of a block's seeds over blocks (n, seeds), one after the other."""
+    return jax.lax.map(lambda seeds: of_seeds(root, seeds, constants), blocks)

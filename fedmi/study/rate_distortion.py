@@ -27,6 +27,7 @@ from numpy import linalg
 from numpy.typing import ArrayLike
 
 from fedmi.mi.gaussian import SHARED, Whitened, whiten
+from fedmi.mi.lagged import lagged_products
 from fedmi.mi.null import Repairing
 from fedmi.mi.samples import as_samples
 
@@ -182,7 +183,7 @@ def cross_correlations(x: Fitted, y: Fitted, repairing: Repairing) -> np.ndarray
     if repairing.m < 2:
         raise ValueError(f"repairing: {repairing.m} re-pairings; an error takes at least 2")
     ahead, behind = x.basis[repairing.order], repairing.extended(y.basis)
-    return np.array([ahead.T @ behind[s : s + n] for s in (0, *repairing.shifts)])
+    return np.array([ahead.T @ behind[:n], *lagged_products(ahead, behind, repairing.m)])
 
 
 def jointly(crosses: Sequence[np.ndarray], within: np.ndarray) -> np.ndarray:

@@ -13,7 +13,7 @@ import numpy as np
 from fedmi.mi import trees
 from fedmi.mi.ksg import scaled
 from fedmi.mi.null import repairing
-from fedmi.mi.rounding import FEW, ROUNDING
+from fedmi.mi.rounding import ROUNDING, ways_of
 from fedmi.mi.terms import prepared, terms_against, terms_on_parts, tree_terms
 
 PILOT = 1024
@@ -88,22 +88,22 @@ def _precise(
 
     That is seen at a few points, from differences in float64; see `fedmi.mi.rounding`.
     """
-    multiply = metric == "euclidean" and max(x.shape[1] for x in clients) > FEW
     quick = np.float32 if all(x.dtype.itemsize <= 4 for x in clients) else np.float64
+    ways = ways_of(quick, max(x.shape[1] for x in clients), metric)
     options: dict[str, Any] = dict(k=k, metric=metric)
 
     def read(dtype: type, product: bool) -> tuple[np.ndarray, list[np.ndarray]]:
         first, *others = prepared(clients, dtype, centred=product)
         return first, others
 
-    exact = terms_against(*read(np.float64, False), queries[:SPOT_CHECKS], product=False, **options)
-    for dtype, product in dict.fromkeys([(quick, multiply), (np.float64, multiply)]):
-        points = read(dtype, product)
-        terms = terms_against(*points, queries, product=product, **options)
-        if np.abs(terms[:, :SPOT_CHECKS] - exact).mean(axis=1).max() <= ROUNDING:
-            return terms, (points, product)
-    points = read(np.float64, False)
-    return terms_against(*points, queries, product=False, **options), (points, False)
+    exact = terms_against(*read(*ways[-1]), queries[:SPOT_CHECKS], product=False, **options)
+    for way in ways:
+        points = read(*way)
+        terms = terms_against(*points, queries, product=way[1], **options)
+        moved = np.abs(terms[:, :SPOT_CHECKS] - exact).mean(axis=1).max()
+        if moved <= ROUNDING or way == ways[-1]:
+            break
+    return terms, (points, way[1])
 
 
 def ksg_on_parts(
