@@ -32,27 +32,32 @@ def track(
     """
     total = len(items) if isinstance(items, Sized) else total
     if kept and total is not None:
-        print(f"{what}: {kept} of {kept + total} {unit}s kept", flush=True)
+        tell(f"{what}: {kept} of {kept + total} {unit}s kept")
     if is_watched():
         from tqdm.auto import tqdm
 
         yield from tqdm(items, total=total, desc=what, unit=unit)
         return
     start = told = time.monotonic()
-    print(f"{what}: {total} {unit}s to do", flush=True)
+    tell(f"{what}: {total} {unit}s to do")
     for done, item in enumerate(items, start=1):
         yield item
         now = time.monotonic()
         if now - told > SECONDS_BETWEEN_LINES or done == total:
-            print(f"{what}: {done} of {total} {unit}s after {now - start:.1f} s", flush=True)
+            tell(f"{what}: {done} of {total} {unit}s after {now - start:.1f} s")
             told = now
+
+
+def tell(line: str) -> None:
+    """Prints a line for a person: below a notebook's cell, else where no program reads results."""
+    print(line, file=sys.stdout if _in_notebook() else sys.stderr, flush=True)
 
 
 def is_watched() -> bool:
     """Whether somebody watches: in a terminal, or in a notebook that runs in no batch."""
     if sys.stderr.isatty():
         return True
-    if "IPython" not in sys.modules or not hasattr(sys.modules["IPython"].get_ipython(), "kernel"):
+    if not _in_notebook():
         return False
     import psutil  # which every kernel has
 
@@ -63,6 +68,10 @@ def is_watched() -> bool:
         return True
 
 
+def _in_notebook() -> bool:
+    return "IPython" in sys.modules and hasattr(sys.modules["IPython"].get_ipython(), "kernel")
+
+
 @contextmanager
 def compiling(what: str) -> Iterator[None]:
     """Says that something is being compiled, where that takes longer than a second, and how long.
@@ -71,7 +80,7 @@ def compiling(what: str) -> Iterator[None]:
         what: is being done, as `track` says it.
     """
     start = time.monotonic()
-    saying = threading.Timer(SECONDS_UNSAID, print, [f"{what}: compiling, once"], dict(flush=True))
+    saying = threading.Timer(SECONDS_UNSAID, tell, [f"{what}: compiling, once"])
     saying.daemon = True
     saying.start()
     try:
@@ -80,7 +89,7 @@ def compiling(what: str) -> Iterator[None]:
         saying.cancel()
     seconds = time.monotonic() - start
     if seconds > SECONDS_UNSAID:
-        print(f"{what}: compiled after {seconds:.1f} s", flush=True)
+        tell(f"{what}: compiled after {seconds:.1f} s")
 
 
 def interruptible(function: Callable[[], Result]) -> Result:

@@ -13,12 +13,12 @@ from fedmi import progress
 def test_how_long_compiling_took_is_told_where_it_is_long(capsys, monkeypatch):
     with progress.compiling("sampling"):
         pass
-    assert not capsys.readouterr().out
+    assert not capsys.readouterr().err
     monkeypatch.setattr(progress, "SECONDS_UNSAID", 0.05)
     with progress.compiling("sampling"):
         time.sleep(0.5)
-        assert capsys.readouterr().out == "sampling: compiling, once\n"
-    assert "sampling: compiled after 0." in capsys.readouterr().out
+        assert capsys.readouterr() == ("", "sampling: compiling, once\n")
+    assert "sampling: compiled after 0." in capsys.readouterr().err
 
 
 def test_what_does_not_listen_to_an_interrupt_is_not_waited_for():

@@ -14,7 +14,7 @@ import numpy as np
 import xarray as xr
 
 from fedmi import devices
-from fedmi.progress import track
+from fedmi.progress import tell, track
 from fedmi.sampling import provenance
 from fedmi.sampling.checks import check_local, check_whole
 from fedmi.sampling.design import Design
@@ -280,6 +280,6 @@ def finite(samples: xr.Dataset) -> xr.Dataset:
                 good[rows] &= np.isfinite(theta.isel(seed=rows).values).all(axis=1)
     excluded = int((~good).sum())
     if excluded:
-        print(f"{excluded} of {good.size} seeds are not finite and are left out")
+        tell(f"{excluded} of {good.size} seeds are not finite and are left out")
         samples = samples.isel(seed=np.flatnonzero(good))
     return samples.assign_attrs(excluded=excluded)

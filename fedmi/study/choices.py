@@ -17,7 +17,7 @@ import pandas as pd
 import xarray as xr
 
 from fedmi import distance
-from fedmi.progress import track
+from fedmi.progress import tell, track
 from fedmi.sampling import chaos, provenance
 from fedmi.sampling.design import Design
 from fedmi.sampling.programs import streams_read
@@ -231,7 +231,7 @@ def run(plan: Choices, folder: Path) -> pd.DataFrame:
         The rows of all points, in the plan's order.
     """
     for group, names in plan.groups().items():
-        print(f"{len(names)} points on the same data: {group}", flush=True)
+        tell(f"{len(names)} points on the same data: {group}")
         sample_group(plan, group, folder)
     rows = []
     for name in track(list(plan.combinations()), what="measuring", unit="point"):

@@ -243,7 +243,7 @@ def test_non_finite_seeds_are_counted_and_dropped(capsys):
     good = fedmi.finite(samples)
     assert good.attrs["excluded"] == 2
     assert good.seed.values.tolist() == [s for s in range(20) if s not in (3, 7)]
-    assert "2 of 20 seeds are not finite" in capsys.readouterr().out
+    assert "2 of 20 seeds are not finite" in capsys.readouterr().err
     assert fedmi.finite(good).sizes["seed"] == 18
 
 
@@ -291,14 +291,14 @@ def test_provenance_says_what_the_samples_are(tmp_path):
 def test_progress_in_batch_is_plain_lines(capsys, monkeypatch):
     monkeypatch.setattr(progress, "is_watched", lambda: False)
     fedmi.sample(tiny.task, seeds=140, **SETTINGS)
-    assert "sampling: 3 of 3 tiles after" in capsys.readouterr().out
+    assert "sampling: 3 of 3 tiles after" in capsys.readouterr().err
 
 
 def test_what_is_kept_is_told(capsys, monkeypatch, tmp_path):
     monkeypatch.setattr(progress, "is_watched", lambda: False)
     for seeds in (64, 140):
         fedmi.sample(tiny.task, seeds=seeds, store=tmp_path / "a.zarr", **SETTINGS)
-    first, _, more = capsys.readouterr().out.partition("sampling: 1 of 1 tiles")
+    first, _, more = capsys.readouterr().err.partition("sampling: 1 of 1 tiles")
     assert "kept" not in first and "sampling: 1 of 3 tiles kept" in more
 
 
