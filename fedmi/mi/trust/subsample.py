@@ -18,11 +18,12 @@ from numpy.typing import ArrayLike
 from scipy.optimize import root_scalar
 from scipy.special import polygamma, psi, stdtrit
 
-from fedmi.mi.gaussian import whiten
 from fedmi.mi.null import default_key
 from fedmi.mi.pairwise import check_estimator, check_one_k, estimate_pair
 from fedmi.mi.samples import as_pair
 from fedmi.mi.trust.against import ksg_on_parts
+from fedmi.mi.trust.parts import gaussian_on_parts
+from fedmi.mi.whitening import Whitened, whiten
 from fedmi.progress import track
 
 PARTS = (2, 4, 8, 16, 32)
@@ -145,7 +146,7 @@ def subsample(
     x, y = as_pair(x, y)
     n = len(x)
     if parts is None:
-        ranks = whiten(x, "x").rank + whiten(y, "y").rank
+        ranks = sum(of.rank for of in _whitened(x, y))
         parts, least = fitting_parts(n, ranks), max(2 * ranks, 32)
         if len(parts) < 2:
             raise ValueError(
@@ -162,9 +163,7 @@ def subsample(
 
     draw = np.random.default_rng(np.asarray(jax.random.key_data(key)))
     orders = [draw.permutation(n) for _ in range(repeats)]
-    splits = [order[: n - n % m].reshape(m, -1) for m in parts for order in orders]
-    whole, *read = _read(x, y, [np.arange(n)[None], *splits], estimator, key, options)
-    estimates = tuple(np.array(read[i : i + repeats]) for i in range(0, len(read), repeats))
+    whole, estimates = _read(x, y, orders, parts, estimator, key, options)
     sizes = np.array([n // m for m in parts])
     for size, found in zip(sizes, estimates, strict=True):
         if not np.isfinite(found).all() or (found == found.flat[0]).all():
@@ -173,27 +172,45 @@ def subsample(
                 "y share directions, or the estimator is at its ceiling, and no spread can be had. "
                 "Estimate on directions that are not shared, or from more samples"
             )
-    return Subsamples(float(whole[0]), n, sizes, estimates)
+    return Subsamples(whole, n, sizes, estimates)
+
+
+def _whitened(x: np.ndarray, y: np.ndarray) -> tuple[Whitened, Whitened]:
+    return whiten(x, "x"), whiten(y, "y")
 
 
 def _read(
     x: np.ndarray,
     y: np.ndarray,
-    splits: Sequence[np.ndarray],
+    orders: Sequence[np.ndarray],
+    parts: Sequence[int],
     estimator: str,
     key: jax.Array,
     options: Mapping[str, Any],
-) -> list[np.ndarray]:
-    """Of each split, (parts, size) samples, the (parts,) bits of its parts."""
+) -> tuple[float, tuple[np.ndarray, ...]]:
+    """The bits of all samples, and for each number of parts those of them, (orders, parts)."""
     check_one_k(options)
+    n = len(x)
+
+    def split(order: np.ndarray, m: int) -> np.ndarray:
+        return order[: n - n % m].reshape(m, -1)
+
     if estimator == "ksg":
-        return ksg_on_parts(x, y, splits, **options)
-    return [
-        np.array(
-            [
-                estimate_pair(x[rows], y[rows], estimator, key=key, **options).estimate.bits
-                for rows in split
-            ]
+        splits = [split(order, m) for m in parts for order in orders]
+        (whole,), *read = ksg_on_parts(x, y, [np.arange(n)[None], *splits], **options)
+        return float(whole), tuple(
+            np.array(read[i : i + len(orders)]) for i in range(0, len(read), len(orders))
         )
-        for split in track(splits, what=f"{estimator} on parts of the samples", unit="split")
-    ]
+
+    def one(rows: np.ndarray | slice) -> float:
+        return estimate_pair(x[rows], y[rows], estimator, key=key, **options).estimate.bits
+
+    whitened = _whitened(x, y) if estimator == "gaussian" and not options else None
+    by_order = []
+    for order in track(orders, what=f"{estimator} on parts of the samples", unit="order"):
+        read = whitened and gaussian_on_parts(*whitened, order, parts)
+        if not read:
+            whitened = None
+            read = [np.array([one(rows) for rows in split(order, m)]) for m in parts]
+        by_order.append(read)
+    return one(slice(None)), tuple(np.array(of_size) for of_size in zip(*by_order, strict=True))
