@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from benchmarks.runner import Group, Item
 
 ROWS = (1, 2, 3, 4, 5, 6, 7, 8)
+PRODUCTS = "matrix products of all distances"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -28,7 +29,7 @@ class Sizes:
         torch_signal, torch_digits: clients that PyTorch's loops train in one run.
         ksg_m, gaussian_m: re-pairings.
         calibrated: draws of a calibration at the sizes of the studies.
-        peers: (N, d) at which other libraries estimate in the max-norm.
+        peers: (N, d) at which other libraries estimate.
         federations: seeds of the small federation.
         first_seeds: seeds of a first call.
         scale: of `make study`.
@@ -40,10 +41,10 @@ class Sizes:
     plain_seeds: int = 64
     torch_signal: int = 6
     torch_digits: int = 60
-    ksg_m: int = 4
+    ksg_m: int = 2
     gaussian_m: int = 99
     calibrated: int = 2
-    peers: tuple[int, int] = (4_000, 394)
+    peers: tuple[int, int] = (2_000, 394)
     federations: int = 20
     first_seeds: int = 1_000
     scale: str = "quick"
@@ -69,8 +70,9 @@ def suite(sizes: Sizes, *, cores: int) -> list[Group]:
     return [
         _signal(sizes, cores),
         _digits(sizes, cores),
-        _ksg(*sizes.signal, sizes, max_norm=True),
+        _ksg(*sizes.signal, sizes),
         _ksg(*sizes.digits, sizes),
+        _calibration(sizes),
         _others(*sizes.peers),
         _gaussian(*sizes.signal, sizes),
         _gaussian(*sizes.digits, sizes),
@@ -104,7 +106,7 @@ def _signal(sizes: Sizes, cores: int) -> Group:
         arguments=loop.arguments | dict(threads=[1]),
         copies=cores,
     )
-    return Group((fedmi, at_once, in_tiles, loop, loops), 150)
+    return Group((fedmi, at_once, in_tiles, loop, loops), 70)
 
 
 def _digits(sizes: Sizes, cores: int) -> Group:
@@ -115,7 +117,7 @@ def _digits(sizes: Sizes, cores: int) -> Group:
         who="PyTorch loop, features given",
         arguments=loop.arguments | dict(ready=True),
     )
-    return Group((fedmi, loop, head), 120)
+    return Group((fedmi, loop, head), 40)
 
 
 def _sampling(task: str, tile: int, cores: int, row: int) -> Item:
@@ -146,61 +148,56 @@ def _loop(fedmi: Item, clients: int, threads: list[int]) -> Item:
     )
 
 
-def _ksg(n: int, d: int, sizes: Sizes, max_norm: bool = False) -> Group:
-    what = "matrix products of all distances"
-    limit, fedmi, null = _estimates("KSG", 3, n, d, sizes.ksg_m, what, "distance_products")
-    null = replace(null, base=fedmi, relation="repairing")
-    brute = replace(
-        fedmi,
-        rows=(3,),
-        who="NumPy's products, by brute force",
-        function="benchmarks.peers_neighbours:ksg",
-        arguments=fedmi.arguments | dict(way="euclidean"),
-        base=fedmi,
-        repeats=1,
-    )
-    calibrated = replace(
-        fedmi,
-        rows=(3,),
-        what="calibration of one pair, report and all",
-        function="benchmarks.estimation:calibrated",
-        arguments=fedmi.arguments | dict(draws=sizes.calibrated),
-        repeats=1,
-    )
+def _ksg(n: int, d: int, sizes: Sizes) -> Group:
+    limit, fedmi, null = _estimates("KSG", 3, n, d, sizes.ksg_m, PRODUCTS, "distance_products")
+    return Group((limit, fedmi, replace(null, base=fedmi, relation="repairing")), 60)
+
+
+def _calibration(sizes: Sizes) -> Group:
+    reports = [
+        Item(
+            rows=(3,),
+            what="calibration of one pair, report and all",
+            size=f"N = {n:,}, d = {d}",
+            function="benchmarks.estimation:calibrated",
+            arguments=dict(n=n, d=d, draws=sizes.calibrated),
+            repeats=1,
+        )
+        for n, d in (sizes.signal, sizes.digits)
+    ]
+    return Group(tuple(reports), 0)
+
+
+def _others(n: int, d: int) -> Group:
+    """The max-norm, and what other libraries and a user take, at a size that they can do."""
+    limit, fedmi, _ = _estimates("KSG", 3, n, d, 0, PRODUCTS, "distance_products")
+    fedmi = replace(fedmi, rows=(3,))
+    limit = replace(limit, base=fedmi)
     far = replace(
         fedmi,
-        rows=(3,),
         what="KSG in the max-norm, three pairs",
         arguments=fedmi.arguments | dict(metric="chebyshev"),
         base=limit,
         relation="above",
-        repeats=1,
     )
-    return Group((limit, fedmi, null, brute, calibrated, *([far] if max_norm else [])), 60)
-
-
-def _others(n: int, d: int) -> Group:
-    """Other libraries, in the max-norm, which is theirs, at a size that they can do."""
-    fedmi = Item(
-        rows=(3,),
-        what="KSG in the max-norm, three pairs",
-        size=f"N = {n:,}, d = {d}",
-        function="benchmarks.estimation:ksg",
-        arguments=dict(n=n, d=d, metric="chebyshev"),
-    )
-    ways = {"scikit-learn, by brute force": "chebyshev", "NPEET": "npeet"}
+    ways = {
+        "NumPy's products, by brute force": ("euclidean", fedmi),
+        "scikit-learn, by brute force": ("chebyshev", far),
+        "NPEET": ("npeet", far),
+    }
     peers = [
         replace(
-            fedmi,
+            base,
             who=who,
             function="benchmarks.peers_neighbours:ksg",
             arguments=dict(n=n, d=d, way=way),
-            base=fedmi,
+            base=base,
+            relation="faster",
             repeats=1,
         )
-        for who, way in ways.items()
+        for who, (way, base) in ways.items()
     ]
-    return Group((fedmi, *peers), 30)
+    return Group((limit, fedmi, far, *peers), 30)
 
 
 def _gaussian(n: int, d: int, sizes: Sizes) -> Group:
@@ -223,7 +220,7 @@ def _gaussian(n: int, d: int, sizes: Sizes) -> Group:
         base=limit,
         relation="above",
     )
-    return Group((limit, fedmi, one, null, singular), 60)
+    return Group((limit, fedmi, one, null, singular), 40)
 
 
 def _federation(sizes: Sizes) -> Group:
@@ -258,11 +255,11 @@ def _calls(task: str, sizes: Sizes, cores: int) -> Group:
                 function="benchmarks.starts:sampling",
                 arguments=dict(task=task, seeds=sizes.first_seeds, call=call),
                 devices=cores,
-                repeats=3,
+                repeats=2,
             )
             for call, when in whens.items()
         ),
-        90,
+        40,
     )
 
 

@@ -28,8 +28,8 @@ def gaussian_on_parts(
         parts: into how many parts of one size they are cut, each in turn.
 
     Returns:
-        Of each number of parts their bits; None where samples are too few, or a part has no full rank or
-        is so close to sharing a direction that these products are not precise enough.
+        Of each number of parts their bits; None where samples are too few, or a part has no full
+        rank or is so close to sharing a direction that these products are not precise enough.
     """
     n, ranks = len(order), (x.rank, y.rank)
     if n // max(parts) < sum(ranks) + 1:
