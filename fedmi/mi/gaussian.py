@@ -41,10 +41,10 @@ def squared_correlations(x: Whitened, y: Whitened) -> np.ndarray:
     # estimate or in the decision which directions are shared, the bases are multiplied instead.
     if EPS * x.condition * y.condition < PRODUCT:
         cross = x.to_basis.T @ (x.standard.T @ y.standard) @ y.to_basis
-        squares = linalg.eigvalsh(_square(cross))
+        squares = linalg.eigvalsh(square(cross))
         if 1 - squares[-1] > 1e4 * EPS * x.condition * y.condition:
             return np.clip(squares, 0, 1)
-    return np.clip(linalg.eigvalsh(_square(x.basis.T @ y.basis)), 0, 1)
+    return np.clip(linalg.eigvalsh(square(x.basis.T @ y.basis)), 0, 1)
 
 
 def estimate(x: Whitened, y: Whitened) -> Estimate:
@@ -132,9 +132,9 @@ def _permuted(whitened: Sequence[Whitened], repairing: Repairing) -> list[np.nda
 
 def _half_log_determinant(cross: np.ndarray) -> float:
     """Eq. 5 in nats from cross-correlations of orthonormal bases: -1/2 log det(1 - C C')."""
-    square = _square(cross).astype(np.float64)
+    squared = square(cross).astype(np.float64)
     try:
-        factor = linalg.cholesky(np.eye(len(square)) - square)
+        factor = linalg.cholesky(np.eye(len(squared)) - squared)
     except linalg.LinAlgError:
         raise ValueError(
             "re-paired samples share a direction, so that their null is infinite: the samples take "
@@ -143,6 +143,6 @@ def _half_log_determinant(cross: np.ndarray) -> float:
     return float(-np.log(np.diag(factor)).sum())
 
 
-def _square(cross: np.ndarray) -> np.ndarray:
+def square(cross: np.ndarray) -> np.ndarray:
     """C C' or C' C, whichever is smaller."""
     return cross @ cross.T if cross.shape[0] <= cross.shape[1] else cross.T @ cross

@@ -75,6 +75,7 @@ def terms_against(
     tile = min(queries_a_tile(n, 2, devices.memory()), len(queries))
     with jax.enable_x64(x.dtype == np.float64):
         points = [jnp.asarray(client) for client in (x, *others)]
+
         counts = []
         starts = range(0, len(queries), tile)
         for start in track(starts, what=what, unit="tile") if what else starts:
@@ -151,16 +152,20 @@ def prepared(
         centred: whether each client is moved to its componentwise median (of a thousand samples,
             as it need not be exact): a mean would follow a single far sample.
     """
-    moved = []
-    for x in clients:
-        x = x.astype(np.float64) / 4  # so that no difference overflows
-        if centred:
-            x -= np.median(x[:: max(1, len(x) // 1000)], axis=0)
-        moved.append(x)
-    largest = max(np.abs(x).max() for x in moved)
+    wide = [x.astype(np.result_type(x, np.float32), copy=False) for x in clients]
+    exponent = np.frexp(max(_largest(x) for x in wide))[1]
+    moved = [np.ldexp(x, -2 - exponent) for x in wide]  # so that no difference overflows
+    if centred:
+        for x in moved:
+            x -= np.median(x[:: max(1, len(x) // 1000)], axis=0).astype(x.dtype)
     components = max(x.shape[1] for x in moved)
     room = int(np.finfo(dtype).maxexp - 3 - log2(components)) // 2
-    return [np.ldexp(x, room - np.frexp(largest)[1]).astype(dtype) for x in moved]
+    unit = np.ldexp(1.0, room - np.frexp(max(_largest(x) for x in moved))[1])
+    return [(x * np.result_type(x, dtype).type(unit)).astype(dtype, copy=False) for x in moved]
+
+
+def _largest(x: np.ndarray) -> float:
+    return float(max(x.max(), -x.min()))
 
 
 def queries_a_tile(n: int, clients: int, memory: int | None) -> int:

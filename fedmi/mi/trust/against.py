@@ -19,8 +19,8 @@ from fedmi.mi.terms import prepared, terms_against, terms_on_parts, tree_terms
 PILOT = 1024
 """Points that are read first, to see how many are needed."""
 
-SPOT_CHECKS = 16
-"""At how many of them rounding is measured."""
+SPOT_CHECKS, SPOT_CHECKED = 16, 4
+"""At how many of them, and against how many clients, rounding is measured."""
 
 
 def ksg_against(
@@ -96,11 +96,15 @@ def _precise(
         first, *others = prepared(clients, dtype, centred=product)
         return first, others
 
-    exact = terms_against(*read(*ways[-1]), queries[:SPOT_CHECKS], product=False, **options)
+    some = np.linspace(0, len(clients) - 2, min(SPOT_CHECKED, len(clients) - 1)).astype(int)
+    finest = prepared([clients[0], *(clients[1 + j] for j in some)], np.float64)
+    few = queries[:SPOT_CHECKS]
+    exact = terms_against(finest[0], finest[1:], few, product=False, **options)
+    del finest
     for way in ways:
         points = read(*way)
         terms = terms_against(*points, queries, product=way[1], **options)
-        moved = np.abs(terms[:, :SPOT_CHECKS] - exact).mean(axis=1).max()
+        moved = np.abs(terms[some, : len(few)] - exact).mean(axis=1).max()
         if moved <= ROUNDING or way == ways[-1]:
             break
     return terms, (points, way[1])

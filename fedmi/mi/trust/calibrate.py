@@ -206,23 +206,21 @@ def _read(
         key: of what estimators draw, and of that part.
     """
     found: dict[str, list[tuple[float, float]]] = {name: [] for name in estimators}
-    x, coarse = first @ made.colour_x, []
-    whitened = whiten(first, "x")
+    whitened, coarse = whiten(first, "x"), []
     for variates in others:
-        y = variates @ made.colour_y
         for name, of in estimators.items():
             if name == "gaussian":  # to which variates are as good as what is made of them
                 bits = estimate(whitened, whiten(variates, "y")).bits
             elif name == "ksg":
-                coarse.append(_coarse(y, precision))
+                coarse.append(_coarse(variates, made.colour_y, precision))
                 continue
             else:
+                x, y = first @ made.colour_x, variates @ made.colour_y
                 bits = estimate_pair(x, y, name, key=key, **of).estimate.bits
             found[name].append((bits, 0.0))
     if "ksg" in estimators:
-        bits, errors = ksg_against(
-            _coarse(x, precision), coarse, error=error, key=key, **estimators["ksg"]
-        )
+        x = _coarse(first, made.colour_x, precision)
+        bits, errors = ksg_against(x, coarse, error=error, key=key, **estimators["ksg"])
         found["ksg"] = list(zip(bits.tolist(), errors.tolist(), strict=True))
     return found
 
@@ -237,7 +235,7 @@ def _checked(truths: Sequence[float]) -> list[float]:
     return found
 
 
-def _coarse(surrogate: np.ndarray, dtype: np.dtype) -> np.ndarray:
+def _coarse(variates: np.ndarray, colour: np.ndarray, dtype: np.dtype) -> np.ndarray:
     """The surrogate in another precision, unless that makes samples of it equal."""
-    coarse = surrogate.astype(dtype)
-    return surrogate if repeats(coarse) else coarse
+    coarse = variates.astype(dtype) @ colour.astype(dtype)
+    return variates @ colour if repeats(coarse) else coarse

@@ -100,6 +100,10 @@ def _listed(rows: pd.DataFrame) -> str:
     return f"{', '.join(names)} and {last}"
 
 
+REPEATS = 6
+"""How often samples are cut into parts: more of the same samples tell little more."""
+
+
 def report(
     x: ArrayLike,
     y: ArrayLike,
@@ -146,7 +150,13 @@ def report(
         if len(parts) > 1 and np.isfinite(calibration.own[name].estimate.bits):
             try:
                 subsamples[name] = subsample(
-                    x, y, estimator=name, parts=parts, key=part_key, **options.get(name, {})
+                    x,
+                    y,
+                    estimator=name,
+                    parts=parts,
+                    repeats=REPEATS,
+                    key=part_key,
+                    **options.get(name, {}),
                 )
             except ValueError as error:  # a part without any spread: the calibration still holds
                 warnings.warn(f"{name}: no interval by subsampling: {error}", stacklevel=2)

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 import jax
 import numpy as np
 
+from fedmi.mi.gaussian import square
 from fedmi.mi.lagged import lagged_products
 from fedmi.mi.null import Repairing
 from fedmi.mi.trust import laws
@@ -73,7 +74,7 @@ def surrogates(x: np.ndarray, y: np.ndarray, repairs: Repairing) -> Surrogates:
     left, correlations, right = np.linalg.svd(of_x.basis.T @ of_y.basis)
     of_pair = [repairs.extended(of.basis) for of in (of_x, of_y)]
     repaired = lagged_products(of_pair[0][:n], of_pair[1], repairs.m)
-    largest = [np.linalg.norm(cross, 2) ** 2 for cross in repaired]
+    largest = [np.linalg.eigvalsh(square(cross))[-1] for cross in repaired]
     above = correlations**2 > np.quantile(largest, QUANTILE)
     concentrated = np.where(above, debiased(correlations**2, n, *ranks), 0.0)
     found = int(np.count_nonzero(concentrated))
