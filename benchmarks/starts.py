@@ -53,12 +53,18 @@ def sampling(*, task: str, seeds: int, call: str) -> Work:
 def _sampled(task: str, seeds: int, cache: str) -> list[float]:
     done = subprocess.run(
         [sys.executable, "-c", TWICE, task, str(seeds)],
-        env=os.environ | dict(FEDMI_CACHE=cache),
+        env=_with_cache(cache),
         capture_output=True,
         text=True,
         check=True,
     )
     return json.loads(done.stdout.splitlines()[-1])
+
+
+def _with_cache(folder: str) -> dict[str, str]:
+    """The environment of a process that keeps its programs in a folder, not where this one does."""
+    unset = {name: value for name, value in os.environ.items() if not name.startswith("JAX_COMPI")}
+    return unset | dict(FEDMI_CACHE=folder)
 
 
 def _forget(folder: Path) -> None:
@@ -85,9 +91,8 @@ def _study(scale: str, cores: int) -> dict[str, object]:
                 "--workflow-profile", ROOT / "workflow" / "profiles" / "default",
                 "--config", f"scale={scale}",
             ],
-            env=os.environ
+            env=_with_cache(str(place / "cache"))
             | dict(
-                FEDMI_CACHE=str(place / "cache"),
                 JAX_NUM_CPU_DEVICES=str(cores),
                 PYTHONPATH=str(ROOT),
                 PATH=f"{Path(sys.executable).parent}{os.pathsep}{os.environ['PATH']}",

@@ -106,7 +106,7 @@ def _signal(sizes: Sizes, cores: int) -> Group:
         arguments=loop.arguments | dict(threads=[1]),
         copies=cores,
     )
-    return Group((fedmi, at_once, in_tiles, loop, loops), 30)
+    return Group((fedmi, at_once, in_tiles, loop, loops), 20)
 
 
 def _digits(sizes: Sizes, cores: int) -> Group:
@@ -117,7 +117,7 @@ def _digits(sizes: Sizes, cores: int) -> Group:
         who="PyTorch loop, features given",
         arguments=loop.arguments | dict(ready=True),
     )
-    return Group((fedmi, loop, head), 40)
+    return Group((fedmi, loop, head), 30)
 
 
 def _sampling(task: str, tile: int, cores: int, row: int) -> Item:
@@ -150,7 +150,7 @@ def _loop(fedmi: Item, clients: int, threads: list[int]) -> Item:
 
 def _ksg(n: int, d: int, sizes: Sizes) -> Group:
     limit, fedmi, null = _estimates("KSG", 3, n, d, sizes.ksg_m, PRODUCTS, "distance_products")
-    return Group((limit, fedmi, replace(null, base=fedmi, relation="repairing")), 40)
+    return Group((limit, fedmi, replace(null, base=fedmi, relation="repairing")), 20)
 
 
 def _calibration(n: int, d: int, sizes: Sizes) -> Group:
