@@ -75,8 +75,8 @@ def suite(sizes: Sizes, *, cores: int) -> list[Group]:
         _gaussian(*sizes.digits, sizes),
         _federation(sizes),
         *(_calls(task, sizes, cores) for task in ("signal", "digits")),
-        _ksg(*sizes.signal, sizes),
-        _ksg(*sizes.digits, sizes),
+        _ksg(*sizes.signal, sizes, repaired=True),
+        _ksg(*sizes.digits, sizes, repaired=False),
         _study(sizes, cores),
         _calibration(*sizes.digits, sizes),
     ]
@@ -148,9 +148,10 @@ def _loop(fedmi: Item, clients: int, threads: list[int]) -> Item:
     )
 
 
-def _ksg(n: int, d: int, sizes: Sizes) -> Group:
+def _ksg(n: int, d: int, sizes: Sizes, repaired: bool) -> Group:
     limit, fedmi, null = _estimates("KSG", 3, n, d, sizes.ksg_m, PRODUCTS, "distance_products")
-    return Group((limit, fedmi, replace(null, base=fedmi, relation="repairing")), 20)
+    null = replace(null, base=fedmi, relation="repairing")
+    return Group((limit, fedmi, *([null] if repaired else [])), 20)
 
 
 def _calibration(n: int, d: int, sizes: Sizes) -> Group:
