@@ -124,6 +124,7 @@ def test_processes_share_one_job_out(tmp_path, whole):
     assert all(len(run["devices"]) == 2 for run in history)
 
 
+@pytest.mark.slow
 def test_four_devices_of_one_process_leave_the_same_bytes(tmp_path, whole):
     given, folder = write_study(tmp_path)
     finished(start("-m", "fedmi", "sample", *given, JAX_NUM_CPU_DEVICES="4"))

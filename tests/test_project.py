@@ -178,7 +178,7 @@ def test_the_studies_are_planned(command):
     )
     assert planned.returncode == 0, planned.stderr
     output = planned.stdout + planned.stderr
-    for rule in ("sample", "estimate_mi", "draw_figures"):
+    for rule in ("sample", "estimate_and_draw"):
         assert re.search(rf"^{rule}\s+4$", output, re.MULTILINE)
 
 

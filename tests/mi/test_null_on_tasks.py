@@ -26,6 +26,7 @@ def clients():
     return {name: [data.theta.values[:, q, 1] for q in range(2)] for name, data in samples.items()}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
 def test_shifts_spread_as_full_re_pairings_do(clients, task):
     x, y = clients[task]

@@ -34,7 +34,7 @@ def bound(name, gates):
     return (6 / (read + gates * UNITS)) ** 0.5
 
 
-@pytest.mark.parametrize("gates", [1, 4])
+@pytest.mark.parametrize("gates", [1, pytest.param(4, marks=pytest.mark.slow)])
 @pytest.mark.parametrize("name", LIBRARIES)
 def test_kernels_are_uniform_within_their_bound(name, gates):
     kernel, recurrent, _ = drawn(name, gates)
@@ -47,7 +47,7 @@ def test_kernels_are_uniform_within_their_bound(name, gates):
         assert abs(np.mean((weights / largest) ** 2) - 1 / 3) < 5 * error
 
 
-@pytest.mark.parametrize("gates", [1, 4])
+@pytest.mark.parametrize("gates", [1, pytest.param(4, marks=pytest.mark.slow)])
 def test_keras_recurrence_is_orthogonal(gates):
     _, recurrent, _ = drawn("keras", gates)
     np.testing.assert_allclose(recurrent @ recurrent.T, np.eye(UNITS), atol=1e-5)

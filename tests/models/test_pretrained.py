@@ -79,6 +79,7 @@ def test_training_is_the_same_every_time(originals):
     assert first.accuracy > 0.3  # it did train
 
 
+@pytest.mark.slow
 def test_held_out_images_are_not_trained_on(originals):
     """Spoiling their pixels changes no weight."""
     pixels, labels = originals

@@ -418,6 +418,7 @@ def read(coupled):
     return run
 
 
+@pytest.mark.slow
 def test_readings_are_compared(read):
     table = results.read_csv(read / "good" / "readings" / "readings.csv")
     assert list(table.reading.unique()) == list(READINGS)

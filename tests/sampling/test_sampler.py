@@ -128,6 +128,7 @@ def start(store, devices=1):
     )
 
 
+@pytest.mark.slow
 def test_killed_and_resumed_sampling_leaves_the_same_bytes(tmp_path):
     whole, torn, two = (tmp_path / name for name in ("whole.zarr", "torn.zarr", "two.zarr"))
     run_child_here(whole)

@@ -46,6 +46,7 @@ def table(folder):
     return choices.run(PLAN, folder)
 
 
+@pytest.mark.slow
 def test_every_point_has_a_row_a_checkpoint(table):
     assert table.point.unique().tolist() == POINTS
     assert table.columns.tolist() == [*choices.COLUMNS, "by rate", "by batch size", "by coupling"]
@@ -58,6 +59,7 @@ def test_every_point_has_a_row_a_checkpoint(table):
     assert table.control.tolist() == [False] * 16 + [True] * 5
 
 
+@pytest.mark.slow
 def test_the_mi_is_the_known_one(table):
     for name, point in PLAN.points().items():
         rows = table.loc[table.point == name]
@@ -67,6 +69,7 @@ def test_the_mi_is_the_known_one(table):
             assert (row.gaussian_p_family <= 1 / 21) == (not point.control)
 
 
+@pytest.mark.slow
 def test_distances_are_matched_and_unmatched(table):
     own, apart = (table.loc[table.control == control] for control in (False, True))
     assert (own.euclidean < own.euclidean_unmatched).all()
@@ -74,12 +77,14 @@ def test_distances_are_matched_and_unmatched(table):
     assert (off < 4 * 2 * apart.euclidean_se / apart.euclidean).all()
 
 
+@pytest.mark.slow
 def test_learning_and_chaos_are_told(table):
     assert (table.fresh < table.fresh_download).all()
     # A difference shrinks by 1 - r a step, but for the rounding of what is a millionth.
     assert (table.growth < 1).all() and not table.chaotic.any()
 
 
+@pytest.mark.slow
 def test_a_point_has_the_samples_that_it_would_have_alone(table, folder):
     point = PLAN.point("batch-size-2")
     kept = dict(checkpoints=point.design.checkpoints, tile=tiles.TILE)
@@ -89,12 +94,14 @@ def test_a_point_has_the_samples_that_it_would_have_alone(table, folder):
     np.testing.assert_array_equal(kept.theta.values, alone.theta.values)
 
 
+@pytest.mark.slow
 def test_what_is_kept_is_not_made_again(table, folder, monkeypatch):
     monkeypatch.setattr(sampler, "compute_tiles", lambda *_, **__: pytest.fail("sampled again"))
     monkeypatch.setattr(choices, "readings", lambda *_, **__: pytest.fail("measured again"))
     pd.testing.assert_frame_equal(choices.run(PLAN, folder), table)
 
 
+@pytest.mark.slow
 def test_kept_rows_need_no_samples(table, folder, monkeypatch):
     monkeypatch.setattr(choices, "open_existing", lambda _: pytest.fail("samples were read"))
     pd.testing.assert_frame_equal(choices.run(PLAN, folder), table)
@@ -103,6 +110,7 @@ def test_kept_rows_need_no_samples(table, folder, monkeypatch):
         choices.measure(changed, "default", folder)
 
 
+@pytest.mark.slow
 def test_a_point_lost_is_measured_again_and_no_other(table, folder, monkeypatch):
     (folder / "points" / "rate-half.json").unlink()
     measured, real = [], choices.readings
@@ -161,6 +169,7 @@ def refuse(*_, **__):
     raise ValueError("no")
 
 
+@pytest.mark.slow
 def test_what_the_estimators_refuse_has_a_reason(table, folder, monkeypatch):
     monkeypatch.setattr(chaos, "perturbed", lambda *_, **__: None)
     monkeypatch.setattr(chaos, "table", lambda _: tiny.STABILITY)
@@ -189,6 +198,7 @@ def test_there_is_no_other_point_and_no_other_group(folder):
         choices.sample_group(PLAN, "x", folder)
 
 
+@pytest.mark.slow
 def test_the_kept_rows_are_json(folder, table):
     kept = json.loads((folder / "points" / "default.json").read_text())
     assert kept["content"][0]["by rate"] == "own" and len(kept["basis"]["changes"]) == 3

@@ -156,6 +156,7 @@ def test_what_is_of_no_study_is_published_without_any(run):
     assert (run.target / "choices-digits.png").exists()
 
 
+@pytest.mark.slow
 def test_what_was_published_of_other_studies_stays(run):
     for study in ("signal", "digits"):
         run.sample(study)
