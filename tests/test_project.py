@@ -213,7 +213,7 @@ def test_studies_of_any_name_run_in_a_folder_of_any_name(tmp_path):
         cwd=folder, capture_output=True, text=True,
     )  # fmt: skip
     assert done.returncode == 0, done.stdout + done.stderr
-    assert "16 of 16 steps done" in done.stderr
+    assert "14 of 14 steps done" in done.stderr
     assert "Figures: results/my scale/figures" in done.stdout
     for name in names:
         assert (folder / "results" / "my scale" / name / "figures.json").exists()

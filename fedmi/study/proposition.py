@@ -290,7 +290,7 @@ def _even(clients: Sequence[ArrayLike]) -> list[np.ndarray]:
     below what another draw of signs would change.
     """
     arrays = centred(checked(clients))
-    size = np.sqrt(np.mean([np.mean(a**2) for a in arrays])) or 1.0
+    size = np.sqrt(np.mean([float(np.mean(a**2)) for a in arrays])) or 1.0
     return [(a / size).astype(np.float32) for a in arrays]
 
 

@@ -662,7 +662,7 @@ def test_any_name_and_place_reaches_the_shell_whole(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     commands = re.findall(r"^Shell command: (env .*|python .*)$", done.stdout, re.MULTILINE)
-    assert len(commands) == len(names[:-1]) * (1 + 2 + 3 + 3 + 2) + 5 + 2 + 3
+    assert len(commands) == len(names[:-1]) * (1 + 2 + 3 + 2 + 2) + 5 + 2 + 3
     read = set()
     for command in commands:
         words = shlex.split(command)

@@ -43,7 +43,8 @@ def gaussian_on_parts(
     for m, cut in zip(parts, ends, strict=True):
         size, bits = n // m, np.empty(m)
         for part, (a, b) in enumerate(pairwise(np.searchsorted(cuts, cut))):
-            nats = _nats(sum(m.astype(np.float64) for m in moments[a:b]) / size, x.rank)
+            together = np.asarray(np.sum(moments[a:b], axis=0, dtype=np.float64))
+            nats = _nats(together / size, x.rank)
             if nats is None:
                 return None
             bits[part] = (nats - wilks.null_mean(size, *ranks)) / log(2)
