@@ -35,7 +35,7 @@ LOCK := $(if $(shell command -v flock),flock --nonblock --verbose .venv/study.lo
 quoted = '$(subst ','\'',$(1))'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study couplings readings choices aggregation rounds proposition compression scale_up estimators everything paper figures redraw lab test test-numerical check weights test-slurm bench coverage proposition-size default-reading scaling lint clean
+.PHONY: help setup study couplings readings choices aggregation rounds proposition compression scale_up estimators everything paper figures redraw lab test test-numerical check weights test-slurm bench coverage proposition-size default-reading lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z_-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' Makefile
@@ -128,9 +128,6 @@ proposition-size: $(READY) ## count how often the tests of Proposition 1 reject 
 
 default-reading: $(READY) ## choose the default among the readings of signal's network, by its rule
 	JAX_NUM_CPU_DEVICES=1 OPENBLAS_NUM_THREADS=1 python -m benchmarks.readings --workers $(CORES)
-
-scaling: $(READY) ## map how the cost of every stage grows (half an hour, on an idle machine)
-	python -m benchmarks.scaling
 
 lint: $(READY) ## check the code's style and types
 	ruff check . && ruff format --check .

@@ -12,7 +12,7 @@ from benchmarks import table
 from benchmarks.output import FIGURES, say
 from benchmarks.runner import Item, Measurement, measure
 from benchmarks.suite import ROWS, TINY, Sizes, suite
-from benchmarks.worker import available_cores
+from fedmi import devices
 from fedmi.sampling import provenance
 
 LIMIT = 10 * 60
@@ -54,7 +54,7 @@ def machine() -> dict[str, Any]:
         torch = "not installed"
     return dict(
         hardware=provenance.hardware(),
-        cores=available_cores(),
+        cores=devices.cores(),
         commit=provenance.code(),
         when=provenance.now(),
         versions=provenance.versions() | {"torch": torch},

@@ -34,15 +34,6 @@ def significant(value: float, digits: int = 3) -> str:
     return f"{value:,.{decimals}f}"
 
 
-def size(count: float) -> str:
-    """Bytes in words."""
-    for unit in ("B", "kB", "MB", "GB", "TB"):
-        if count < 1000:
-            return f"{significant(count, 2)} {unit}"
-        count /= 1000
-    return f"{significant(count, 2)} PB"
-
-
 PAGES = Environment(
     loader=PackageLoader("benchmarks"),
     undefined=StrictUndefined,
@@ -50,4 +41,4 @@ PAGES = Environment(
     lstrip_blocks=True,
     keep_trailing_newline=True,
 )
-PAGES.filters |= dict(significant=significant, size=size)
+PAGES.filters |= dict(significant=significant)

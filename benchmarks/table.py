@@ -5,7 +5,8 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.output import render, significant
+from benchmarks import targets as targets_of
+from benchmarks.output import FIGURES, render, significant
 from benchmarks.runner import Item, Measurement
 
 COLUMNS = [
@@ -63,6 +64,8 @@ def ratio(item: Item, own: float, base: float) -> tuple[float, str]:
 
 
 def page(table: pd.DataFrame, facts: Mapping[str, Any]) -> str:
-    """The machine, the method, and the table, as Markdown."""
+    """The machine, the method, and the table, as Markdown; and the table of make's targets."""
     plain = table.astype(object).where(table.notna(), None)
-    return render("performance", lines=plain.to_dict("records"), **facts)
+    path = FIGURES / "targets.csv"
+    targets = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=targets_of.COLUMNS)
+    return render("performance", lines=plain.to_dict("records"), targets=targets, **facts)

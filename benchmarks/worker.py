@@ -5,9 +5,8 @@ import os
 import re
 import resource
 import sys
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from concurrent.futures import Future, ProcessPoolExecutor
-from contextlib import contextmanager
 from multiprocessing import get_context
 from pathlib import Path
 from time import perf_counter
@@ -63,33 +62,6 @@ def _run() -> dict[str, Any]:
     outcome = work.run()
     own = dict(seconds=perf_counter() - started, peak_mib=peak_mib())
     return own | (outcome if isinstance(outcome, dict) else {})
-
-
-@contextmanager
-def pinned(cores: int) -> Iterator[None]:
-    """Lets what is started meanwhile run on so many cores only, where the system can.
-
-    Raises:
-        ValueError: if there are fewer.
-    """
-    if not hasattr(os, "sched_setaffinity"):
-        yield
-        return
-    mine = os.sched_getaffinity(0)
-    if len(mine) < cores:
-        raise ValueError(f"cores: {cores} are needed, this process may use {len(mine)}")
-    os.sched_setaffinity(0, sorted(mine)[:cores])
-    try:
-        yield
-    finally:
-        os.sched_setaffinity(0, mine)
-
-
-def available_cores() -> int:
-    """Processor cores that this process may use."""
-    if hasattr(os, "sched_getaffinity"):
-        return len(os.sched_getaffinity(0))
-    return os.cpu_count() or 1
 
 
 def peak_mib() -> float:

@@ -15,8 +15,8 @@ FIGURES = ROOT / "figures"
 ENTRIES = {entry.name: entry for entry in publish.read(FIGURES / publish.PUBLISHED)}
 
 BENCHMARKS = {
-    "coverage.csv", "performance.csv", "performance.md", "processes.csv",
-    "proposition-size.csv", "scaling.csv", "scaling.md", "signal-rates.csv", "signal-readings.csv",
+    "coverage.csv", "performance.csv", "performance.md", "proposition-size.csv", "signal-rates.csv",
+    "signal-readings.csv",
 }  # fmt: skip
 
 
