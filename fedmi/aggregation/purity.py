@@ -8,6 +8,8 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array, errors
 
+from fedmi.aggregation.stateful import Parts
+
 LOOKS_AT_NUMBERS = (
     errors.ConcretizationTypeError,
     errors.NonConcreteBooleanIndexError,
@@ -47,8 +49,9 @@ def check_pure(
     state = (
         f"{name} remembers something from one call to the next, or draws random numbers of its "
         "own; it must be a function of clients, weights and download alone, and return the same "
-        "for the same. A state, such as a server's momentum, is not supported: JAX calls an "
-        "aggregator once, when it compiles a round, and every round would do what it did then"
+        "for the same: JAX calls it once, when it compiles a round, and every round would do what "
+        "it did then. A state, such as a server's momentum, goes through `init` and `step` "
+        "(fedmi.aggregation.stateful)"
     )
     orders, made = (clients, clients[::-1]), []
     try:
@@ -79,6 +82,36 @@ def check_pure(
         raise ValueError(f"{name} returns numbers that are not finite for clients that are")
     if not np.array_equal(made[0], made[1][::-1]):
         raise ValueError(state)
+
+
+def check_state(
+    aggregator: Parts, clients: Array, weights: Array, download: Array, name: str
+) -> None:
+    """Refuses a state that a step makes another kind of thing of: rounds could not go on with it.
+
+    Args:
+        aggregator: that `check_pure` lets pass.
+        clients: (Q, t), clients of one seed.
+        weights, download: as its `step` takes them.
+        name: what messages call it.
+
+    Raises:
+        ValueError: naming the aggregator, what was wrong, and what would be right.
+    """
+
+    def both() -> tuple[Any, Any]:
+        state = aggregator.init(download)
+        return state, aggregator.step(state, clients, weights, download)[1]
+
+    before, after = (
+        jax.tree.map(lambda leaf: (leaf.shape, leaf.dtype.name), state)
+        for state in jax.eval_shape(both)
+    )
+    if before != after:
+        raise ValueError(
+            f"{name}: its state is {after} after a step and {before} before; it must keep its "
+            "structure, shapes and types"
+        )
 
 
 def _said(error: Exception) -> str:

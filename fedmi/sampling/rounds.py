@@ -13,8 +13,9 @@ from jax import Array
 from jax.flatten_util import ravel_pytree
 
 from fedmi.aggregation.mapping import shares
+from fedmi.aggregation.stateful import stateful
 from fedmi.sampling.design import Design
-from fedmi.sampling.server import aggregator_of, takes_download
+from fedmi.sampling.server import aggregator_of
 from fedmi.sampling.sgd import CLIENTS, train_on
 from fedmi.tasks.task import Data, Keys, Task
 
@@ -48,32 +49,58 @@ def train_rounds(
         The history of the last round, as `fedmi.sampling.sgd.train_on` returns it, and the model
         that the server has after each round, (rounds, t).
     """
-    task, aggregator = design.task, aggregator_of(design.aggregator)
-    weights = jnp.asarray(shares(design.examples, design.clients))
+    task, aggregator = design.task, stateful(aggregator_of(design.aggregator))
     own = None if design.alike else jnp.asarray(design.examples)[jax.lax.axis_index(CLIENTS)]
     download, unravel = ravel_pytree(task.init(keys))
     kept = sorted({*design.checkpoints, task.steps})  # the last for the upload
-    with_download = takes_download(aggregator)
 
     def local(number: Array | int, start: Array) -> tuple[Array, Array, Array]:
         of_round, params = round_keys(task, keys, number), unravel(start)
         return train_on(task, of_round, data, checkpoints=kept, params=params, examples=own)
 
-    def started(start: Array) -> dict[str, Array]:
-        # Clients with downloads of their own, as in round 1 of `independent`, share their mean.
-        return dict(download=jax.lax.pmean(start, CLIENTS)) if with_download else {}
-
     def one_round(carry: Any, number: Array) -> tuple[Any, Array]:
-        start, _ = carry
+        start, states, _ = carry
+        # Clients with downloads of their own, as in round 1 of `independent`, share their mean.
+        common = jax.lax.pmean(start, CLIENTS)
         history = local(number, start)
-        uploads = jax.lax.all_gather(history[0][-1], CLIENTS)
-        server = aggregator(uploads, weights.astype(uploads.dtype), **started(start))
+        server, states = _aggregated(design, data, states, history[0][-1], start, common)
         server = server.astype(start.dtype)  # whatever precision it was computed in
-        return (server, history), server
+        return (server, states, history), server
 
     nothing = jax.tree.map(
         lambda a: jnp.zeros(a.shape, a.dtype), jax.eval_shape(local, 1, download)
     )
+    states = (
+        aggregator.init(jax.lax.pmean(download, CLIENTS)),
+        () if aggregator.client_init is None else aggregator.client_init(download),
+    )
     numbers = jnp.arange(1, design.rounds + 1)
-    (_, (theta, *rest)), servers = jax.lax.scan(one_round, (download, nothing), numbers)
+    (*_, (theta, *rest)), servers = jax.lax.scan(one_round, (download, states, nothing), numbers)
     return (theta[: len(design.checkpoints)], *rest), servers
+
+
+def _aggregated(
+    design: Design, data: Data, states: tuple[Any, Any], upload: Array, start: Array, common: Array
+) -> tuple[Array, tuple[Any, Any]]:
+    """The server's model, and the server's and the client's next states.
+
+    Args:
+        design: whose aggregator it is.
+        data: of the client.
+        states: the server's, of which every client has a copy, and the client's own.
+        upload: (t,), what the client has trained.
+        start: (t,), what it had downloaded.
+        common: (t,), the same on average over clients.
+    """
+    aggregator = stateful(aggregator_of(design.aggregator))
+    server, own = states
+    if aggregator.client_step is not None:
+        upload, own = aggregator.client_step(own, upload, start)
+    sent = {}
+    if aggregator.send is not None:
+        said = aggregator.send(design.task, data, upload)
+        sent["sent"] = jax.lax.all_gather(said, CLIENTS)
+    uploads = jax.lax.all_gather(upload, CLIENTS)
+    weights = jnp.asarray(shares(design.examples, design.clients)).astype(uploads.dtype)
+    model, server = aggregator.step(server, uploads, weights, common, **sent)
+    return model, (server, own)

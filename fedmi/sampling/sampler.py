@@ -72,7 +72,8 @@ def sample(
         aggregator: how the server makes one model of the clients', by name: "weighted_mean",
             "coordinate_median", "geometric_median", or a function of your own as
             "package.module:attribute", of the uploads (Q, t), their weights (Q,) and, if it has
-            an argument of that name, the download (t,).
+            an argument of that name, the download (t,); or one with a state, which goes from round
+            to round (see `fedmi.aggregation.stateful`).
         examples: n_q, how many of the task's examples each client has, in whole minibatches; it
             weighs by them in the aggregate, and after as many steps rests. All by default.
 

@@ -1,23 +1,20 @@
 """The server's part of a round: what makes one model of the clients' models."""
 
-import inspect
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from types import MappingProxyType
-from typing import cast
+from typing import Any
 
 import numpy as np
-from jax import Array
 
 from fedmi import aggregation
 from fedmi.aggregation.inputs import floats
 from fedmi.aggregation.mapping import shares
-from fedmi.aggregation.purity import check_pure
+from fedmi.aggregation.purity import check_pure, check_state
+from fedmi.aggregation.stateful import stateful
 from fedmi.tasks import attribute
 
-Aggregator = Callable[..., Array]
-
 MEAN = "weighted_mean"
-AGGREGATORS: Mapping[str, Aggregator] = MappingProxyType(
+AGGREGATORS: Mapping[str, Any] = MappingProxyType(
     {
         MEAN: aggregation.weighted_mean,
         "coordinate_median": aggregation.coordinate_median,
@@ -26,25 +23,24 @@ AGGREGATORS: Mapping[str, Aggregator] = MappingProxyType(
 )
 
 
-def aggregator_of(name: str) -> Aggregator:
+def aggregator_of(name: str) -> Any:
     """The aggregator of a name, out of `AGGREGATORS` or "package.module:attribute".
 
     It is a function of the clients' parameters (Q, t) and their weights (Q,), and of their
     `download` (t,) if it has an argument of that name; of these alone, as it is called once, when a
-    round is compiled (`check_aggregator`).
+    round is compiled (`check_aggregator`). Or it has a state, as `fedmi.aggregation.stateful` says.
 
     Raises:
         ValueError: for a name that is not known, a module or attribute that cannot be had, or
-            something that is no function.
+            something that is neither a function nor an object with `init` and `step`.
     """
     if not isinstance(name, str):
         raise ValueError(f"aggregator: {name!r} is no name, such as package.module:attribute")
     if name in AGGREGATORS:
         return AGGREGATORS[name]
     found = attribute(name, what="aggregator", known=AGGREGATORS)
-    if not callable(found):
-        raise ValueError(f"aggregator: {name!r} is a {type(found).__name__}, not a function")
-    return cast(Aggregator, found)
+    stateful(found, f"aggregator: {name!r}")
+    return found
 
 
 def check_aggregator(name: str, parameters: int, examples: Sequence[int]) -> None:
@@ -56,23 +52,23 @@ def check_aggregator(name: str, parameters: int, examples: Sequence[int]) -> Non
         examples: (Q,), n_q.
 
     Raises:
-        ValueError: an aggregator with a state, one that fails, one that JAX cannot compile, or one
-            that makes no model of the clients' models (`fedmi.aggregation.purity.check_pure`).
+        ValueError: an aggregator that remembers something beside its state, one that fails, one
+            that JAX cannot compile, or one that makes no model of the clients' models
+            (`fedmi.aggregation.purity.check_pure`).
     """
     if name in AGGREGATORS:
         return
-    aggregator, draw = aggregator_of(name), np.random.default_rng(0)
-    download = draw.standard_normal(parameters)
+    aggregator, draw = stateful(aggregator_of(name)), np.random.default_rng(0)
+    if aggregator.send is not None:
+        return  # what is sent is a client's of a task, and cannot be made up
+    start = draw.standard_normal(parameters)
     moved = 0.1 * draw.standard_normal((2, len(examples), parameters))
-    beside = dict(download=floats(download, "download")) if takes_download(aggregator) else {}
+    download, clients = floats(start, "download"), floats(start + moved, "clients")
     weights = floats(shares(examples, len(examples)), "examples")
-    clients = floats(download + moved, "clients")
-    check_pure(aggregator, clients, weights, beside, name=f"aggregator: {name!r}")
+    called = f"aggregator: {name!r}"
 
+    def first_round(uploads, weights, download):
+        return aggregator.step(aggregator.init(download), uploads, weights, download)[0]
 
-def takes_download(aggregator: Aggregator) -> bool:
-    """Whether an aggregator has an argument of that name; what says nothing of its own has none."""
-    try:
-        return "download" in inspect.signature(aggregator).parameters
-    except (TypeError, ValueError):
-        return False
+    check_pure(first_round, clients, weights, dict(download=download), name=called)
+    check_state(aggregator, clients[0], weights, download, name=called)

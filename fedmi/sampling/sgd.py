@@ -26,6 +26,8 @@ def train_on(
     checkpoints: Sequence[int] | None = None,
     params: Params | None = None,
     examples: Array | None = None,
+    rate: Array | float | None = None,
+    adjusted: Callable[[Params, Params], Params] | None = None,
 ) -> tuple[Array, Array, Array]:
     """Local SGD at one client for the task's epochs (Step 2 of the paper's introduction).
 
@@ -38,6 +40,9 @@ def train_on(
         params: where the client starts, the task's own download by default.
         examples: how many of the data, from the first on, are the client's own; a whole number of
             minibatches. It takes no steps beyond them in any epoch. All by default.
+        rate: what the task's learning rate is multiplied by, 1 by default.
+        adjusted: (gradient, parameters) -> the gradient that is followed instead, clipped as the
+            task's own would be.
 
     Returns:
         theta of shape (checkpoints, t), the parameters after each of these steps; the metric of
@@ -72,12 +77,16 @@ def train_on(
         index = (number - 1) * an_epoch + place
         key = None if dropout is None else jax.random.fold_in(keys[dropout], index)
         (_, metric), gradient = jax.value_and_grad(task.loss, has_aux=True)(params, batch, key)
+        if adjusted is not None:
+            gradient = adjusted(gradient, params)
         clipped = (
             jnp.zeros((), bool)
             if task.clip_norm is None
             else optax.tree.norm(gradient) > task.clip_norm
         )
         updates, state = optimizer.update(gradient, state, params)
+        if rate is not None:
+            updates = jax.tree.map(lambda u: rate * u, updates)
         if examples is not None:
             own = place * task.batch_size < examples
             updates = jax.tree.map(lambda u: jnp.where(own, u, 0), updates)

@@ -89,7 +89,7 @@ STATES = {
 @pytest.mark.parametrize("aggregator", STATES.values(), ids=STATES)
 def test_what_remembers_is_refused_each_time(aggregator):
     for _ in range(2):
-        with pytest.raises(ValueError, match="it remembers something .* not supported"):
+        with pytest.raises(ValueError, match="it remembers something .* `init` and `step`"):
             check_pure(aggregator, CLIENTS, WEIGHTS, {}, name="it")
 
 

@@ -6,6 +6,7 @@ from pathlib import Path
 import jax
 import jax.numpy as jnp
 import numpy as np
+import optax
 import pytest
 from jax.flatten_util import ravel_pytree
 
@@ -182,6 +183,58 @@ def test_an_aggregator_of_one_s_own():
     assert own.attrs["aggregator"] == "tests.sampling.test_rounds:halfway"
 
 
+HEAVY = aggregation.ServerOptimizer(optax.sgd(1.0, momentum=0.9))
+
+
+class HalfAtOnce:
+    """Clients upload half of their update, and what they owed from before."""
+
+    def init(self, download):
+        return ()
+
+    def client_init(self, download):
+        return jnp.zeros_like(download)
+
+    def client_step(self, state, upload, download):
+        said = 0.5 * (upload - download) + state
+        return download + said, upload - download - said
+
+    def step(self, state, uploads, weights, download):
+        return weights @ uploads, state
+
+
+LATE = HalfAtOnce()
+
+
+class Forgetful(HalfAtOnce):
+    """Its state is a number first, and two later."""
+
+    def step(self, state, uploads, weights, download):
+        return weights @ uploads, (jnp.zeros(2),)
+
+
+FORGETFUL = Forgetful()
+
+
+def test_a_servers_state_goes_from_round_to_round():
+    name = "tests.sampling.test_rounds:HEAVY"
+    second, third = (sampled(rounds=number, aggregator=name) for number in (2, 3))
+    first = second.download.values  # after the first round it is the mean, from zero
+    np.testing.assert_allclose(first, sampled().theta.sel(iteration=4).mean("client"), rtol=1e-5)
+    mean = second.theta.sel(iteration=4).mean("client").values
+    np.testing.assert_allclose(third.download, mean + 0.9 * first, rtol=1e-4, atol=1e-5)
+
+
+def test_clients_keep_states_of_their_own():
+    name = "tests.sampling.test_rounds:LATE"
+    trained = sampled().theta.sel(iteration=4).values
+    second, third = (sampled(rounds=number, aggregator=name) for number in (2, 3))
+    np.testing.assert_allclose(second.download, trained.mean(axis=1) / 2, rtol=1e-5, atol=1e-6)
+    update = second.theta.sel(iteration=4).values - second.download.values[:, None]
+    expected = second.download.values + (update / 2 + trained / 2).mean(axis=1)
+    np.testing.assert_allclose(third.download, expected, rtol=1e-4, atol=1e-5)
+
+
 def test_clients_of_unequal_data_are_sampled():
     unequal = sampled(examples=[4, 8, 16])
     assert unequal.attrs["client_examples"] == [4, 8, 16]
@@ -225,14 +278,21 @@ def test_killed_and_resumed_rounds_leave_the_same_bytes(tmp_path):
         (dict(rounds=0), "rounds: 0 is below 1"),
         (dict(rounds=True), "rounds: True is not a whole number"),
         (dict(aggregator="best"), "aggregator: unknown name 'best'; known aggregators: weighted_m"),
-        (dict(aggregator="tests.tiny:SIZE"), "aggregator: 'tests.tiny:SIZE' is a int, not a func"),
+        (
+            dict(aggregator="tests.tiny:SIZE"),
+            "aggregator: 'tests.tiny:SIZE': a int; it must be a fu",
+        ),
         (
             dict(aggregator="tests.sampling.test_rounds:momentum", rounds=3),
-            "test_rounds:momentum' remembers something .* not supported",
+            "test_rounds:momentum' remembers something .* `init` and `step`",
         ),
         (
             dict(aggregator="tests.sampling.test_rounds:median_by_numpy"),
             "looks at .*jax.pure_callback",
+        ),
+        (
+            dict(aggregator="tests.sampling.test_rounds:FORGETFUL", rounds=3),
+            "FORGETFUL': its state is .* it must keep its structure, shapes and types",
         ),
         (dict(aggregator="fedmi.aggregation:server_step"), "server_step' fails for 3 .* 'step'"),
         (dict(aggregator="builtins:max"), "aggregator: 'builtins:max' fails for 3 clients of 12"),
