@@ -7,6 +7,7 @@ figures/targets.csv.
 
 import argparse
 import subprocess
+import sys
 import threading
 from pathlib import Path
 from time import monotonic
@@ -38,6 +39,9 @@ def run(target: str, scale: str) -> tuple[float, float, bool]:
     watching.start()
     try:
         finished = process.wait() == 0
+    except KeyboardInterrupt:  # which make hears as well
+        process.wait()
+        finished = False
     finally:
         done.set()
         watching.join()
@@ -99,7 +103,9 @@ def main() -> None:
         part = run(target, given.scale)
         table = added(table, target, part)
         table.to_csv(kept, index=False)
-        say(f"{target}: {part[0]:.0f} s{'' if part[2] else ', failed'}")
+        say(f"{target}: {part[0]:.0f} s")
+        if not part[2]:
+            sys.exit(f"{target} is not finished; the same command goes on with it")
     if given.scale == "paper" and len(table) == len(TARGETS):
         table.round(3).to_csv(FIGURES / "targets.csv", index=False)
 

@@ -1,6 +1,7 @@
 """The benchmarks' arithmetic and bookkeeping; nothing here looks at how long anything takes."""
 
 import os
+import re
 
 import numpy as np
 import pandas as pd
@@ -151,3 +152,9 @@ def test_parts_of_a_target_add_up():
     assert table.seconds.to_dict() == dict(choices=10.0, study=90.0)
     assert table.loc["study", ["parts", "peak_gib", "finished"]].tolist() == [2, 2.0, True]
     assert targets.memory(os.getpid()) > 0.05
+
+
+def test_the_targets_are_those_that_make_paper_has():
+    makefile = (output.FIGURES.parent / "Makefile").read_text()
+    made = re.search(r"^(study .*): \$\(READY\)\n\t@\$\(LOCK\)", makefile, re.MULTILINE)[1].split()
+    assert set(targets.TARGETS) == {*made} - {"everything"}
