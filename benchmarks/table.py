@@ -5,7 +5,6 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks import targets as targets_of
 from benchmarks.output import FIGURES, render, significant
 from benchmarks.runner import Item, Measurement
 
@@ -67,5 +66,5 @@ def page(table: pd.DataFrame, facts: Mapping[str, Any]) -> str:
     """The machine, the method, and the table, as Markdown; and the table of make's targets."""
     plain = table.astype(object).where(table.notna(), None)
     path = FIGURES / "targets.csv"
-    targets = pd.read_csv(path) if path.exists() else pd.DataFrame(columns=targets_of.COLUMNS)
+    targets = pd.read_csv(path) if path.exists() else pd.DataFrame()
     return render("performance", lines=plain.to_dict("records"), targets=targets, **facts)

@@ -13,7 +13,6 @@ from fedmi.aggregation.medians import coordinate_median, geometric_median
 from fedmi.aggregation.purity import check_pure
 from fedmi.aggregation.servers import server_step
 
-Aggregator = Callable[..., jax.Array]
 ROBUST = (coordinate_median, geometric_median)
 OWN = (*ROBUST, weighted_mean, server_step, fisher_mean, inverse_variance_mean)
 """Those of this package, which need not be tried out."""
@@ -36,7 +35,10 @@ def shares(counts: ArrayLike, clients: int) -> np.ndarray:
 
 
 def over_seeds(
-    aggregator: Aggregator, clients: ArrayLike, counts: ArrayLike | None = None, **beside: ArrayLike
+    aggregator: Callable[..., jax.Array],
+    clients: ArrayLike,
+    counts: ArrayLike | None = None,
+    **beside: ArrayLike,
 ) -> jax.Array:
     """Aggregates the clients of every seed.
 

@@ -84,7 +84,7 @@ def fednova_step(clients: Array, weights: Array, *, download: Array) -> Array:
         ValueError: other shapes or types; a download that is not finite.
     """
     clients, weights = models(clients, weights)
-    download = _checked(download, weights @ clients)
+    download = _checked(download, clients[0])
     return download + jnp.sum(weights**2) * jnp.sum(clients - download, axis=0)
 
 
@@ -210,10 +210,10 @@ class PathMean:
         return jnp.sum(kept, axis=0) / jnp.minimum(rounds, self.last), (rounds, kept)
 
 
-def _checked(download: Array, mean: Array) -> Array:
-    """The download, of the mean's shape and finite, or ValueError."""
+def _checked(download: Array, model: Array) -> Array:
+    """The download, of a model's shape and finite, or ValueError."""
     download = floats(download, "download")
-    check_shape(download, "download", mean.shape, "one number a parameter")
+    check_shape(download, "download", model.shape, "one number a parameter")
     if known(download) and not np.isfinite(download).all():
         raise ValueError("download: not finite; where clients started must be")
     return download

@@ -75,7 +75,6 @@ def terms_against(
     tile = min(queries_a_tile(n, 2, devices.memory()), len(queries))
     with jax.enable_x64(x.dtype == np.float64):
         points = [jnp.asarray(client) for client in (x, *others)]
-
         counts = []
         starts = range(0, len(queries), tile)
         for start in track(starts, what=what, unit="tile") if what else starts:

@@ -13,7 +13,7 @@ from jax import Array
 from jax.flatten_util import ravel_pytree
 
 from fedmi.aggregation.mapping import shares
-from fedmi.aggregation.stateful import stateful
+from fedmi.aggregation.stateful import Parts, stateful
 from fedmi.sampling.design import Design
 from fedmi.sampling.server import aggregator_of
 from fedmi.sampling.sgd import CLIENTS, train_on
@@ -63,7 +63,9 @@ def train_rounds(
         # Clients with downloads of their own, as in round 1 of `independent`, share their mean.
         common = jax.lax.pmean(start, CLIENTS)
         history = local(number, start)
-        server, states = _aggregated(design, data, states, history[0][-1], start, common)
+        server, states = _aggregated(
+            design, aggregator, data, states, history[0][-1], start, common
+        )
         server = server.astype(start.dtype)  # whatever precision it was computed in
         return (server, states, history), server
 
@@ -80,19 +82,25 @@ def train_rounds(
 
 
 def _aggregated(
-    design: Design, data: Data, states: tuple[Any, Any], upload: Array, start: Array, common: Array
+    design: Design,
+    aggregator: Parts,
+    data: Data,
+    states: tuple[Any, Any],
+    upload: Array,
+    start: Array,
+    common: Array,
 ) -> tuple[Array, tuple[Any, Any]]:
     """The server's model, and the server's and the client's next states.
 
     Args:
-        design: whose aggregator it is.
+        design: whose task and examples are meant.
+        aggregator: its own.
         data: of the client.
         states: the server's, of which every client has a copy, and the client's own.
         upload: (t,), what the client has trained.
         start: (t,), what it had downloaded.
         common: (t,), the same on average over clients.
     """
-    aggregator = stateful(aggregator_of(design.aggregator))
     server, own = states
     if aggregator.client_step is not None:
         upload, own = aggregator.client_step(own, upload, start)

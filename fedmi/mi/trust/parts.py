@@ -14,8 +14,15 @@ CLEAR = 1e-2
 """What is left of a direction, of 1, once those before it are known, where float32 suffices."""
 
 
+def joined(x: Whitened, y: Whitened) -> np.ndarray:
+    """(N, 1 + rank_x + rank_y) float32: 1, and both bases, whose components have unit variance."""
+    scale = np.sqrt(len(x.standard))
+    ones = np.ones((len(x.standard), 1))
+    return np.hstack([ones, x.basis * scale, y.basis * scale]).astype(np.float32)
+
+
 def gaussian_on_parts(
-    x: Whitened, y: Whitened, order: np.ndarray, parts: Sequence[int]
+    both: np.ndarray, ranks: tuple[int, int], order: np.ndarray, parts: Sequence[int]
 ) -> list[np.ndarray] | None:
     """Eqs 1-5 with their bias removed, on the support of all samples.
 
@@ -23,7 +30,8 @@ def gaussian_on_parts(
     added up. Float32 products move an estimate by some 1e-6 / `CLEAR` of its plug-in value at most.
 
     Args:
-        x, y: all N samples.
+        both: all N samples of x and y, as `joined` makes them.
+        ranks: of x and of y.
         order: (N,) in which they are cut.
         parts: into how many parts of one size they are cut, each in turn.
 
@@ -31,11 +39,10 @@ def gaussian_on_parts(
         Of each number of parts their bits; None where samples are too few, or a part has no full
         rank or is so close to sharing a direction that these products are not precise enough.
     """
-    n, ranks = len(order), (x.rank, y.rank)
+    n = len(order)
     if n // max(parts) < sum(ranks) + 1:
         return None
-    scale = np.sqrt(n)
-    z = np.hstack([np.ones((n, 1)), x.basis * scale, y.basis * scale]).astype(np.float32)[order]
+    z = both[order]
     ends = [n // m * np.arange(m + 1) for m in parts]
     cuts = np.unique(np.concatenate(ends))
     moments = [z[a:b].T @ z[a:b] for a, b in pairwise(cuts)]
@@ -44,7 +51,7 @@ def gaussian_on_parts(
         size, bits = n // m, np.empty(m)
         for part, (a, b) in enumerate(pairwise(np.searchsorted(cuts, cut))):
             together = np.asarray(np.sum(moments[a:b], axis=0, dtype=np.float64))
-            nats = _nats(together / size, x.rank)
+            nats = _nats(together / size, ranks[0])
             if nats is None:
                 return None
             bits[part] = (nats - wilks.null_mean(size, *ranks)) / log(2)

@@ -22,7 +22,7 @@ from fedmi.mi.null import default_key
 from fedmi.mi.pairwise import check_estimator, check_one_k, estimate_pair
 from fedmi.mi.samples import as_pair
 from fedmi.mi.trust.against import ksg_on_parts
-from fedmi.mi.trust.parts import gaussian_on_parts
+from fedmi.mi.trust.parts import gaussian_on_parts, joined
 from fedmi.mi.whitening import Whitened, whiten
 from fedmi.progress import track
 
@@ -205,12 +205,15 @@ def _read(
     def one(rows: np.ndarray | slice) -> float:
         return estimate_pair(x[rows], y[rows], estimator, key=key, **options).estimate.bits
 
-    whitened = _whitened(x, y) if estimator == "gaussian" and not options else None
+    quick = None
+    if estimator == "gaussian" and not options:
+        of_x, of_y = _whitened(x, y)
+        quick = joined(of_x, of_y), (of_x.rank, of_y.rank)
     by_order = []
     for order in track(orders, what=f"{estimator} on parts of the samples", unit="order"):
-        read = whitened and gaussian_on_parts(*whitened, order, parts)
+        read = quick and gaussian_on_parts(*quick, order, parts)
         if not read:
-            whitened = None
+            quick = None
             read = [np.array([one(rows) for rows in split(order, m)]) for m in parts]
         by_order.append(read)
     return one(slice(None)), tuple(np.array(of_size) for of_size in zip(*by_order, strict=True))

@@ -4,14 +4,15 @@ import pytest
 
 from fedmi import mi
 from fedmi.mi.trust.laws import Normal, dense, paired
-from fedmi.mi.trust.parts import CLEAR, gaussian_on_parts
+from fedmi.mi.trust.parts import CLEAR, gaussian_on_parts, joined
 from fedmi.mi.whitening import whiten
 
 LAWS = {"dense": Normal(dense(6, 2.0), 6), "one direction": Normal(paired([0.95]), 1)}
 
 
 def on_parts(x, y, order, parts):
-    return gaussian_on_parts(whiten(x, "x"), whiten(y, "y"), order, parts)
+    of = whiten(x, "x"), whiten(y, "y")
+    return gaussian_on_parts(joined(*of), (of[0].rank, of[1].rank), order, parts)
 
 
 @pytest.mark.parametrize("law", LAWS)
