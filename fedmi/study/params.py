@@ -14,11 +14,12 @@ from fedmi.study.paths import check_given, find, project, results_of
 from fedmi.study.plan import Plan, Sampling, Study
 from fedmi.study.points import Choices
 from fedmi.study.refusals import ParamsError
+from fedmi.study.settings import Training
 from fedmi.tasks.task import check_outputs
 
 __all__ = [
     "Aggregation", "Bench", "Case", "Choices", "KINDS", "ParamsError", "Plan", "Rounds", "Sampling",
-    "ScaleUp", "Study", "check_given", "faults", "find", "load", "results_of",
+    "ScaleUp", "Study", "Training", "check_given", "faults", "find", "load", "results_of",
 ]  # fmt: skip
 
 KINDS: dict[str, type[Plan]] = {
@@ -27,6 +28,7 @@ KINDS: dict[str, type[Plan]] = {
     "estimators": Bench,
     "rounds": Rounds,
     "scale_up": ScaleUp,
+    "training": Training,
 }
 """The kind of the params files in each folder beside the studies of a scale."""
 

@@ -28,6 +28,7 @@ from fedmi.study import (
     rounds,
     scale_up,
     summary,
+    training,
     trends,
 )
 from fedmi.study.figures.style import styled
@@ -72,6 +73,11 @@ KINDS = {
     "readings": Kind(figures.readings, facts=readings.facts),
     "rounds": Kind(figures.rounds, facts=rounds.facts),
     "scale-up": Kind(figures.scale_up, ("-mi", "-distances", "-averaging"), scale_up.facts),
+    "training": Kind(
+        lambda table, *_, caption: figures.training(table, caption),
+        ("", "-choice", "-tuning", "-along", "-link"),
+        training.facts,
+    ),
     "estimators": Kind(figures.bench),
 }
 

@@ -148,3 +148,49 @@ def test_aggregators_can_be_compiled_and_mapped():
         one = aggregator(w[0], weights, **{k: jnp.asarray(v) for k, v in beside.items()})
         found = aggregation.over_seeds(aggregator, w, **beside)
         np.testing.assert_allclose(found[0], one, rtol=1e-9, err_msg=name)
+
+
+def regmean_by_hand(layers, weights, grams):
+    total = sum(w * g for w, g in zip(weights, grams, strict=True))
+    pulled = sum(w * g @ w_q for w, g, w_q in zip(weights, grams, layers, strict=True))
+    return np.linalg.solve(total, pulled)
+
+
+def test_regmean_is_the_layer_nearest_to_all():
+    draw = np.random.default_rng(1)
+    layers, inputs = draw.standard_normal((Q, 3, 2)), draw.standard_normal((Q, 8, 3))
+    grams = np.einsum("qni,qnj->qij", inputs, inputs) / 8
+    weights = np.array([0.2, 0.3, 0.5])
+    found = aggregation.regmean(layers.reshape(Q, -1), weights, grams=grams)
+    np.testing.assert_allclose(
+        np.reshape(found, (3, 2)), regmean_by_hand(layers, weights, grams), rtol=1e-9
+    )
+
+    def error(layer):
+        apart = np.einsum("qni,qio->qno", inputs, layer - layers)
+        return np.einsum("q,qno->", weights, apart**2)
+
+    for other in draw.standard_normal((10, 3, 2)):
+        assert error(np.reshape(found, (3, 2))) < error(np.reshape(found, (3, 2)) + 0.01 * other)
+
+
+def test_regmean_of_one_client_by_hand():
+    grams = np.array([[[2.0, 0.0], [0.0, 0.0]], [[1.0, 0.0], [0.0, 4.0]]])
+    found = aggregation.regmean([[3.0, 1.0], [0.0, 7.0]], [0.5, 0.5], grams=grams)
+    np.testing.assert_allclose(found, [2.0, 7.0], rtol=1e-12)  # 3 and 0 as 2 to 1; 7 alone
+
+
+def test_regmean_is_the_mean_where_nobody_has_inputs():
+    grams = np.zeros((2, 2, 2))
+    grams[:, 0, 0] = [1.0, 3.0]
+    found = aggregation.regmean([[4.0, 1.0], [0.0, 7.0]], [0.5, 0.5], grams=grams)
+    np.testing.assert_allclose(found, [1.0, 4.0], rtol=1e-12)
+    alike = np.broadcast_to(np.eye(2), (2, 2, 2))
+    mean = aggregation.regmean([[4.0, 1.0], [0.0, 7.0]], [0.25, 0.75], grams=alike)
+    np.testing.assert_allclose(mean, [1.0, 5.5], rtol=1e-12)
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (2, 3, 3), (3, 2, 2), (2, 2, 1), (2, 0, 0), ()])
+def test_regmean_refuses_other_gram_matrices(shape):
+    with pytest.raises(ValueError, match=r"grams: shape .*; it must be \(2, inputs, inputs\)"):
+        aggregation.regmean(np.ones((2, 4)), [0.5, 0.5], grams=np.ones(shape))

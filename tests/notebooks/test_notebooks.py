@@ -76,6 +76,18 @@ ROUNDS = dict(
     seeds=600,
     checkpoints=[1, 4],
 )
+TRAINING = dict(
+    task="tests.tiny:make",
+    clients=3,
+    participants=3,
+    rounds=2,
+    judged=[0, 1, 2],
+    judged_seeds=400,
+    tuning_seeds=2,
+    ways=["shrunken mean", "tests.study.test_training:stay"],
+    along_seeds=400,
+    settings=[dict(name="first"), dict(name="skewed", fewest_examples=4)],
+)
 SCALE_UP = dict(
     cases=[
         dict(
@@ -147,6 +159,7 @@ def run(tmp_path_factory):
         "estimators/laws": BENCH,
         "aggregation/ways": AGGREGATION,
         "rounds/later": ROUNDS,
+        "training/many": TRAINING,
         "scale_up/larger": SCALE_UP,
     }.items():
         path = folder / "params" / "tiny" / f"{name}.yaml"
@@ -168,6 +181,7 @@ def all_run(run):
     assert chosen.returncode == 0, chosen.stderr
     engine.run("12_compress_uploads", folder, "good")
     engine.run("13_follow_rounds", folder, "rounds/later")
+    engine.run("14_train_for_many_rounds", folder, "training/many")
     return folder, done
 
 
@@ -243,6 +257,7 @@ def test_the_figures_of_the_others_are_there(all_run):
     for name in (
         "choices-all", "estimators-laws", "aggregation-ways", "aggregation-ways-landscape",
         "rounds-later", "proposition-good", "compression-good", "scale-up-larger",
+        "training-many",
     ):  # fmt: skip
         assert {f"{name}.png", f"{name}.svg"} <= drawn
 
@@ -298,6 +313,23 @@ def test_later_rounds_share_their_download(all_run):
         first = at.loc[1, what, 4]
         assert abs(first.net_bits - truth) < 4 * first.net_se
     assert at.net_bits[2, "parameters", 1] > at.net_bits[2, "updates", 1] + 10
+
+
+@pytest.mark.slow
+def test_no_aggregator_beats_the_mean_of_parabolas_that_are_alike(all_run):
+    folder = all_run[0] / "results" / "tiny"
+    choice = pd.read_csv(folder / "training" / "many" / "choice.csv").set_index("setting")
+    assert set(choice.index) == {"first", "skewed"}
+    table = pd.read_csv(folder / "training" / "many" / "training.csv")
+    last = table[(table["round"] == 2) & (table.setting == "first")].set_index("way")
+    # Whoever stays at the origin has E|x|^2 / 2 to the end; the mean comes nearer.
+    stayed = (1 + tiny.NOISE**2) * tiny.SIZE / 2
+    name = "tests.study.test_training:stay"
+    assert abs(last.value[name] - stayed) < 4 * last.value_se[name]
+    assert last.gain[name] < -4 * last.gain_se[name]
+    assert abs(choice.gain["first"]) < 0.02 * choice.rise["first"] + 3 * choice.gain_se["first"]
+    text = (folder / "figures" / "training-many.md").read_text()
+    assert "Nothing gains enough to matter" in text and "| first | 1 |" in text
 
 
 @pytest.mark.slow
@@ -562,6 +594,7 @@ def test_the_executed_copies_hold_every_figure(run, name):
         ("11_compare_choices", "choices/all"),
         ("12_compress_uploads", "good"),
         ("13_follow_rounds", "rounds/later"),
+        ("14_train_for_many_rounds", "training/many"),
     ],
 )
 def test_other_notebooks_hold_every_figure_when_a_kernel_runs_them(
@@ -650,7 +683,7 @@ def test_any_name_and_place_reaches_the_shell_whole(tmp_path):
     studies(folder, **dict.fromkeys(names[:-1], PARAMS | dict(blocks=2)))
     studies_of_kinds = {
         "choices": CHOICES, "estimators": BENCH, "aggregation": AGGREGATION, "rounds": ROUNDS,
-        "scale_up": SCALE_UP,
+        "scale_up": SCALE_UP, "training": TRAINING,
     }  # fmt: skip
     for kind, entries in studies_of_kinds.items():
         path = folder / "params" / "tiny" / kind / "o'neil.yaml"
@@ -662,7 +695,7 @@ def test_any_name_and_place_reaches_the_shell_whole(tmp_path):
     )  # fmt: skip
     assert done.returncode == 0, done.stderr
     commands = re.findall(r"^Shell command: (env .*|python .*)$", done.stdout, re.MULTILINE)
-    assert len(commands) == len(names[:-1]) * (1 + 2 + 3 + 2 + 2) + 5 + 2 + 3
+    assert len(commands) == len(names[:-1]) * (1 + 2 + 3 + 2 + 2) + 6 + 2 + 3
     read = set()
     for command in commands:
         words = shlex.split(command)

@@ -10,7 +10,7 @@ import pytest
 
 from fedmi import aggregation, scopes
 from fedmi.sampling import sgd
-from fedmi.sampling.federation import Federation, federate, participants
+from fedmi.sampling.federation import Federation, draw, federate, participants
 from fedmi.sampling.rounds import round_keys
 from tests import tiny
 
@@ -137,6 +137,26 @@ def test_a_seed_does_not_depend_on_those_beside_it():
     assert np.abs(together["models"][2] - together["models"][1]).max() > 1e-3
 
 
+def test_models_are_judged_after_the_rounds_that_are_asked_for():
+    every = trained(federation())["measures"]
+    some = trained(federation(judged=(0, 2, 3)))["measures"]
+    np.testing.assert_allclose(some, every[:, [0, 2, 3]], rtol=1e-5)
+
+
+def test_data_are_drawn_once_for_several_calls():
+    of = federation()
+    drawn = draw(of, [3, 0, 1, 1])
+    assert drawn.seeds.tolist() == [0, 1, 3] and drawn.data.shape == (3, 5, 16, tiny.SIZE)
+    keys = scopes.client_keys(ROOT, SCOPES, seed=3, client=2)
+    np.testing.assert_allclose(drawn.data[2, 2], tiny.task.data(keys, ()), rtol=1e-6)
+    np.testing.assert_allclose(drawn.held_out[2, 2], tiny.task.held_out(keys, ()), rtol=1e-6)
+    given = dict(rate=[1.0, 0.5])
+    found, own = federate(of, [3, 0], given, drawn=drawn), federate(of, [3, 0], given)
+    np.testing.assert_allclose(found["models"], own["models"], rtol=1e-5, atol=1e-6)
+    with pytest.raises(ValueError, match="drawn: it lacks the data of some of the seeds"):
+        federate(of, [3, 2], given, drawn=drawn)
+
+
 def test_what_is_sent_and_clients_states_go_along():
     class Late:
         """Clients upload half of their update now, and half with their next; and their mean."""
@@ -173,6 +193,7 @@ def test_what_is_sent_and_clients_states_go_along():
         (dict(dishonest=1), "attack: .* give both"),
         (dict(dishonest=5, attack=lambda u, d: u), "dishonest: 5 of 5 clients leave no honest one"),
         (dict(kept=(4,)), "kept: 4 is no round from 0 to 3"),
+        (dict(judged=(0, -1)), "judged: -1 is no round from 0 to 3"),
         (dict(task=replace(tiny.task, held_out=None)), "has no held-out data"),
     ],
 )

@@ -246,27 +246,32 @@ def test_clients_of_unequal_data_are_sampled():
 CHILD = """
 import sys
 from tests.sampling.test_rounds import sample_rounds
-sample_rounds(sys.argv[1])
+sample_rounds(*sys.argv[1:])
 """
 
 
-def sample_rounds(store):
+def sample_rounds(store, aggregator):
     return fedmi.sample(
         tiny.task, seeds=600, checkpoints=[1, 2, 4], tile=16, rounds=3, examples=[8, 16, 16],
-        aggregator="coordinate_median", store=store,
+        aggregator=aggregator, store=store,
     )  # fmt: skip
 
 
 @pytest.mark.slow
-def test_killed_and_resumed_rounds_leave_the_same_bytes(tmp_path):
+@pytest.mark.parametrize(
+    "aggregator",
+    ["coordinate_median", "tests.sampling.test_rounds:HEAVY", "tests.sampling.test_rounds:LATE"],
+    ids=["no state", "server's state", "clients' states"],
+)
+def test_killed_and_resumed_rounds_leave_the_same_bytes(tmp_path, aggregator):
     whole, torn = tmp_path / "whole.zarr", tmp_path / "torn.zarr"
-    sample_rounds(whole)
-    command = [sys.executable, "-c", CHILD, str(torn)]
+    sample_rounds(whole, aggregator)
+    command = [sys.executable, "-c", CHILD, str(torn), aggregator]
     child = subprocess.Popen(command, cwd=ROOT_FOLDER, stdout=subprocess.DEVNULL)
     kill_after(child, torn, "download", 9, seconds=120)
     with pytest.raises(ValueError, match="of 600 seeds: sampling has not finished"):
         fedmi.sampling.store.open_existing(torn).dataset(600)
-    sample_rounds(torn)
+    sample_rounds(torn, aggregator)
     assert bytes_of(torn) == bytes_of(whole)
     with pytest.raises(ValueError, match="rounds: 3 in the store, 1 asked for"):
         fedmi.sample(tiny.task, seeds=600, checkpoints=[1, 2, 4], tile=16, store=torn)
@@ -276,6 +281,7 @@ def test_killed_and_resumed_rounds_leave_the_same_bytes(tmp_path):
     ("options", "message"),
     [
         (dict(rounds=0), "rounds: 0 is below 1"),
+        (dict(aggregator="krum"), "aggregator: 'krum': dishonest: 1 among 3 clients; .* 2 f . 3"),
         (dict(rounds=True), "rounds: True is not a whole number"),
         (dict(aggregator="best"), "aggregator: unknown name 'best'; known aggregators: weighted_m"),
         (

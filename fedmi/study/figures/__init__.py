@@ -20,6 +20,7 @@ from fedmi.study.figures.proposition import proposition
 from fedmi.study.figures.readings import readings
 from fedmi.study.figures.rounds import rounds
 from fedmi.study.figures.scale_up import scale_up
+from fedmi.study.figures.training import training
 
 __all__ = [
     "ESTIMATORS",
@@ -42,4 +43,5 @@ __all__ = [
     "rounds",
     "scale_up",
     "skews",
+    "training",
 ]

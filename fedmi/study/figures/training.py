@@ -1,0 +1,80 @@
+"""What ways to train reach over many rounds, and what they gain over federated averaging."""
+
+import matplotlib.pyplot as plt
+import numpy as np
+import pandas as pd
+from matplotlib.axes import Axes
+from matplotlib.figure import Figure
+
+from fedmi.stats import Z95
+from fedmi.study.figures import style
+from fedmi.study.figures.captions import METRICS, heading, task_of
+
+AVERAGE = "FedAvg"
+CURVES = 5
+"""Ways beside federated averaging whose course is drawn."""
+COLUMNS = 3
+
+
+@style.styled()
+def training(table: pd.DataFrame, caption: str = "") -> Figure:
+    """Courses of the best ways in the first setting, and gains of all ways in all settings.
+
+    Bars and bands are 1.96 standard errors.
+
+    Args:
+        table: rows of `fedmi.study.training.rows`, of one task.
+        caption: for the title, see `caption`.
+    """
+    last = table.loc[table["round"] == table["round"].max()]
+    names = list(last.setting.unique())
+    rows = 1 + -(-(len(names) - 1) // COLUMNS)
+    figure = plt.figure(figsize=(9.5, 3.6 + 2.3 * (rows - 1)))
+    grid = figure.add_gridspec(rows, COLUMNS, height_ratios=[1.6] + [1] * (rows - 1))
+    course, gains = figure.add_subplot(grid[0, :2]), figure.add_subplot(grid[0, 2])
+    first = last.loc[last.setting == names[0]].sort_values("gain", ascending=False)
+    drawn = [AVERAGE, *first.way[first.way != AVERAGE].head(CURVES)]
+    looks = style.looks_of(drawn)
+    for way in drawn:
+        line = table.loc[(table.setting == names[0]) & (table.way == way)]
+        half = Z95 * line.value_se
+        style.band(course, line["round"], line.value, half, looks[way] | style.THIN, way)
+    metric = METRICS.get(str(table.metric.iloc[0]), str(table.metric.iloc[0]))
+    course.set(title=f"{names[0]}: the best ways", ylabel=f"{metric} on fresh examples")
+    style.iteration_axis(course, "round")
+    course.legend(loc="best", fontsize=style.SMALL)
+    _gains(gains, first, f"{names[0]}: all ways")
+    for place, name in enumerate(names[1:]):
+        axes = figure.add_subplot(grid[1 + place // COLUMNS, place % COLUMNS])
+        of = last.loc[last.setting == name].sort_values("gain", ascending=False)
+        _gains(axes, of, name)
+    title = heading(task_of(table), "training over many rounds", caption)
+    figure.suptitle(f"{title}\ngain: over {AVERAGE}, paired by seed; bars and bands: 95 %")
+    return figure
+
+
+def _gains(axes: Axes, of: pd.DataFrame, title: str) -> None:
+    """What the ways of a setting gain at the end, the best on top, averaging among them."""
+    of = of.iloc[::-1]
+    places = np.arange(len(of))
+    averaging = (of.way == AVERAGE).to_numpy()
+    for chosen, look in ((averaging, "0.3"), (~averaging, "C0")):
+        axes.errorbar(
+            of.gain[chosen],
+            places[chosen],
+            xerr=(Z95 * of.gain_se)[chosen],
+            linestyle="",
+            marker="o",
+            markersize=3,
+            elinewidth=1,
+            color=look,
+        )
+    axes.axvline(0, color="0.3", linewidth=0.8)
+    axes.set_yticks(places, of.way, fontsize=style.SMALL)
+    axes.set(title=title, xlabel="gain", xscale="symlog" if _wide(of) else "linear")
+
+
+def _wide(of: pd.DataFrame) -> bool:
+    """Whether gains are so unlike that a linear scale shows none of the small ones."""
+    size = of.gain[of.way != AVERAGE].abs()
+    return len(size) > 1 and size.max() > 50 * max(size.median(), 1e-12)
