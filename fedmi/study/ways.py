@@ -118,17 +118,17 @@ WAYS: Mapping[str, Way] = {
     AVERAGE: Way(always(aggregation.weighted_mean), why="nothing is left to be gained"),
     "server step": Way(
         lambda n: partial(aggregation.server_step, step=n["step"]),
-        dict(step=(0.5, 1.5, 2.0)),
+        dict(step=(0.25, 0.5, 1.5)),
         why="the server goes another way along the mean update than to its end",
     ),
     "FedAvgM": Way(
         by_optimizer(lambda rate: optax.sgd(rate, momentum=0.9)),
-        dict(server_rate=(0.1, 0.3, 1.0)),
+        dict(server_rate=(0.03, 0.1, 0.3)),
         why="momentum averages the updates of ever other clients over about ten rounds",
     ),
     "FedAdagrad": Way(
         by_optimizer(lambda rate: optax.adagrad(rate, initial_accumulator_value=0.0, eps=1e-6)),
-        dict(server_rate=(0.01, 0.03, 0.1)),
+        dict(server_rate=(0.03, 0.1, 0.3)),
         why="steps shrink from round to round, in every coordinate by its own past",
     ),
     "FedAdam": Way(
@@ -184,7 +184,7 @@ WAYS: Mapping[str, Way] = {
     ),
     "TIES": Way(
         lambda n: partial(aggregation.ties_step, kept=0.5, step=n["step"]),
-        dict(step=(0.5, 1, 2)),
+        dict(step=(0.5, 1.0, 2.0)),
         why="small and contradictory parts of updates are left out",
     ),
     "path mean": Way(
