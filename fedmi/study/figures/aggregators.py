@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from fedmi.aggregation import DOWNLOAD, MEAN
 from fedmi.aggregation.linear import MAPS
@@ -30,9 +31,12 @@ def aggregators(table: pd.DataFrame, caption: str = "") -> Figure:
     rows_at = np.arange(len(methods))
     looks = style.looks_of(sorted(table.iteration.unique()), "viridis_r")
     figure, panels = plt.subplots(
-        1, len(settings), figsize=(2.6 * len(settings) + 2, 0.26 * len(methods) + 1.7),
-        sharey=True, squeeze=False,
-    )  # fmt: skip
+        1,
+        len(settings),
+        figsize=(style.WIDTH, 0.26 * len(methods) + 2.1),
+        sharey=True,
+        squeeze=False,
+    )
     for axes, setting in zip(panels[0], settings, strict=True):
         axes.axhspan(rivals - 0.5, len(methods) - 0.5, color="0.5", alpha=0.12, linewidth=0)
         axes.axvline(0, color="0.2", linewidth=1)
@@ -42,15 +46,16 @@ def aggregators(table: pd.DataFrame, caption: str = "") -> Figure:
             half, label = Z95 * rows.objective_less_mean_se, f"iteration {iteration}"
             look = looks[iteration] | dict(linestyle="", markersize=3.5, label=label)
             axes.errorbar(rows.objective_less_mean, rows_at + offset, xerr=half, **look)
-        axes.set(title=setting, xlabel="F less F of the mean")
+        axes.set(title=setting, xlabel="F less F of mean")
+        axes.xaxis.set_major_locator(MaxNLocator(3))
         axes.set_ylim(len(methods) - 0.5, -0.5)
     names = [f"{name} †" if name in MAPS else name for name in methods]
     panels[0, 0].set_yticks(rows_at, names)
     style.legend_below(panels[0, 0])
     figure.suptitle(
         f"{heading(task_of(table), caption)}\n"
-        "better than averaging to the left, worse to the right, bars: 95 %\n"
-        "(grey: no aggregators; †: fitted, and can remember other seeds)"
+        "F is the mean loss on all clients' training data: better to the left; bars: 95 %\n"
+        "grey: no aggregators; †: fitted, and can remember other seeds"
     )
     return figure
 
@@ -75,7 +80,11 @@ def landscape(surface: pd.DataFrame, barrier: pd.DataFrame, caption: str = "") -
     settings = surface.setting.unique()
     looks = style.looks_of(sorted(barrier.iteration.unique()), "viridis_r")
     figure, panels = plt.subplots(
-        2, len(settings), figsize=(3 * len(settings), 5.4), squeeze=False, height_ratios=(1.5, 1)
+        2,
+        len(settings),
+        figsize=(style.WIDTH, 6),
+        squeeze=False,
+        height_ratios=(1.7, 1),
     )
     for (plane, between), setting in zip(panels.T, settings, strict=True):
         _plane(plane, surface.loc[surface.setting == setting])
@@ -85,23 +94,32 @@ def landscape(surface: pd.DataFrame, barrier: pd.DataFrame, caption: str = "") -
             half = Z95 * line.excess_se
             style.bars(between, line.place, line.excess, half, look, f"iteration {iteration}")
         style.zero_line(between)
-        between.set_xlabel("from client 0 to client 1")
+        between.set_xlabel("way from client 0 to 1")
+        plane.set_xlabel("distance from the mean")
     style.legend_below(panels[0, 0], panels[1, 0])
+    panels[0, 0].set_ylabel("distance from the mean")
     panels[1, 0].set_ylabel("F above the straight line")
+    last = f"at iteration {barrier.iteration.max()}"
     figure.suptitle(
-        f"{heading(task_of(surface), caption)}\nF on the plane through three clients of one "
-        "seed, and\nbetween two clients (mean over seeds, bars: 95 %)"
+        f"{heading(task_of(surface), caption)}\nabove: F, the mean loss on all clients' data, on "
+        f"the plane through three clients of one seed {last}\nbelow: F on the way from one client "
+        "to another, mean over seeds; bars: 95 %"
     )
     return figure
 
 
 def _plane(axes: Axes, rows: pd.DataFrame) -> None:
     grid = rows.loc[rows.what == "grid"].pivot(index="y", columns="x", values="objective")
-    levels = np.unique(np.nanquantile(grid.where(np.isfinite(grid)), np.linspace(0, 1, 13)))
+    finite = grid.where(np.isfinite(grid))
+    # What lies far up is of no interest, and would leave no colours for the rest.
+    levels = np.linspace(np.nanmin(finite), np.nanquantile(finite, 0.75), 11)
+    if levels[0] == levels[-1]:
+        levels = levels[0] + np.linspace(0, 1, 11)
     filled = axes.contourf(
-        grid.columns, grid.index, grid, levels=levels, cmap="cividis", extend="both"
+        grid.columns, grid.index, grid, levels=levels, cmap="cividis", extend="max"
     )
-    bar = axes.figure.colorbar(filled, ax=axes, format="%.3g", ticks=levels[::3])
+    bar = axes.figure.colorbar(filled, ax=axes, format="%.3g", location="bottom", label="F")
+    bar.set_ticks(levels[[0, 5, 10]])
     bar.ax.tick_params(labelsize=style.SMALL)
     marks = rows.loc[rows.what != "grid"]
     of_client = marks.what.str.startswith("client")
@@ -109,8 +127,10 @@ def _plane(axes: Axes, rows: pd.DataFrame) -> None:
     edge: style.Look = dict(linestyle="", markeredgecolor="k")
     axes.plot(clients.x, clients.y, marker="o", color="w", label="clients", **edge)
     for mark, marker in zip(others.itertuples(), "sP^D", strict=False):
-        colour = "tab:red" if mark.what == MEAN else "w"
-        axes.plot(mark.x, mark.y, marker=marker, color=colour, label=mark.what, **edge)
+        mean = mark.what == MEAN
+        look = dict(color="tab:red", zorder=4, markersize=4) if mean else dict(color="w", zorder=3)
+        look |= edge | dict(marker="o" if mean else marker, label=mark.what)
+        axes.plot(mark.x, mark.y, **look)
     axes.set_aspect("equal")
     axes.grid(False)
     axes.tick_params(labelsize=style.SMALL)

@@ -26,14 +26,14 @@ def calibration(bands: pd.DataFrame, trust: pd.DataFrame, caption: str = "") -> 
         trust: the table trust.csv of the same.
         caption: for the title, see `caption_of`.
     """
-    figure, panels = plt.subplots(1, len(trust), figsize=(3.5 * len(trust), 3.4), squeeze=False)
+    figure, panels = plt.subplots(1, len(trust), figsize=(style.WIDTH, 4.2), squeeze=False)
     for axes, (_, row) in zip(panels[0], trust.iterrows(), strict=True):
         _truth_against_reading(axes, bands.loc[bands.estimator == row.estimator], row)
         axes.set_xlabel("true MI (bits)")
         name = ESTIMATORS.get(row.estimator, row.estimator)
         axes.set_title(f"{name}\nreads {row.net_bits:.2f}; truth: {fits(row)}")
     panels[0, 0].set_ylabel("net MI read (bits)")
-    style.legend_below(*panels[0])
+    style.legend_below(*panels[0], columns=3)
     lines = [coupled(trust, caption), "normal surrogates, bands: two standard deviations"]
     if len(trust) > 1:
         shared = common_range(trust)
@@ -49,16 +49,17 @@ def _truth_against_reading(axes: Axes, bands: pd.DataFrame, row: pd.Series) -> N
         style.band(axes, line.true_bits, line["mean"], 2 * line.sd, looks[family], family)
     read = [bands["mean"] - 2 * bands.sd, bands["mean"] + 2 * bands.sd]
     top = bands.true_bits.max()
-    style.diagonal(axes, top)
+    style.diagonal(axes, top, "what a perfect estimator reads")
     if np.isfinite(row.net_bits):
         read.append(row.net_bits)
-        axes.axhline(row.net_bits, **style.LIMIT)
+        axes.axhline(row.net_bits, label="what is read of the samples", **style.LIMIT)
         if row.fits == "some":
             upper = min(row.truth_high, top)
-            axes.axvspan(row.truth_low, upper, color="0.5", alpha=0.15, linewidth=0)
+            span = dict(color="0.5", alpha=0.15, linewidth=0)
+            axes.axvspan(row.truth_low, upper, label="truths that fit it", **span)
     low, high = np.min(np.hstack(read)), np.max(np.hstack(read))
-    axes.set_xlim(0, top)
-    axes.set_ylim(low - 0.05 * (high - low), high + 0.05 * (high - low))
+    axes.set_xlim(-0.03 * top, 1.03 * top)
+    axes.set_ylim(low - 0.07 * (high - low), high + 0.07 * (high - low))
 
 
 def fits(row: pd.Series) -> str:

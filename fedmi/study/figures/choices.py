@@ -23,7 +23,7 @@ LOOKS: dict[str, style.Look] = {
     name: dict(color=look["color"], marker=look["marker"], linestyle="", markersize=3)
     for name, look in style.looks_of(NAMES).items()
 }
-ROW = 0.155  # inches
+ROW = 0.165  # inches
 OWN_FIRST: style.Look = dict(marker="s", s=3, color="0.75")
 CHOSEN: style.Look = dict(marker="s", s=9, color="0.1")
 
@@ -48,7 +48,11 @@ def choices(table: pd.DataFrame, judged: pd.DataFrame, caption: str = "") -> Fig
     rows = [(f, level) for f in factors for level in first[LEVELS + f].unique()]
     heights = [1.0] * len(CURVES) + [ROW * len(rows)]
     figure, panels = plt.subplots(
-        len(heights), 1, figsize=(8.4, sum(heights) + 1.4), height_ratios=heights, sharex=True
+        len(heights),
+        1,
+        figsize=(style.WIDTH, sum(heights) + 1.6),
+        height_ratios=heights,
+        sharex=True,
     )
     own = order.get_loc(first.index[0]) if first.index[0] in order else None
     for axes, (name, (_, unit)) in zip(panels[:-1], CURVES.items(), strict=True):

@@ -26,18 +26,18 @@ def bench(table: pd.DataFrame, caption: str = "") -> Figure:
     """
     names = table.estimator.unique()
     looks = style.looks_of(table.family.unique())
-    figure, panels = plt.subplots(2, len(names), figsize=(3.1 * len(names), 5.8), squeeze=False)
+    figure, panels = plt.subplots(2, len(names), figsize=(style.WIDTH, 6), squeeze=False)
     for (against_truth, against_n), name in zip(panels.T, names, strict=True):
         rows = table.loc[table.estimator == name]
         _against_truth(against_truth, rows.loc[rows.n == rows.n.max()], looks)
-        against_truth.set_title(f"{ESTIMATORS.get(name, name)}, N = {rows.n.max():,}")
+        against_truth.set_title(f"{ESTIMATORS.get(name, name)}\nN = {rows.n.max():,}")
         if rows.n.nunique() > 1:
             _against_n(against_n, rows, looks)
         else:
-            against_n.set_axis_off()
+            against_n.remove()
     panels[0, 0].set_ylabel("net MI read (bits)")
     panels[1, 0].set_ylabel("net MI less truth (bits)")
-    style.legend_below(panels[0, 0])
+    style.legend_below(panels[0, 0], columns=3)
     laws = f"{table.dimension.iloc[0]} dimensions each, no coupling: simulated laws"
     figure.suptitle(heading(laws, caption))
     return figure
@@ -49,9 +49,9 @@ def _against_truth(axes: Axes, rows: pd.DataFrame, looks: dict[str, style.Look])
         axes.plot(means.true_bits, means.net_bits, label=family, **looks[family])
         null = dict(looks[family], marker="x", linestyle="", markersize=5)
         axes.plot(means.true_bits, means.perm_bits, **null)
-    axes.plot([], [], "x", color="0.3", label="re-paired")
+    axes.plot([], [], "x", color="0.3", label="read of re-paired seeds")
     top = rows.true_bits.max()
-    style.diagonal(axes, top)
+    style.diagonal(axes, top, "what a perfect estimator reads")
     style.zero_line(axes)
     ceiling = rows.ceiling_bits.max()
     if np.isfinite(ceiling):
@@ -71,9 +71,9 @@ def _against_n(axes: Axes, rows: pd.DataFrame, looks: dict[str, style.Look]) -> 
     style.zero_line(axes)
     axes.set_xscale("log")
     sizes = sorted(rows.n.unique())
-    axes.set_xticks(sizes, [f"{n / 1000:g}k" for n in sizes], rotation=45)
+    axes.set_xticks(sizes, [f"{n / 1000:.3g}k" for n in sizes], rotation=60)
     axes.minorticks_off()
     style.symlog(axes)
     read = ", ".join(f"{asked:g}" for asked in everywhere if asked)
-    axes.set_title(f"{read} bits; open: asked for 0")
+    axes.set_title(f"truth: {read} bits\n(hollow: 0 bits)")
     axes.set_xlabel("N")

@@ -1,7 +1,5 @@
 """Figures 1 and 2: mutual information by two estimators, and learning."""
 
-from typing import Any
-
 import matplotlib.pyplot as plt
 import numpy as np
 import pandas as pd
@@ -10,10 +8,11 @@ from matplotlib.figure import Figure
 
 from fedmi.stats import Z95
 from fedmi.study.figures import style
-from fedmi.study.figures.captions import METRICS, clients, coupled
+from fedmi.study.figures.captions import ESTIMATORS, METRICS, coupled
 from fedmi.study.tables import HELD_OUT, RIDGE, first_k, groups
 
-ESTIMATED = ("gaussian", "ksg")
+UNCORRECTED, NET, REPAIRED = style.looks_of(["uncorrected", "net", "re-paired"]).values()
+TRAINING, FRESH = dict(color="0.5", marker=""), dict(color="0.1", marker="o", linestyle="")
 
 
 @style.styled()
@@ -25,9 +24,9 @@ def mutual_information(
     Of a regression the error of each target (d) stands beside them, with what ridge regression
     makes of the same data.
 
-    The upper axes of (a) and (b) show `net_bits`, what is left when the mean over re-paired seeds
-    is taken away, with a band of 1.96 `perm_sd`. The lower axes show the uncorrected estimate, as
-    the paper draws it, above what the same formula reads for re-paired (independent) clients.
+    In (a) and (b) stand what the formula reads uncorrected, as the paper draws it; what it reads of
+    re-paired seeds, whose clients have nothing in common; and the net reading, the difference.
+    Lines are means over the pairs of clients, small marks the pairs, and the band 1.96 `perm_sd`.
 
     Args:
         mi: the table mi.csv of one study; of several k the first is drawn.
@@ -36,72 +35,78 @@ def mutual_information(
         caption: for the title, see `caption_of`.
     """
     mi = first_k(mi)
+    estimators = [name for name in ESTIMATORS if (mi.estimator == name).any()]
     errors = _target_errors(learning)
-    last = ["targets"] if errors else []
-    upper = ["gaussian", "ksg", "learning", *last]
-    mosaic: list[Any] = [upper, ["below gaussian", "below ksg", "learning", *last]]
-    size = (10.5 + 2.5 * len(last), 4.1)
-    figure, panels = plt.subplot_mosaic(mosaic, figsize=size, height_ratios=(2.2, 1))
-    for estimator in ESTIMATED:
-        rows = mi.loc[mi.estimator == estimator]
-        _estimates(panels[estimator], panels[f"below {estimator}"], rows)
-    _learning(panels["learning"], learning, baseline)
+    count = len(estimators) + 1 + bool(errors)
+    columns = 2 if count == 4 else min(count, 3)
+    rows = -(-count // columns)
+    figure, grid = plt.subplots(
+        rows, columns, figsize=(style.WIDTH, 2.9 * rows + 0.9), squeeze=False
+    )
+    panels = list(grid.flat)
+    for axes, estimator in zip(panels, estimators, strict=False):
+        _estimates(axes, mi.loc[mi.estimator == estimator])
     metric = METRICS.get(str(learning.metric.iloc[0]), str(learning.metric.iloc[0]))
+    _learning(panels[len(estimators)], learning, baseline)
     if errors:
-        _targets(panels["targets"], errors, metric)
-    titles = ("MI, Gaussian formula", "MI, KSG", metric, "each target, fresh examples")
-    style.lettered((panels[name] for name in upper), titles)
-    style.legend_below(*(panels[f"{below}{of}"] for of in ESTIMATED for below in ("", "below ")))
-    others = "(c, d)" if errors else "(c)"
-    bands = f"bands: (a, b) 1.96 standard deviations over re-pairings; {others} 95 %, as the bars"
-    figure.suptitle(f"{coupled(mi, caption)}\n{bands}")
+        _targets(panels[-1], errors, metric)
+    for axes in panels[count:]:
+        axes.remove()
+    titles = [f"MI by the {ESTIMATORS[name]}" for name in estimators]
+    titles = [title.replace("the KSG", "KSG") for title in titles]
+    style.lettered(panels[:count], [*titles, metric, "each target, fresh data"])
+    style.legend_below(*panels[: len(estimators) + 1])
+    said = "lines: means over pairs of clients, marks: the pairs; bands: 1.96 standard deviations"
+    figure.suptitle(f"{coupled(mi, caption)}\n{said} over re-pairings; bars: 95 %")
     return figure
 
 
-def _estimates(net: Axes, raw: Axes, rows: pd.DataFrame) -> None:
-    """The net reading above the uncorrected one."""
-    if rows.empty:
-        net.text(0.5, 0.5, "not estimated", ha="center", transform=net.transAxes)
-        net.set_axis_off()
-        raw.set_axis_off()
-        return
-    looks = style.looks_of(rows.pair.unique())
+def _estimates(axes: Axes, rows: pd.DataFrame) -> None:
+    """The uncorrected reading, that of re-paired seeds, and what is left."""
     infinite = np.isinf(rows.net_bits)
-    rows = rows.assign(net=rows.net_bits.mask(infinite, rows.finite_bits - rows.perm_bits))
-    for pair, line in groups(rows, "pair"):
-        label = clients(pair) + (", finite part" if infinite.any() else "")
-        style.band(net, line.iteration, line.net, Z95 * line.perm_sd, looks[pair], label)
-        raw.plot(line.iteration, line.raw_bits, **looks[pair] | style.THIN)
-    # What the uncorrected estimate reads for re-paired seeds: its analytic bias, if it has one, and
-    # what re-pairing finds beyond that.
-    first = rows.loc[rows.pair == rows.pair.iloc[0]]
-    unpaired = first.null_bits.fillna(0) + first.perm_bits
-    look = dict(style.OTHER_SEEDS, marker="", label="re-paired seeds")
-    raw.plot(first.iteration, unpaired, **look)
-    style.zero_line(net)
-    net.set_ylabel("net MI (bits)")
-    raw.set_ylabel("uncorrected\n(bits)")
-    raw.sharex(net)
-    style.iteration_axis(raw)
-    net.tick_params(labelbottom=False)
+    rows = rows.assign(
+        net=rows.net_bits.mask(infinite, rows.finite_bits - rows.perm_bits),
+        # The analytic bias of a formula that has one, and what re-pairing finds beyond that.
+        unpaired=rows.null_bits.fillna(0) + rows.perm_bits,
+        infinite=infinite,
+    )
+    shown = [
+        ("raw_bits", UNCORRECTED, "uncorrected, as in the paper"),
+        ("unpaired", REPAIRED, "re-paired seeds: nothing shared"),
+        ("net", NET, "net: the difference"),
+    ]
+    means = rows.groupby("iteration")[["raw_bits", "unpaired", "net", "perm_sd"]].mean()
+    for name, look, label in shown:
+        finite = means[name].where(np.isfinite(means[name]))
+        axes.plot(means.index, finite, label=label, **dict(look, marker=""))
+        of_pairs = dict(look, linestyle="", markersize=3, alpha=0.6)
+        axes.plot(rows.iteration, rows[name].where(np.isfinite(rows[name])), **of_pairs)
+    half = Z95 * means.perm_sd
+    axes.fill_between(
+        means.index, means.net - half, means.net + half, color=NET["color"], alpha=0.2, linewidth=0
+    )
+    style.mark_infinite(axes, means.index, rows.groupby("iteration").infinite.any(), means.net)
+    style.zero_line(axes)
+    axes.set_ylabel("mutual information (bits)")
+    style.iteration_axis(axes)
 
 
 def _learning(axes: Axes, learning: pd.DataFrame, baseline: float | None) -> None:
+    """The metric in training and on fresh examples, means over the clients."""
     metric = str(learning.metric.iloc[0])
-    looks = style.looks_of(learning.client.unique())
     halves = learning.assign(half=learning.high - learning["mean"])
-    for client, rows in halves.loc[halves.metric == metric].groupby("client"):
-        look = dict(looks[client], marker="", zorder=2)
-        label = f"client {client}, in training"
-        style.band(axes, rows.iteration, rows["mean"], rows.half, look, label)
-    for client, rows in halves.loc[halves.metric == HELD_OUT + metric].groupby("client"):
-        look = dict(looks[client], linestyle="", zorder=3)
-        style.bars(axes, rows.iteration, rows["mean"], rows.half, look, f"client {client}, fresh")
+    of = {
+        name: rows.groupby("iteration")[["mean", "half"]].mean()
+        for name, rows in groups(halves, "metric")
+    }
+    at, fresh = of[metric], of.get(HELD_OUT + metric)
+    style.band(axes, at.index, at["mean"], at.half, TRAINING, "in training")
+    if fresh is not None:
+        style.bars(axes, fresh.index, fresh["mean"], fresh.half, FRESH, "on fresh examples")
     if baseline is not None:
         axes.axhline(baseline, label="best constant", **style.LIMIT)
     axes.set_ylabel(METRICS.get(metric, metric))
     style.iteration_axis(axes)
-    axes.legend()
 
 
 def _target_errors(learning: pd.DataFrame) -> dict[str, tuple[pd.DataFrame, float]]:
@@ -121,13 +126,13 @@ def _target_errors(learning: pd.DataFrame) -> dict[str, tuple[pd.DataFrame, floa
 
 def _targets(axes: Axes, errors: dict[str, tuple[pd.DataFrame, float]], metric: str) -> None:
     """The error of each target, as the mean over clients, and of ridge regression."""
-    looks = style.looks_of(errors)
+    looks = style.looks_of(errors, "dark")
     for target, (rows, of_ridge) in errors.items():
         at = rows.groupby("iteration", as_index=False)[["mean", "high"]].agg("mean")
         style.band(axes, at.iteration, at["mean"], at.high - at["mean"], looks[target], target)
         line = dict(color=looks[target]["color"], linewidth=1, linestyle=(0, (4, 2)))
         axes.axhline(of_ridge, label=f"{target}, ridge regression", **line)
     axes.set_ylabel(metric)
-    axes.set_ylim(0, 1.5 * axes.get_ylim()[1])  # the legend stands above the curves
+    axes.set_ylim(0, 1.6 * axes.get_ylim()[1])  # the legend stands above the curves
     style.iteration_axis(axes)
-    axes.legend(loc="upper right")
+    axes.legend(loc="upper right", ncols=2)

@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import LogLocator
 
 from fedmi.stats import Z95
 from fedmi.study.evidence import LEVEL, means_of
@@ -25,10 +26,10 @@ def proposition(
     """Proposition 1: what clients share (a), the tests (b), the noise (c), a counter-example (d).
 
     (a) shows means over pairs, with bars of 1.96 standard errors where they can be seen. In (b) a
-    test rejects left of the line (Bonferroni); open markers hold by construction, and p-values
-    below `SMALLEST_P` are drawn there. (c) is the noise's coefficient of variation over what is
-    shared, with its 95 % interval. (d) is an additive model, in which mutual information and
-    distance rise together.
+    test rejects left of the line (Bonferroni); hollow markers hold by construction, and p-values
+    below `SMALLEST_P` are drawn there, as arrows. (c) is the noise's coefficient of variation over
+    what is shared, with its 95 % interval. (d) is an additive model, in which mutual information
+    and distance rise together.
 
     Args:
         tests: rows of `fedmi.study.evidence.with_verdicts`, of one study.
@@ -36,7 +37,7 @@ def proposition(
         example: rows of `fedmi.study.additive.counter_example`.
         caption: for the title, see `caption_of`.
     """
-    figure, panels = plt.subplots(2, 2, figsize=(10.5, 6.4), width_ratios=(1, 1.25))
+    figure, panels = plt.subplots(2, 2, figsize=(style.WIDTH, 6.6), width_ratios=(1, 1.2))
     _parts(panels[0, 0], means_of(decomposition))
     _p_values(panels[0, 1], tests)
     _noise(panels[1, 0], noise)
@@ -79,13 +80,21 @@ def _p_values(axes: Axes, tests: pd.DataFrame) -> None:
         axes.plot(rows.shown, rows.place, label=f"iteration {iteration}", zorder=2, **look)
         held = rows.loc[rows.by_construction.astype(bool)]
         axes.plot(held.shown, held.place, **dict(look, markerfacecolor="w", zorder=3))
+        beyond = rows.loc[rows.p_value < SMALLEST_P]
+        axes.plot(beyond.shown, beyond.place, **dict(look, marker="<", markersize=7))
+    hollow = dict(marker="o", color="0.3", markerfacecolor="w", linestyle="")
+    axes.plot([], [], label="holds by construction", **hollow)
+    if (tests.p_value < SMALLEST_P).any():
+        label = f"below {SMALLEST_P:g}"
+        axes.plot([], [], marker="<", color="0.3", linestyle="", markersize=7, label=label)
     axes.set_xscale("log")
-    axes.set_xlim(min(tests.shown.min(), limit) / 3, 1.6)
+    axes.set_xlim(min(tests.shown.min(), limit) / 5, 3)
     axes.axvline(limit, **style.LIMIT)
+    axes.xaxis.set_major_locator(LogLocator(numticks=6))
     axes.set_yticks(range(len(names)), names)
     axes.invert_yaxis()
-    axes.set_xlabel(f"p; the line: 5 % among all {len(tests)} tests")
-    axes.legend(loc="upper left")
+    axes.set_xlabel(f"p; line: 5 % among all {len(tests)} tests")
+    axes.legend(loc="upper left", bbox_to_anchor=(-0.55, -0.22), ncols=3)
 
 
 def _noise(axes: Axes, noise: pd.DataFrame) -> None:

@@ -21,8 +21,9 @@ def rounds(table: pd.DataFrame, caption: str = "") -> Figure:
     """
     names = table.coupling.unique()
     looks = style.looks_of(sorted(table["round"].unique()))
+    looks = {number: look | dict(linestyle="-") for number, look in looks.items()}
     figure, panels = plt.subplots(
-        len(names), 3, figsize=(9.5, 2.7 * len(names) + 0.2), sharex=True, squeeze=False
+        len(names), 3, figsize=(style.WIDTH, 2.6 * len(names) + 0.9), sharex=True, squeeze=False
     )
     for (parameters, updates, apart), name in zip(panels, names, strict=True):
         for (what, number), line in table.loc[table.coupling == name].groupby(["what", "round"]):
@@ -32,6 +33,7 @@ def rounds(table: pd.DataFrame, caption: str = "") -> Figure:
             if what == "parameters":
                 style.bars(apart, line.iteration, line.distance, Z95 * line.distance_se, look)
                 apart.plot(line.iteration, line.unmatched, color=look["color"], linestyle=":")
+        apart.plot([], [], ":", color="0.3", label="distance, different seeds")
         for axes in (parameters, updates):
             style.zero_line(axes)
             style.symlog(axes)
@@ -40,6 +42,7 @@ def rounds(table: pd.DataFrame, caption: str = "") -> Figure:
         apart.set_title(f"{name}: Euclidean distance")
     for axes in panels[-1]:
         style.iteration_axis(axes, "iteration within the round")
-    style.legend_below(panels[0, 0])
-    figure.suptitle(f"{heading(task_of(table), 'within rounds', caption)}; bands and bars: 95 %")
+    style.legend_below(panels[0, 0], panels[0, 2], columns=5)
+    title = heading(task_of(table), "within rounds", caption)
+    figure.suptitle(f"{title}\nMI by the Gaussian formula; bands and bars: 95 %")
     return figure

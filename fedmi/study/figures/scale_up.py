@@ -13,7 +13,16 @@ from fedmi.study.layerwise import ALL, CANONICAL, RANDOM
 from fedmi.study.scale_up import last
 from fedmi.study.tables import groups
 
-KINDS = {CANONICAL: {}, RANDOM: dict(markerfacecolor="none"), ALL: dict(markersize=2.5)}
+KINDS: dict[str, style.Look] = {
+    CANONICAL: {},
+    RANDOM: dict(markerfacecolor="none"),
+    ALL: dict(marker="x", markersize=4),
+}
+WORDS = {
+    CANONICAL: "the most dependent directions (filled)",
+    RANDOM: "random directions (hollow)",
+    ALL: "all directions (x)",
+}
 
 
 @style.styled()
@@ -23,7 +32,7 @@ def scale_up(
     """MI (a) and distance (b) by the size of a layer, and what means of ever more clients gain (c).
 
     At each case's last iteration, with bars of 1.96 standard errors. In (a) filled markers are
-    canonical directions, open ones random directions, and small ones all directions of a layer;
+    canonical directions, hollow ones random directions, and crosses all directions of a layer;
     labels tell the layers of the largest network. In (c) the thin line is what a quadratic
     objective would make of the gain of two clients: the share 1 - 1/q.
 
@@ -32,7 +41,7 @@ def scale_up(
         caption: for the title, see `caption`.
     """
     looks = style.looks_of(readings.case.unique())
-    figure, panels = plt.subplots(1, 3, figsize=(10.5, 3.6))
+    figure, panels = plt.subplots(1, 3, figsize=(style.WIDTH, 4.2))
     bits, closer, gain = panels
     _bits(bits, last(readings), looks)
     distances = last(distances)
@@ -50,7 +59,7 @@ def scale_up(
     bits.set(xlabel="parameters of the layer", ylabel="net MI (bits)")
     closer.set(xlabel="parameters of the layer", ylabel="closer than other seeds (%)")
     gain.set(xlabel="clients averaged q", ylabel="F less F of client 0")
-    style.legend_below(bits)
+    style.legend_below(bits, gain, columns=3)
     figure.suptitle(f"{heading('as clients and parameters grow', caption)}; bars: 95 %")
     return figure
 
@@ -61,6 +70,9 @@ def _bits(axes: Axes, readings: pd.DataFrame, looks: dict[str, style.Look]) -> N
         look = looks[case] | KINDS[kind] | dict(linestyle="")
         label = case if kind == CANONICAL else None
         style.bars(axes, rows["size"], rows.net_bits, Z95 * rows.net_se, look, label)
+    for kind in readings.kind.unique():
+        look = dict(marker="o", color="0.3", linestyle="") | KINDS[kind]
+        axes.plot([], [], label=WORDS[kind], **look)
     of_layers = readings.loc[readings.kind == CANONICAL]
     of_layers = of_layers.loc[of_layers.parameters == of_layers.parameters.max()]
     for row in of_layers.drop_duplicates("layer").itertuples():
@@ -81,3 +93,5 @@ def _gain(axes: Axes, averaging: pd.DataFrame, looks: dict[str, style.Look]) -> 
             color=looks[case]["color"], linewidth=0.7, linestyle=(0, (1, 1))
         )
         axes.plot(counts, 2 * two * (1 - 1 / counts), **quadratic)
+    words = "what two clients let expect: 1 - 1/q"
+    axes.plot([], [], color="0.3", linewidth=0.7, linestyle=(0, (1, 1)), label=words)

@@ -21,8 +21,10 @@ Look = dict[str, Any]
 
 MARKERS = "osD^vPX"
 DASHES = ("-", "--", ":", "-.")
-SMALL = 7
-"""The size of letters that stand inside the axes."""
+WIDTH = 8.75
+"""Of every figure, in inches: the 840 pixels at which it is read, of which 96 make an inch."""
+SMALL = 8
+"""The size of the smallest letters, in points."""
 
 LIMIT: Look = dict(color="0.3", linewidth=1, linestyle=(0, (4, 2)))
 """A value that curves are held against."""
@@ -71,13 +73,24 @@ def bars(
     axes.errorbar(x, y, half, label=label, elinewidth=1, capsize=2, **look)
 
 
+def mark_infinite(axes: Axes, x: ArrayLike, infinite: ArrayLike, y: ArrayLike) -> None:
+    """Marks, above a curve, where the reading is infinite and only its finite part is drawn."""
+    x, y, infinite = np.asarray(x), np.asarray(y, float), np.asarray(infinite, bool)
+    if infinite.any():
+        label = "infinite: what is left beside the shared directions"
+        axes.plot(
+            x[infinite], y[infinite], "^", markersize=8, markerfacecolor="none", color="0.1",
+            label=label,
+        )  # fmt: skip
+
+
 def zero_line(axes: Axes) -> None:
     axes.axhline(0, color="0.3", linewidth=0.8)
 
 
-def diagonal(axes: Axes, top: float) -> None:
+def diagonal(axes: Axes, top: float, label: str) -> None:
     """What reads the truth, from 0 to `top`."""
-    axes.plot([0, top], [0, top], color="0.6", linewidth=0.8, zorder=1)
+    axes.plot([0, top], [0, top], color="0.6", linewidth=0.8, zorder=1, label=label)
 
 
 def beside(axes: Axes, x: ArrayLike, y: ArrayLike, look: Look, label: str) -> Axes:
@@ -112,12 +125,15 @@ def legend_below(*panels: Axes, columns: int | None = None) -> None:
 
     Args:
         *panels: the axes.
-        columns: of the legend, by default one a label.
+        columns: of the legend, by default one a label, at most four.
     """
     found = {}
     for axes in panels:
         handles, labels = axes.get_legend_handles_labels()
         found |= dict(zip(labels, handles, strict=True))
     panels[0].figure.legend(
-        found.values(), found.keys(), loc="outside lower center", ncols=columns or len(found)
+        found.values(),
+        found.keys(),
+        loc="outside lower center",
+        ncols=columns or min(4, len(found)),
     )

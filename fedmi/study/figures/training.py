@@ -29,7 +29,7 @@ def training(table: pd.DataFrame, caption: str = "") -> Figure:
     last = table.loc[table["round"] == table["round"].max()]
     names = list(last.setting.unique())
     rows = 1 + -(-(len(names) - 1) // COLUMNS)
-    figure = plt.figure(figsize=(9.5, 3.6 + 2.3 * (rows - 1)))
+    figure = plt.figure(figsize=(style.WIDTH, 4.4 + 2.1 * (rows - 1)))
     grid = figure.add_gridspec(rows, COLUMNS, height_ratios=[1.6] + [1] * (rows - 1))
     course, gains = figure.add_subplot(grid[0, :2]), figure.add_subplot(grid[0, 2])
     first = last.loc[last.setting == names[0]].sort_values("gain", ascending=False)
