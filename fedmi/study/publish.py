@@ -27,6 +27,7 @@ from fedmi.study import (
     results,
     rounds,
     scale_up,
+    story,
     summary,
     training,
     trends,
@@ -279,17 +280,25 @@ def _pictures(name: str, figure: Figure) -> Iterator[tuple[str, bytes]]:
         yield f"{name}.{ending}", content.getvalue()
 
 
+RESULTS = "RESULTS.md"
+"""What tells the whole story, beside the folder that is published."""
+
+
 def _write_pages(published: Path) -> str:
     """Writes the pages that are of all tables together; returns what was done."""
     said = []
-    for name, of in (("summary", summary.facts), ("claims", claims.facts)):
+    for path, name, of in (
+        (published / "summary.md", "summary", summary.facts),
+        (published / "claims.md", "claims", claims.facts),
+        (published.parent / RESULTS, "story", story.facts),
+    ):
         try:
             facts = of(published)
         except FileNotFoundError as error:
-            said.append(f"{name}.md is not, for {error}")
+            said.append(f"{path.name} is not, for {error}")
             continue
-        results.write_whole(published / f"{name}.md", pages.render(name, facts))
-        said.append(f"{name}.md is written")
+        results.write_whole(path, pages.render(name, facts))
+        said.append(f"{path.name} is written")
         if name == "claims":
-            results.write(claims.table(facts), published / f"{name}.csv")
+            results.write(claims.table(facts), published / "claims.csv")
     return ", ".join(said)
