@@ -6,6 +6,7 @@ import numpy as np
 from jax import Array
 
 from fedmi.aggregation.inputs import at_least_zero, floats, models
+from fedmi.devices import one_by_one
 
 
 def weighted_mean(clients: Array, weights: Array) -> Array:
@@ -87,8 +88,13 @@ def regmean(clients: Array, weights: Array, *, grams: Array) -> Array:
     pulled = jnp.einsum("q,qij,qjo->io", weights, grams, layers - mean)
     # Below what rounding leaves of the sum nothing is known, and the mean stays as it is.
     least = jnp.finfo(total.dtype).eps * jnp.maximum(jnp.trace(total), 1e-30)
-    moved = jax.scipy.linalg.solve(total + least * jnp.eye(inputs), pulled, assume_a="pos")
-    return (mean + moved).ravel()
+    return (mean + _solved(total + least * jnp.eye(inputs), pulled)).ravel()
+
+
+@one_by_one
+def _solved(matrix: Array, right: Array) -> Array:
+    """What solves a positive definite system."""
+    return jax.scipy.linalg.solve(matrix, right, assume_a="pos")
 
 
 def inverse_variance_mean(clients: Array, weights: Array, *, variances: Array) -> Array:
