@@ -1,5 +1,7 @@
 """Means of the clients: by their examples (the paper's Step 3), by information, by variance."""
 
+from functools import partial
+
 import jax
 import jax.numpy as jnp
 import numpy as np
@@ -88,13 +90,8 @@ def regmean(clients: Array, weights: Array, *, grams: Array) -> Array:
     pulled = jnp.einsum("q,qij,qjo->io", weights, grams, layers - mean)
     # Below what rounding leaves of the sum nothing is known, and the mean stays as it is.
     least = jnp.finfo(total.dtype).eps * jnp.maximum(jnp.trace(total), 1e-30)
-    return (mean + _solved(total + least * jnp.eye(inputs), pulled)).ravel()
-
-
-@one_by_one
-def _solved(matrix: Array, right: Array) -> Array:
-    """What solves a positive definite system."""
-    return jax.scipy.linalg.solve(matrix, right, assume_a="pos")
+    solve = one_by_one(partial(jax.scipy.linalg.solve, assume_a="pos"))
+    return (mean + solve(total + least * jnp.eye(inputs), pulled)).ravel()
 
 
 def inverse_variance_mean(clients: Array, weights: Array, *, variances: Array) -> Array:

@@ -114,6 +114,54 @@ def check_state(
         )
 
 
+LAPACK = {"cholesky", "eig", "eigh", "hessenberg", "lu", "qr", "schur", "svd"}
+
+
+def check_batches(
+    aggregator: Callable[..., Any],
+    clients: Array,
+    weights: Array,
+    beside: Mapping[str, Any],
+    name: str,
+) -> None:
+    """Refuses LAPACK's functions, of which a batch may wait for another without an end.
+
+    See `fedmi.devices.one_by_one`.
+
+    Args:
+        aggregator: the function.
+        clients: (Q, t), clients of one seed.
+        weights, beside: what it takes with these.
+        name: what messages call it.
+
+    Raises:
+        ValueError: naming what is called, and what would be right.
+    """
+    program = jax.make_jaxpr(lambda of: aggregator(of, weights, **beside))(clients)
+    called = LAPACK & _primitives(program.jaxpr)
+    if called:
+        raise ValueError(
+            f"{name} calls LAPACK ({', '.join(sorted(called))}), of which JAX makes a batch over "
+            "seeds; on a CPU two batches may wait for each other for ever. Call it for one matrix "
+            "at a time: fedmi.devices.one_by_one(jnp.linalg.solve)(a, b)"
+        )
+
+
+def _primitives(program: Any) -> set[str]:
+    """What a program calls, but for what it maps in a loop."""
+    found = set()
+    for equation in program.eqns:
+        found.add(equation.primitive.name)
+        if equation.primitive.name != "custom_vmap_call":
+            for inner in jax.tree.leaves(
+                list(equation.params.values()), is_leaf=lambda v: hasattr(v, "eqns")
+            ):
+                inner = getattr(inner, "jaxpr", inner)
+                if hasattr(inner, "eqns"):
+                    found |= _primitives(inner)
+    return found
+
+
 def _said(error: Exception) -> str:
     """An exception in one line."""
     first = str(error).strip().partition("\n")[0]

@@ -11,7 +11,7 @@ from jax import Array
 from fedmi import aggregation
 from fedmi.aggregation.inputs import floats
 from fedmi.aggregation.mapping import shares
-from fedmi.aggregation.purity import check_pure, check_state
+from fedmi.aggregation.purity import check_batches, check_pure, check_state
 from fedmi.aggregation.stateful import stateful
 from fedmi.tasks import attribute
 
@@ -79,6 +79,7 @@ def check_aggregator(name: str, parameters: int, examples: Sequence[int]) -> Non
         return aggregator.step(aggregator.init(download), uploads, weights, download)[0]
 
     check_pure(first_round, clients, weights, dict(download=download), name=called)
+    check_batches(first_round, clients[0], weights, dict(download=download), called)
     check_state(aggregator, clients[0], weights, download, name=called)
 
 

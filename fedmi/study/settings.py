@@ -7,6 +7,7 @@ import numpy as np
 from pydantic import Field, NonNegativeInt, PositiveFloat, PositiveInt, model_validator
 
 from fedmi import scopes
+from fedmi.sampling.server import check_aggregator
 from fedmi.study import refusals
 from fedmi.study.plan import Distinct, Keys, OfTask, Plan, Several, Two, check_covariance
 from fedmi.study.ways import ATTACKS, AVERAGE, WAYS, way_of
@@ -141,6 +142,8 @@ class Training(Plan, OfTask):
         for name in names:
             try:
                 way = way_of(name)
+                if name not in WAYS:
+                    check_aggregator(name, self.make_task().parameter_count, [1] * participants)
             except ValueError as error:
                 raise ValueError(f"{key}: {error}") from error
             if not way.serves(self.task, participants):

@@ -8,7 +8,8 @@ import pytest
 
 from fedmi import aggregation
 from fedmi.aggregation import linear
-from fedmi.aggregation.purity import check_pure
+from fedmi.aggregation.purity import check_batches, check_pure
+from fedmi.devices import one_by_one
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
 
@@ -167,3 +168,34 @@ def test_states_are_refused_over_seeds():
         aggregation.over_seeds(Momentum(kept=0.5), CLIENTS[:1])
     found = aggregation.over_seeds(Towards(), CLIENTS, download=DOWNLOAD)
     np.testing.assert_allclose(found, CLIENTS.mean(axis=1) / 2, atol=1e-6)
+
+
+def by_inverse(clients, weights):
+    """An aggregator that calls LAPACK, seed by seed in a batch."""
+    gram = clients @ clients.T + jnp.eye(len(clients))
+    return weights @ jnp.linalg.solve(gram, clients)
+
+
+def one_at_a_time(clients, weights):
+    gram = clients @ clients.T + jnp.eye(len(clients))
+    return weights @ one_by_one(jnp.linalg.solve)(gram, clients)
+
+
+def hidden(clients, weights):
+    return jax.lax.cond(
+        weights[0] > 2, lambda: clients[0], jax.jit(lambda: by_inverse(clients, weights))
+    )
+
+
+@pytest.mark.parametrize("aggregator", [by_inverse, hidden])
+def test_batches_of_lapacks_are_refused_with_the_remedy(aggregator):
+    with pytest.raises(ValueError, match=r"mine calls LAPACK \(lu\).*one_by_one\(jnp.linalg.solve"):
+        check_batches(aggregator, CLIENTS[0], WEIGHTS, {}, "mine")
+
+
+def test_one_matrix_at_a_time_is_no_batch():
+    check_batches(one_at_a_time, CLIENTS[0], WEIGHTS, {}, "mine")
+    check_batches(aggregation.weighted_mean, CLIENTS[0], WEIGHTS, {}, "mine")
+    grams = jnp.tile(jnp.eye(2), (3, 1, 1))
+    check_batches(aggregation.regmean, CLIENTS[0], WEIGHTS, dict(grams=grams), "mine")
+    check_batches(aggregation.geometric_median, CLIENTS[0], WEIGHTS, {}, "mine")
