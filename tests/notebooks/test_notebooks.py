@@ -252,6 +252,30 @@ def test_the_reading_is_calibrated(run):
 
 
 @pytest.mark.slow
+def test_the_site_is_made_without_warnings_and_shows_what_was_executed(all_run, tmp_path):
+    pytest.importorskip("sphinx", reason="Sphinx is not installed")
+    pytest.importorskip("myst_nb", reason="MyST-NB is not installed")
+    results = all_run[0] / "results" / "tiny"
+    made = subprocess.run(
+        [
+            sys.executable, "-m", "workflow.make_site", "--results", results,
+            "--into", tmp_path / "site", "--tree", tmp_path / "tree",
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )  # fmt: skip
+    assert made.returncode == 0 and "WARNING" not in made.stderr, made.stderr
+    pages = tmp_path / "site"
+    assert "Run it yourself" in (pages / "index.html").read_text()
+    for name in ("02_estimate_mi", "06_compare_aggregators", "14_train_for_many_rounds"):
+        page = (pages / "notebooks" / f"{name}.html").read_text()
+        assert str(results.parents[1]) in page or "image/png" in page or "_images/" in page
+    reference = (pages / "api" / "mi.html").read_text()
+    assert "fedmi.mi.ksg" in reference and "Kraskov" in reference
+
+
+@pytest.mark.slow
 def test_the_figures_of_the_others_are_there(all_run):
     drawn = {path.name for path in (all_run[0] / "results" / "tiny" / "figures").iterdir()}
     for name in (
