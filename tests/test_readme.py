@@ -240,3 +240,21 @@ def test_the_rules_are_drawn_as_they_are():
     assert {tuple(line.split(" --> ")) for line in drawn.replace("    ", "").splitlines()} == {
         (names[a], names[b]) for a, b in edges
     }
+
+
+def test_what_counts_as_replicated_follows_from_the_verdicts():
+    claims = results.read_csv(ROOT / "figures" / "claims.csv")
+    rows = re.findall(
+        r"^\| ([^|]+) \| (\w+) \| (\w+) \| ([^|]+) \|$", PAGES["deviations.md"], re.MULTILINE
+    )
+    assert len(rows) == claims.claim.nunique()
+    for (_, signal, digits, counts), (_, of) in zip(
+        rows, claims.groupby("claim", sort=False), strict=True
+    ):
+        outcome = of.set_index("task").outcome
+        assert (signal, digits) == (outcome["signal"], outcome["digits"])
+        held = [signal, digits].count("holds")
+        told = of[["points_holds", "points_open", "points_fails"]].sum(axis=1)
+        most = (of.points_holds >= told / 2)[of.points_holds.notna()].all()
+        right = {2: "replicated" if most else "in part", 1: "in part", 0: "not replicated"}[held]
+        assert counts.startswith(right)
