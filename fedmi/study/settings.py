@@ -87,9 +87,13 @@ class Training(Plan, OfTask):
         task = refusals.make_task(self.task, self.options | setting.options)
         clients = setting.clients or self.clients
         own = clients if setting.clients else self.participants
+        # What makes a client unlike the others is another in every seed: else all that is found
+        # would be of the few clients that were drawn once.
+        skews = {name for name, role in task.streams.items() if role == "skew"}
         return dict(
             task=task,
-            scopes=scopes.resolve(self.coupling, task.streams),
+            scopes=scopes.resolve(self.coupling, task.streams)
+            | dict.fromkeys(skews, "independent"),
             clients=clients,
             participants=setting.participants or own,
             rounds=self.rounds,

@@ -39,6 +39,13 @@ def test_all_of_other_clients_take_part_unless_it_says_how_many():
     assert [of.federation(s)["participants"] for s in of.settings] == [2, 3, 5]
 
 
+def test_clients_are_unlike_each_other_anew_in_every_seed():
+    of = plan(task="signal", options=dict(source_skew=0.5))
+    found = of.federation(of.settings[0])["scopes"]
+    assert found["skew"] == "independent" and found["source"] == "shared"
+    assert "skew" not in plan(task="signal").federation(of.settings[0])["scopes"]
+
+
 def test_ways_that_cannot_be_used_are_not_tried():
     assert "Krum" not in plan().first_ways and "RegMean" not in plan().first_ways
     assert "Krum" in plan(clients=9, participants=9).first_ways
