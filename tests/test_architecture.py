@@ -30,7 +30,14 @@ FLOORS = {
         "study.figures.style",
     ),
     5: ("study",),
-    6: ("study.findings", "study.claims", "study.story", "study.publish", "study.redraw", "__main__"),
+    6: (
+        "study.findings",
+        "study.claims",
+        "study.story",
+        "study.publish",
+        "study.redraw",
+        "__main__",
+    ),
 }
 
 
