@@ -222,7 +222,7 @@ def test_the_page_of_the_signal_task_holds_its_table():
 def test_the_rules_are_drawn_as_they_are():
     """Every target, and what leads to it, at the paper's size, where studies have blocks."""
     studies = "study couplings readings proposition compression"
-    targets = f"{studies} choices aggregation rounds scale_up estimators"
+    targets = f"{studies} choices aggregation rounds training scale_up estimators"
     workflow = ["--snakefile", ROOT / "workflow" / "Snakefile", "--directory", ROOT, "--cores", "1"]
     done = subprocess.run(
         [

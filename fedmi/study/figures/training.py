@@ -5,6 +5,7 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.ticker import MaxNLocator
 
 from fedmi.stats import Z95
 from fedmi.study.figures import style
@@ -71,10 +72,6 @@ def _gains(axes: Axes, of: pd.DataFrame, title: str) -> None:
         )
     axes.axvline(0, color="0.3", linewidth=0.8)
     axes.set_yticks(places, of.way, fontsize=style.SMALL)
-    axes.set(title=title, xlabel="gain", xscale="symlog" if _wide(of) else "linear")
-
-
-def _wide(of: pd.DataFrame) -> bool:
-    """Whether gains are so unlike that a linear scale shows none of the small ones."""
-    size = of.gain[of.way != AVERAGE].abs()
-    return len(size) > 1 and size.max() > 50 * max(size.median(), 1e-12)
+    metric = str(of.metric.iloc[0])
+    axes.set(title=title, xlabel=f"gain ({METRICS.get(metric, metric)})")
+    axes.xaxis.set_major_locator(MaxNLocator(4))
