@@ -268,9 +268,9 @@ def test_the_site_is_made_without_warnings_and_shows_what_was_executed(all_run, 
     assert made.returncode == 0 and "WARNING" not in made.stderr, made.stderr
     pages = tmp_path / "site"
     assert "Run it yourself" in (pages / "index.html").read_text()
-    for name in ("02_estimate_mi", "06_compare_aggregators", "14_train_for_many_rounds"):
-        page = (pages / "notebooks" / f"{name}.html").read_text()
-        assert str(results.parents[1]) in page or "image/png" in page or "_images/" in page
+    for name in ("02_estimate_mi", "03_measure_distances", "04_draw_figures"):
+        assert "_images/" in (pages / "notebooks" / f"{name}.html").read_text()
+    assert (pages / "notebooks" / "14_train_for_many_rounds.html").is_file()
     reference = (pages / "api" / "mi.html").read_text()
     assert "fedmi.mi.ksg" in reference and "Kraskov" in reference
 
