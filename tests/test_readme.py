@@ -137,6 +137,26 @@ def test_what_averaging_yields(setting, method, said):
     assert best["any"]["method"] == method or setting == "shared-source"
 
 
+def best_way(task, setting):
+    (row,) = published(f"training-{task}-choice", setting=setting).itertuples()
+    return row
+
+
+def test_what_is_gained_over_many_rounds():
+    flat = " ".join(README.split())
+    for setting, way, said in (
+        ("unlike", "SCAFFOLD", "(SCAFFOLD) have gained {:.1f} ± {:.1f} points"),
+        ("alike", "FedAdagrad", "where clients are alike the best way gains {:.2f} ± {:.2f}."),
+        ("far point", "geometric median", "medians hold: {:.0f} ± {:.0f} points"),
+    ):
+        row = best_way("digits", setting)
+        assert row.way == way
+        assert said.format(100 * row.gain, 100 * Z95 * row.gain_se) in flat
+    row = best_way("signal", "unlike")
+    assert row.way == "FedExP"
+    assert f"takes {row.gain:.3f} ± {Z95 * row.gain_se:.3f} off the squared error" in flat
+
+
 def test_what_is_read_on_signal():
     trend = trends_of("signal").loc["shared-source"]
     first, last = (

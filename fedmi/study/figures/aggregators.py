@@ -128,8 +128,8 @@ def _plane(axes: Axes, rows: pd.DataFrame) -> None:
     axes.plot(clients.x, clients.y, marker="o", color="w", label="clients", **edge)
     for mark, marker in zip(others.itertuples(), "sP^D", strict=False):
         mean = mark.what == MEAN
-        look = dict(color="tab:red", zorder=4, markersize=4) if mean else dict(color="w", zorder=3)
-        look |= edge | dict(marker="o" if mean else marker, label=mark.what)
+        look: style.Look = edge | dict(marker="o" if mean else marker, label=mark.what)
+        look |= dict(color="tab:red", zorder=4, markersize=4) if mean else dict(color="w", zorder=3)
         axes.plot(mark.x, mark.y, **look)
     axes.set_aspect("equal")
     axes.grid(False)

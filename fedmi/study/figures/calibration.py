@@ -55,7 +55,7 @@ def _truth_against_reading(axes: Axes, bands: pd.DataFrame, row: pd.Series) -> N
         axes.axhline(row.net_bits, label="what is read of the samples", **style.LIMIT)
         if row.fits == "some":
             upper = min(row.truth_high, top)
-            span = dict(color="0.5", alpha=0.15, linewidth=0)
+            span: style.Look = dict(color="0.5", alpha=0.15, linewidth=0)
             axes.axvspan(row.truth_low, upper, label="truths that fit it", **span)
     low, high = np.min(np.hstack(read)), np.max(np.hstack(read))
     axes.set_xlim(-0.03 * top, 1.03 * top)

@@ -5,14 +5,16 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from numpy.typing import ArrayLike
 
 from fedmi.stats import Z95
 from fedmi.study.figures import style
 from fedmi.study.figures.captions import ESTIMATORS, METRICS, coupled
 from fedmi.study.tables import HELD_OUT, RIDGE, first_k, groups
 
-UNCORRECTED, NET, REPAIRED = style.looks_of(["uncorrected", "net", "re-paired"]).values()
-TRAINING, FRESH = dict(color="0.5", marker=""), dict(color="0.1", marker="o", linestyle="")
+LOOKS = style.looks_of(["raw_bits", "net", "unpaired"])
+TRAINING: style.Look = dict(color="0.5", marker="")
+FRESH: style.Look = dict(color="0.1", marker="o", linestyle="")
 
 
 @style.styled()
@@ -70,33 +72,40 @@ def _estimates(axes: Axes, rows: pd.DataFrame) -> None:
         unpaired=rows.null_bits.fillna(0) + rows.perm_bits,
         infinite=infinite,
     )
-    shown = [
-        ("raw_bits", UNCORRECTED, "uncorrected, as in the paper"),
-        ("unpaired", REPAIRED, "re-paired seeds: nothing shared"),
-        ("net", NET, "net: the difference"),
-    ]
-    means = rows.groupby("iteration")[["raw_bits", "unpaired", "net", "perm_sd"]].mean()
-    for name, look, label in shown:
-        finite = means[name].where(np.isfinite(means[name]))
-        axes.plot(means.index, finite, label=label, **dict(look, marker=""))
-        of_pairs = dict(look, linestyle="", markersize=3, alpha=0.6)
-        axes.plot(rows.iteration, rows[name].where(np.isfinite(rows[name])), **of_pairs)
-    half = Z95 * means.perm_sd
-    axes.fill_between(
-        means.index, means.net - half, means.net + half, color=NET["color"], alpha=0.2, linewidth=0
-    )
-    style.mark_infinite(axes, means.index, rows.groupby("iteration").infinite.any(), means.net)
+    shown = {
+        "raw_bits": "uncorrected, as in the paper",
+        "unpaired": "re-paired seeds: nothing shared",
+        "net": "net: the difference",
+    }
+    at = rows.groupby("iteration")
+    means: pd.DataFrame = at[[*shown, "perm_sd"]].agg("mean")
+    iterations = means.index.to_numpy()
+    for name, label in shown.items():
+        own: style.Look = LOOKS[name] | dict(marker="")
+        of_pairs: style.Look = LOOKS[name] | dict(linestyle="", markersize=3, alpha=0.6)
+        axes.plot(iterations, _finite(means[name]), label=label, **own)
+        axes.plot(rows.iteration.to_numpy(), _finite(rows[name]), **of_pairs)
+    net, half = means.net.to_numpy(), Z95 * means.perm_sd.to_numpy()
+    around: style.Look = dict(color=LOOKS["net"]["color"], alpha=0.2, linewidth=0)
+    axes.fill_between(iterations, net - half, net + half, **around)
+    style.mark_infinite(axes, iterations, at.infinite.any(), net)
     style.zero_line(axes)
     axes.set_ylabel("mutual information (bits)")
     style.iteration_axis(axes)
+
+
+def _finite(values: ArrayLike) -> np.ndarray:
+    """The values, with nan in place of infinite ones."""
+    array = np.asarray(values, float)
+    return np.where(np.isfinite(array), array, np.nan)
 
 
 def _learning(axes: Axes, learning: pd.DataFrame, baseline: float | None) -> None:
     """The metric in training and on fresh examples, means over the clients."""
     metric = str(learning.metric.iloc[0])
     halves = learning.assign(half=learning.high - learning["mean"])
-    of = {
-        name: rows.groupby("iteration")[["mean", "half"]].mean()
+    of: dict[str, pd.DataFrame] = {
+        name: rows.groupby("iteration")[["mean", "half"]].agg("mean")
         for name, rows in groups(halves, "metric")
     }
     at, fresh = of[metric], of.get(HELD_OUT + metric)

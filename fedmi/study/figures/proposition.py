@@ -82,7 +82,7 @@ def _p_values(axes: Axes, tests: pd.DataFrame) -> None:
         axes.plot(held.shown, held.place, **dict(look, markerfacecolor="w", zorder=3))
         beyond = rows.loc[rows.p_value < SMALLEST_P]
         axes.plot(beyond.shown, beyond.place, **dict(look, marker="<", markersize=7))
-    hollow = dict(marker="o", color="0.3", markerfacecolor="w", linestyle="")
+    hollow: style.Look = dict(marker="o", color="0.3", markerfacecolor="w", linestyle="")
     axes.plot([], [], label="holds by construction", **hollow)
     if (tests.p_value < SMALLEST_P).any():
         label = f"below {SMALLEST_P:g}"

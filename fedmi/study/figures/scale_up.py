@@ -71,8 +71,8 @@ def _bits(axes: Axes, readings: pd.DataFrame, looks: dict[str, style.Look]) -> N
         label = case if kind == CANONICAL else None
         style.bars(axes, rows["size"], rows.net_bits, Z95 * rows.net_se, look, label)
     for kind in readings.kind.unique():
-        look = dict(marker="o", color="0.3", linestyle="") | KINDS[kind]
-        axes.plot([], [], label=WORDS[kind], **look)
+        look: style.Look = dict(marker="o", color="0.3", linestyle="")
+        axes.plot([], [], label=WORDS[kind], **look | KINDS[kind])
     of_layers = readings.loc[readings.kind == CANONICAL]
     of_layers = of_layers.loc[of_layers.parameters == of_layers.parameters.max()]
     for row in of_layers.drop_duplicates("layer").itertuples():
