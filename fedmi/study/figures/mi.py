@@ -78,7 +78,7 @@ def _estimates(axes: Axes, rows: pd.DataFrame) -> None:
         "net": "net: the difference",
     }
     at = rows.groupby("iteration")
-    means: pd.DataFrame = at[[*shown, "perm_sd"]].agg("mean")
+    means = pd.DataFrame(at[[*shown, "perm_sd"]].agg("mean"))
     iterations = means.index.to_numpy()
     for name, label in shown.items():
         own: style.Look = LOOKS[name] | dict(marker="")
@@ -104,8 +104,8 @@ def _learning(axes: Axes, learning: pd.DataFrame, baseline: float | None) -> Non
     """The metric in training and on fresh examples, means over the clients."""
     metric = str(learning.metric.iloc[0])
     halves = learning.assign(half=learning.high - learning["mean"])
-    of: dict[str, pd.DataFrame] = {
-        name: rows.groupby("iteration")[["mean", "half"]].agg("mean")
+    of = {
+        name: pd.DataFrame(rows.groupby("iteration")[["mean", "half"]].agg("mean"))
         for name, rows in groups(halves, "metric")
     }
     at, fresh = of[metric], of.get(HELD_OUT + metric)
