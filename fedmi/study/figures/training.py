@@ -74,4 +74,4 @@ def _gains(axes: Axes, of: pd.DataFrame, title: str) -> None:
     axes.set_yticks(places, of.way, fontsize=style.SMALL)
     metric = str(of.metric.iloc[0])
     axes.set(title=title, xlabel=f"gain ({METRICS.get(metric, metric)})")
-    axes.xaxis.set_major_locator(MaxNLocator(4))
+    axes.xaxis.set_major_locator(MaxNLocator(3))
