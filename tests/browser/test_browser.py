@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.notebooks.test_notebooks import PARAMS, TRAINING
+from tests.notebooks.test_notebooks import PARAMS, ROUNDS, TRAINING
 
 pytestmark = [
     pytest.mark.browser,
@@ -35,10 +35,10 @@ NOTEBOOKS = {
     "02_estimate_mi": PARAMS,
     "03_measure_distances": PARAMS,
     "04_draw_figures": PARAMS,
-    "07_test_proposition": PARAMS,
+    "13_follow_rounds": ROUNDS,
     "14_train_for_many_rounds": TRAINING,
 }
-"""The first group of the README's, and one of each other, with what they run on here."""
+"""The first group of the README's and two of the others, with what they run on here."""
 DRAWN = dict.fromkeys(NOTEBOOKS, 1) | {"01_sample": 0, "04_draw_figures": 2}
 """At least so many pictures."""
 STATE = """
@@ -84,7 +84,8 @@ def lab(tmp_path_factory):
             "--LabApp.expose_app_in_browser=True", f"--notebook-dir={folder}",
         ],
         cwd=folder,
-        env=os.environ | dict(PYTHONPATH=str(ROOT)),
+        env={k: v for k, v in os.environ.items() if k != "MPLBACKEND"}
+        | dict(PYTHONPATH=str(ROOT)),
         stdout=subprocess.DEVNULL,
         stderr=subprocess.DEVNULL,
     )  # fmt: skip
