@@ -20,6 +20,7 @@ from jax.flatten_util import ravel_pytree
 from fedmi import devices, scopes
 from fedmi.aggregation.stateful import Parts, stateful
 from fedmi.progress import track
+from fedmi.sampling import replay
 from fedmi.sampling.checks import check_whole
 from fedmi.sampling.programs import Itself, Program
 from fedmi.sampling.replay import held_out_of, unraveller
@@ -139,7 +140,7 @@ def draw(federation: Federation, seeds: Sequence[int], *, what: str = "data") ->
 
         def of_client(seed: Array, client: Array) -> tuple[Data, Data]:
             keys = scopes.client_keys(root, own, seed=seed, client=client)
-            return task.data(keys, assets), held_out_of(task)(keys, assets)
+            return replay.draw(task, keys, assets)
 
         every = jnp.arange(clients)
         return jax.vmap(lambda place: jax.vmap(partial(of_client, seeds[place]))(every))(places)

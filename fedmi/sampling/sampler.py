@@ -69,8 +69,8 @@ def sample(
             there are fewer seeds, or their parameters would take more than 256 MiB), and on a GPU
             as many as half of its memory holds.
         rounds: the round R of federated learning whose epoch is sampled.
-        aggregator: how the server makes one model of the clients', by name: "weighted_mean",
-            "coordinate_median", "geometric_median", or a function of your own as
+        aggregator: how the server makes one model of the clients', by name: "weighted_mean" or
+            another of `fedmi.sampling.server.AGGREGATORS`, or a function of your own as
             "package.module:attribute", of the uploads (Q, t), their weights (Q,) and, if it has
             an argument of that name, the download (t,); or one with a state, which goes from round
             to round (see `fedmi.aggregation.stateful`).

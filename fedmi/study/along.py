@@ -23,10 +23,10 @@ from fedmi.progress import tell
 from fedmi.sampling.federation import federate
 from fedmi.sampling.replay import design_of, objective, over_blocks, unraveller
 from fedmi.sampling.sampler import finite, sample
+from fedmi.stats import mean_and_error
 from fedmi.study import results, trends
 from fedmi.study.points import at_rate
 from fedmi.study.settings import Setting, Training
-from fedmi.study.tables import mean_of
 from fedmi.study.training import AVERAGE, Found, federation_of, folder_of
 from fedmi.tasks.task import Assets, Task
 
@@ -36,12 +36,9 @@ JUDGED = 64
 """Seeds whose loss between two clients is computed."""
 REPAIRINGS = 20
 COLUMNS = ["task", "setting", "round", "quantity", "value", "se"]
-QUANTITIES = {
-    "mi": "MI of the updates (bits)",
-    "cosine": "cosine of the updates",
-    "closer": "closer than clients of other seeds",
-    "barrier": "loss barrier",
-}
+QUANTITIES = ("mi", "cosine", "closer", "barrier")
+"""MI of the updates in bits, their cosine, by what share they are closer than those of other seeds,
+and the loss barrier."""
 LINK_COLUMNS = ["task", "round", "quantity", "settings", "spearman", "p_value"]
 
 
@@ -122,8 +119,8 @@ def quantities(task: Task, samples: xr.Dataset, download: np.ndarray) -> dict[st
         ),
     )
     for name, values in (("cosine", cosines), ("barrier", barriers(task, samples))):
-        of = mean_of("value", values)
-        found[name] = dict(value=of["value"], se=of["value_se"])
+        mean, error = mean_and_error(values)
+        found[name] = dict(value=mean, se=error)
     return {name: found[name] for name in QUANTITIES}
 
 

@@ -76,7 +76,7 @@ KINDS = {
     "scale-up": Kind(figures.scale_up, ("-mi", "-distances", "-averaging"), scale_up.facts),
     "training": Kind(
         lambda table, *_, caption: figures.training(table, caption),
-        ("", "-choice", "-tuning", "-along", "-link"),
+        training.TABLES,
         training.facts,
     ),
     "estimators": Kind(figures.bench),

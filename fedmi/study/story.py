@@ -6,9 +6,6 @@ from pathlib import Path
 from fedmi.study import claims, results, summary, training
 from fedmi.study.figures import figure_names
 
-TABLES = ("", "-choice", "-tuning", "-along", "-link")
-"""The endings of the tables that the page "training" is of."""
-
 
 def facts(published: Path) -> dict:
     """What RESULTS.md says.
@@ -33,7 +30,9 @@ def _trainings(published: Path) -> list[dict]:
     """What is known of training over many rounds, of every task where it was published."""
     names = sorted(path.name[: -len("-choice.csv")] for path in published.glob("*-choice.csv"))
     return [
-        training.facts(*(results.read_csv(published / f"{name}{end}.csv") for end in TABLES))
+        training.facts(
+            *(results.read_csv(published / f"{name}{end}.csv") for end in training.TABLES)
+        )
         | dict(name=name)
         for name in names
     ]

@@ -24,6 +24,7 @@ from fedmi.study.settings import Setting, Training
 from fedmi.study.sizes import FAILS, FALL, HOLDS, OPEN, told
 from fedmi.study.tables import mean_of
 from fedmi.study.ways import AVERAGE, way_of
+from fedmi.tasks.task import Task
 
 METRIC, LOSS = MEASURES.index("held_out_metric"), MEASURES.index("held_out_loss")
 COLUMNS = [
@@ -37,6 +38,9 @@ CHOICE_COLUMNS = [
     "task", "setting", "way", "metric", "larger_is_better", "average", "rise", "gain", "gain_se",
     "as_good",
 ]  # fmt: skip
+
+TABLES = ("", "-choice", "-tuning", "-along", "-link")
+"""The endings of the tables that the page "training" is of, in the order of `facts`."""
 
 Found = Mapping[str, Any]
 """What one way made of a setting, as `measure` returns it."""
@@ -80,8 +84,7 @@ def _drawn(plan: Training, setting: Setting) -> Callable[[], Drawn]:
 
     @cache
     def drawn() -> Drawn:
-        federation = Federation(aggregator=way_of(AVERAGE).aggregator, **plan.federation(setting))
-        return draw(federation, plan.seeds, what=f"{setting.name}: data")
+        return draw(federation_of(plan, setting, AVERAGE), plan.seeds, what=f"{setting.name}: data")
 
     return drawn
 
@@ -123,8 +126,7 @@ def measure(
     tried = train([*tuned_on] * points, at, what=f"{name}: tuning")["measures"]
     values = tried[:, -1].reshape(points, each, -1).astype(float)
     good = np.isfinite(values[..., LOSS]).all(axis=1)
-    better = 1 if task.larger_is_better else -1
-    means = np.where(good, better * values[..., METRIC].mean(axis=1), -np.inf)
+    means = np.where(good, _direction(task) * values[..., METRIC].mean(axis=1), -np.inf)
     best = int(np.argmax(means))
     numbers = {number: float(values[best]) for number, values in grid.items()}
     began = monotonic()
@@ -148,7 +150,7 @@ def ways_elsewhere(plan: Training, setting: Setting, first: Mapping[str, Found])
     Those that cannot be used with so few clients a round are left out.
     """
     of = plan.federation(setting)
-    better = 1 if of["task"].larger_is_better else -1
+    better = _direction(of["task"])
     half = plan.judged_seeds // 2
 
     def goodness(name: str) -> float:
@@ -171,7 +173,7 @@ def rows(plan: Training, found: Mapping[str, Mapping[str, Found]]) -> list[dict]
         of = plan.federation(setting)
         task, ways = of["task"], found[setting.name]
         epochs = plan.judged_seeds * plan.rounds * of["participants"] * task.epochs
-        better = 1 if task.larger_is_better else -1
+        better = _direction(task)
         average = np.asarray(ways[AVERAGE]["judged"], float)
         for name, result in ways.items():
             own = np.asarray(result["judged"], float)
@@ -206,6 +208,11 @@ def tuning_rows(plan: Training, found: Mapping[str, Mapping[str, Found]]) -> lis
     ]
 
 
+def _direction(task: Task) -> int:
+    """1 where a larger metric is better, else -1."""
+    return 1 if task.larger_is_better else -1
+
+
 def _where(plan: Training, setting: Setting, name: str) -> dict[str, str]:
     return dict(task=plan.task, setting=setting.name, way=name)
 
@@ -228,7 +235,7 @@ def choice_rows(plan: Training, found: Mapping[str, Mapping[str, Found]]) -> lis
     made = []
     for setting in plan.settings:
         task, ways = plan.federation(setting)["task"], found[setting.name]
-        better = 1 if task.larger_is_better else -1
+        better = _direction(task)
         last = {
             name: better * np.asarray(result["judged"], float)[:, -1, METRIC]
             for name, result in ways.items()

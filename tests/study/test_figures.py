@@ -71,6 +71,13 @@ def test_the_error_of_each_target_stands_beside_the_metric(mi, learning, regress
         assert set(drawn[f"{target}, ridge regression"][:, 1]) == {0.25}
 
 
+def test_every_estimator_has_a_panel_beside_the_targets(mi, regression):
+    more = pd.concat([mi, mi[mi.estimator == "ksg"].assign(estimator="gaussian_copula")])
+    figure = figures.mutual_information(more, regression)
+    assert len(figure.axes) == 5 and "each target" in titles(figure)[-1]
+    assert "shift" in lines(figure.axes[-1])
+
+
 @pytest.fixture
 def distances():
     table = grid(

@@ -9,9 +9,14 @@ from numpy.typing import ArrayLike
 
 from fedmi.stats import Z95
 from fedmi.study.figures import style
-from fedmi.study.figures.captions import ESTIMATORS, METRICS, coupled
+from fedmi.study.figures.captions import METRICS, coupled
 from fedmi.study.tables import HELD_OUT, RIDGE, first_k, groups
 
+TITLES = {
+    "gaussian": "MI by the Gaussian formula",
+    "gaussian_copula": "MI by the Gaussian copula",
+    "ksg": "MI by KSG",
+}
 LOOKS = style.looks_of(["raw_bits", "net", "unpaired"])
 TRAINING: style.Look = dict(color="0.5", marker="")
 FRESH: style.Look = dict(color="0.1", marker="o", linestyle="")
@@ -37,7 +42,7 @@ def mutual_information(
         caption: for the title, see `caption_of`.
     """
     mi = first_k(mi)
-    estimators = [name for name in ESTIMATORS if (mi.estimator == name).any()]
+    estimators = [name for name in TITLES if (mi.estimator == name).any()]
     errors = _target_errors(learning)
     count = len(estimators) + 1 + bool(errors)
     columns = 2 if count == 4 else min(count, 3)
@@ -51,11 +56,10 @@ def mutual_information(
     metric = METRICS.get(str(learning.metric.iloc[0]), str(learning.metric.iloc[0]))
     _learning(panels[len(estimators)], learning, baseline)
     if errors:
-        _targets(panels[-1], errors, metric)
+        _targets(panels[count - 1], errors, metric)
     for axes in panels[count:]:
         axes.remove()
-    titles = [f"MI by the {ESTIMATORS[name]}" for name in estimators]
-    titles = [title.replace("the KSG", "KSG") for title in titles]
+    titles = [TITLES[name] for name in estimators]
     style.lettered(panels[:count], [*titles, metric, "each target, fresh data"])
     style.legend_below(*panels[: len(estimators) + 1])
     said = "lines: means over pairs of clients, marks: the pairs; bands: 1.96 standard deviations"

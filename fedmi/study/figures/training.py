@@ -10,8 +10,8 @@ from matplotlib.ticker import MaxNLocator
 from fedmi.stats import Z95
 from fedmi.study.figures import style
 from fedmi.study.figures.captions import METRICS, heading, task_of
+from fedmi.study.ways import AVERAGE
 
-AVERAGE = "FedAvg"
 CURVES = 5
 """Ways beside federated averaging whose course is drawn."""
 COLUMNS = 3
