@@ -61,7 +61,7 @@ def mutual_information(
         axes.remove()
     titles = [TITLES[name] for name in estimators]
     style.lettered(panels[:count], [*titles, metric, "each target, fresh data"])
-    style.legend_below(*panels[: len(estimators) + 1])
+    style.legend_below(*panels[:count])
     said = "lines: means over pairs of clients, marks: the pairs; bands: 1.96 standard deviations"
     figure.suptitle(f"{coupled(mi, caption)}\n{said} over re-pairings; bars: 95 %")
     return figure
@@ -146,6 +146,5 @@ def _targets(axes: Axes, errors: dict[str, tuple[pd.DataFrame, float]], metric: 
         line = dict(color=looks[target]["color"], linewidth=1, linestyle=(0, (4, 2)))
         axes.axhline(of_ridge, label=f"{target}, ridge regression", **line)
     axes.set_ylabel(metric)
-    axes.set_ylim(0, 1.6 * axes.get_ylim()[1])  # the legend stands above the curves
+    axes.set_ylim(bottom=0)
     style.iteration_axis(axes)
-    axes.legend(loc="upper right", ncols=2)

@@ -65,7 +65,7 @@ def _parts(axes: Axes, means: pd.DataFrame) -> None:
     style.zero_line(axes)
     style.iteration_axis(axes)
     axes.set_ylabel("variance, squared distance")
-    axes.legend()
+    axes.legend(loc="upper left", bbox_to_anchor=(0, -0.22))
 
 
 def _p_values(axes: Axes, tests: pd.DataFrame) -> None:
