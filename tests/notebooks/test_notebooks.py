@@ -588,18 +588,31 @@ def is_figure(node):
     )
 
 
-def assert_its_figures_are_seen(name, executed):
-    shown = outputs(executed, "display_data") + outputs(executed, "execute_result")
-    pictures = [each for each in shown if "image/png" in each.data]
+def assert_it_reads_as_a_document(name, executed):
+    """Every figure is seen, none after the table that it shows; the last word is what was found."""
+    shown = [
+        each.data
+        for cell in executed.cells
+        if cell.cell_type == "code"
+        for each in cell.outputs
+        if each.output_type in ("display_data", "execute_result")
+    ]
+    pictures = [i for i, data in enumerate(shown) if "image/png" in data]
+    tables = [i for i, data in enumerate(shown) if "|---|" in data.get("text/markdown", "")]
     assert len(pictures) == drawn_by(name)
+    assert not pictures or all(i > pictures[0] for i in tables)
+    said = shown[-1]["text/markdown"]
+    assert said.startswith("**What was found.** ")
+    assert re.search(r"\d", said)
+    assert "nan" not in said
 
 
 @pytest.mark.parametrize(
     "name", ["01_sample", "02_estimate_mi", "03_measure_distances", "04_draw_figures"]
 )
-def test_the_executed_copies_hold_every_figure(run, name):
+def test_the_executed_copies_read_as_documents(run, name):
     copy = run[0] / "results" / "tiny" / "good" / f"{name}.ipynb"
-    assert_its_figures_are_seen(name, nbformat.read(copy, as_version=4))
+    assert_it_reads_as_a_document(name, nbformat.read(copy, as_version=4))
     assert drawn_by(name) == {
         "02_estimate_mi": 2,
         "03_measure_distances": 1,
@@ -621,21 +634,23 @@ def test_the_executed_copies_hold_every_figure(run, name):
         ("14_train_for_many_rounds", "training/many"),
     ],
 )
-def test_other_notebooks_hold_every_figure_when_a_kernel_runs_them(
+def test_other_notebooks_read_as_documents_when_a_kernel_runs_them(
     all_run, name, study, monkeypatch
 ):
     """On what the fixture has left, most of which is not computed again."""
     monkeypatch.delenv("MPLBACKEND")
-    assert_its_figures_are_seen(name, engine.run(name, all_run[0], study, engine=None))
+    assert_it_reads_as_a_document(name, engine.run(name, all_run[0], study, engine=None))
     assert drawn_by(name) == {"06_compare_aggregators": 2}.get(name, 1)
 
 
 @pytest.mark.slow
-def test_the_comparison_of_couplings_holds_its_figure_when_a_kernel_runs_it(coupled, monkeypatch):
+def test_the_comparison_of_couplings_reads_as_a_document_when_a_kernel_runs_it(
+    coupled, monkeypatch
+):
     monkeypatch.delenv("MPLBACKEND")
     name = "09_compare_couplings"
     assert drawn_by(name) == 1
-    assert_its_figures_are_seen(name, engine.run(name, coupled, "good", engine=None))
+    assert_it_reads_as_a_document(name, engine.run(name, coupled, "good", engine=None))
 
 
 def test_a_kernel_refuses_a_misspelt_parameter_in_one_line(tmp_path):

@@ -27,7 +27,7 @@ SMALL = 8
 """The size of the smallest letters, in points."""
 
 LIMIT: Look = dict(color="0.3", linewidth=1, linestyle=(0, (4, 2)))
-"""A value that curves are held against."""
+"""A value that curves are compared with."""
 OTHER_SEEDS: Look = dict(color="0.35", linestyle=(0, (1, 1)), marker="x", markersize=4)
 THIN: Look = dict(linewidth=1, markersize=3)
 
