@@ -138,7 +138,7 @@ def test_ci_calls_the_readmes_test_command_and_then_the_slow_checks():
         for line in (ROOT / ".ci" / "run").read_text().splitlines()
         if line and not line.startswith(("#", "set ", "cd "))
     ]
-    assert commands == ["make test", "exec make check"]
+    assert commands == ["make test", "make check", "exec make test-browser"]
 
 
 def test_make_knows_every_command_of_the_pages():

@@ -167,11 +167,13 @@ def test_what_is_read_on_signal():
     flat = " ".join(README.split())
     assert trend.rises == trend.distance_rises == "holds"
     assert (
-        f"the reading rises with the distance, as the paper has it**: from {first} to {last}"
-        in flat
+        "the reading rises with the distance, as the paper has it.** "
+        f"It goes from {first} to {last}" in flat
     )
     assert (
-        f"bits, and by {rise}. Still clients end {trend.closer_last:.1%}".replace("%", " %") in flat
+        f"bits, and the distance rises by {rise}. "
+        f"Still clients end {trend.closer_last:.1%}".replace("%", " %")
+        in flat
     )
 
 

@@ -1,4 +1,4 @@
-"""JupyterLab and the site in a real browser: Debian's Chromium, driven by Selenium.
+"""JupyterLab and the site in a real browser: Chromium or Chrome, driven by Selenium.
 
 `make test-browser` runs these. Screenshots are left in `.cache/browser`, to be looked at.
 """
@@ -17,16 +17,15 @@ from pathlib import Path
 import pytest
 import yaml
 
-from tests.notebooks.test_notebooks import PARAMS, ROUNDS, TRAINING
+from tests.notebooks.test_notebooks import AGGREGATION, PARAMS, ROUNDS, TRAINING
 
+CHROMIUM = shutil.which("chromium") or shutil.which("google-chrome")
+DRIVER = shutil.which("chromedriver")
 pytestmark = [
     pytest.mark.browser,
-    pytest.mark.skipif(shutil.which("chromium") is None, reason="Debian's chromium is missing"),
-    pytest.mark.skipif(
-        shutil.which("chromedriver") is None, reason="Debian's chromium-driver is missing"
-    ),
+    pytest.mark.skipif(CHROMIUM is None, reason="Debian's chromium is missing"),
+    pytest.mark.skipif(DRIVER is None, reason="Debian's chromium-driver is missing"),
 ]
-webdriver = pytest.importorskip("selenium.webdriver", reason="Selenium is not installed")
 
 ROOT = Path(__file__).parents[2]
 PICTURES = ROOT / ".cache" / "browser"
@@ -35,11 +34,16 @@ NOTEBOOKS = {
     "02_estimate_mi": PARAMS,
     "03_measure_distances": PARAMS,
     "04_draw_figures": PARAMS,
+    "06_compare_aggregators": AGGREGATION,
     "13_follow_rounds": ROUNDS,
     "14_train_for_many_rounds": TRAINING,
 }
-"""The first group of the README's and two of the others, with what they run on here."""
-DRAWN = dict.fromkeys(NOTEBOOKS, 1) | {"01_sample": 0, "04_draw_figures": 2}
+"""The first group of the README's and some of both others, with what they run on here."""
+DRAWN = dict.fromkeys(NOTEBOOKS, 1) | {
+    "01_sample": 0,
+    "04_draw_figures": 2,
+    "06_compare_aggregators": 2,
+}
 """At least so many pictures."""
 STATE = """
 const notebook = jupyterapp.shell.currentWidget;
@@ -114,11 +118,12 @@ def within(seconds, done):
 
 @pytest.fixture(scope="module")
 def browser():
+    webdriver = pytest.importorskip("selenium.webdriver", reason="Selenium is not installed")
     options = webdriver.ChromeOptions()
-    options.binary_location = shutil.which("chromium")
+    options.binary_location = CHROMIUM
     for argument in ("--headless=new", "--no-sandbox", "--disable-dev-shm-usage"):
         options.add_argument(argument)
-    service = webdriver.ChromeService(shutil.which("chromedriver"))
+    service = webdriver.ChromeService(DRIVER)
     driver = webdriver.Chrome(options, service)
     driver.set_window_size(1400, 1000)
     yield driver
