@@ -35,11 +35,11 @@ LOCK := $(if $(shell command -v flock),flock --nonblock --verbose .venv/study.lo
 quoted = '$(subst ','\'',$(1))'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study couplings readings choices aggregation rounds training proposition compression scale_up estimators everything paper figures redraw site lab test test-numerical check weights test-slurm test-browser bench coverage proposition-size default-reading lint clean
+.PHONY: help setup study couplings readings choices aggregation rounds training proposition compression scale_up estimators everything paper figures verify redraw site lab test test-numerical check weights test-slurm test-browser bench coverage proposition-size default-reading lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z_-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' Makefile
-	@echo "Variables: SCALE=quick|paper, PROFILE=default|slurm and CORES=n (study to estimators), ONLY=results/.../figures.json (one of them, with its SCALE), KEEP=1 (the sound studies, where a params file is broken), PYTHON=python3.12 (first set-up)"
+	@echo "Variables: SCALE=quick|paper, PROFILE=default|slurm and CORES=n (study to estimators), ONLY=results/.../figures.json (one of them, with its SCALE; of verify: a study), KEEP=1 (the sound studies, where a params file is broken), PYTHON=python3.12 (first set-up)"
 
 $(READY): requirements.lock pyproject.toml
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
@@ -82,6 +82,9 @@ paper: ## all that is published, at the paper's size (hours; started again, it g
 
 figures: $(READY) ## copy the finished paper-scale run's figures and tables to figures/
 	python -m fedmi publish results/paper figures
+
+verify: $(READY) ## make the first seeds of what is published again, and compare (5 minutes; ONLY=signal: one study)
+	JAX_NUM_CPU_DEVICES=1 OPENBLAS_NUM_THREADS=1 python -m fedmi verify figures $(if $(ONLY),$(call quoted,$(ONLY))) --workers $(CORES)
 
 redraw: $(READY) ## draw the figures in figures/ and write the pages anew from the tables there
 	python -m fedmi redraw figures

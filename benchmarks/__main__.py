@@ -9,7 +9,7 @@ from typing import Any
 from threadpoolctl import threadpool_info
 
 from benchmarks import table
-from benchmarks.output import FIGURES, say
+from benchmarks.output import say, write
 from benchmarks.runner import Item, Measurement, measure
 from benchmarks.suite import ROWS, TINY, Sizes, suite
 from fedmi import devices
@@ -39,11 +39,11 @@ def main() -> None:
         measured |= measure(replace(group, seconds=min(group.seconds, LIMIT - elapsed)))
     lines = table.table(measured)
     lines = lines[lines.row.isin(given.rows)]
-    page = table.page(lines, facts | dict(minutes=(monotonic() - started) / 60))
-    print(page)
+    facts |= dict(minutes=(monotonic() - started) / 60)
+    print(table.page(lines, facts))
     if not given.tiny and set(given.rows) == set(ROWS):
-        lines.to_csv(FIGURES / "performance.csv", index=False)
-        (FIGURES / "performance.md").write_text(page)
+        write(lines.to_csv(index=False), "performance.csv", machine=facts)
+        table.write_page()
 
 
 def machine() -> dict[str, Any]:

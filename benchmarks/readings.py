@@ -20,12 +20,13 @@ from typing import get_args
 import numpy as np
 import pandas as pd
 
+from benchmarks.output import write
 from fedmi import sample
 from fedmi.sampling import chaos
 from fedmi.sampling.design import Design
 from fedmi.sampling.replay import held_out_metrics
 from fedmi.sampling.sampler import finite
-from fedmi.study import results, ridge
+from fedmi.study import ridge
 from fedmi.tasks import get
 from fedmi.tasks.signal import DEFAULT_READING, Reading
 from fedmi.tasks.task import Task
@@ -107,9 +108,10 @@ def main() -> None:
         judge = partial(judged, seeds=given.seeds, perturbed=given.perturbed_seeds)
         table = choose(pd.DataFrame(pool.map(judge, *zip(*best, strict=True))))
     limits = pd.DataFrame([allowed(source, given.tuning_seeds) for source in SOURCES])
-    results.write(rates, given.target / "signal-rates.csv")
     written = pd.concat([table, limits], ignore_index=True)
-    print(results.write(written, given.target / "signal-readings.csv").round(4).to_string())
+    for name, of in {"signal-rates": rates, "signal-readings": written}.items():
+        write(of.to_csv(index=False), f"{name}.csv", target=given.target)
+    print(written.round(4).to_string())
 
 
 if __name__ == "__main__":

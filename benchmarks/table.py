@@ -5,7 +5,7 @@ from typing import Any
 
 import pandas as pd
 
-from benchmarks.output import FIGURES, render, significant
+from benchmarks.output import FIGURES, manifest, render, significant, write
 from benchmarks.runner import Item, Measurement
 
 COLUMNS = [
@@ -68,3 +68,11 @@ def page(table: pd.DataFrame, facts: Mapping[str, Any]) -> str:
     path = FIGURES / "targets.csv"
     targets = pd.read_csv(path) if path.exists() else pd.DataFrame()
     return render("performance", lines=plain.to_dict("records"), targets=targets, **facts)
+
+
+def write_page() -> None:
+    """Writes figures/performance.md from what was measured last, and the targets' times."""
+    facts = manifest().get("performance.csv")
+    if facts:
+        text = page(pd.read_csv(FIGURES / "performance.csv"), facts["machine"])
+        write(text, "performance.md")

@@ -15,7 +15,8 @@ from time import monotonic
 import pandas as pd
 import psutil
 
-from benchmarks.output import FIGURES, say
+from benchmarks.output import say, write
+from benchmarks.table import write_page
 from fedmi.sampling import provenance
 
 TARGETS = (
@@ -107,7 +108,8 @@ def main() -> None:
         if not part[2]:
             sys.exit(f"{target} is not finished; the same command goes on with it")
     if given.scale == "paper" and len(table) == len(TARGETS):
-        table.round(3).to_csv(FIGURES / "targets.csv", index=False)
+        write(table.round(3).to_csv(index=False), "targets.csv")
+        write_page()
 
 
 if __name__ == "__main__":

@@ -1,4 +1,7 @@
-"""The study's jobs as commands: python -m fedmi sample | estimate | choices | publish | redraw."""
+"""The study's jobs as commands.
+
+python -m fedmi sample | estimate | choices | publish | redraw | verify
+"""
 
 import argparse
 import sys
@@ -9,7 +12,7 @@ from pathlib import Path
 import jax
 
 from fedmi.sampling import sampler
-from fedmi.study import choices, params, publish, results, tables
+from fedmi.study import choices, params, publish, results, tables, verify
 from fedmi.study.params import Choices
 
 LAID_OUT = "laid_out"
@@ -72,11 +75,24 @@ def part_of_choices(given: Namespace) -> None:
 def publish_run(given: Namespace) -> None:
     """Copies a finished run's figures, tables and manifests to the folder that is published."""
     print(publish.publish(given.run_folder, given.target, given.params))
+    print(verify.publish(given.run_folder, given.target, given.params / given.run_folder.name))
 
 
 def redraw(given: Namespace) -> None:
     """Draws the published figures anew from the published tables, and writes their pages."""
     print(publish.redraw(given.target))
+
+
+def verify_published(given: Namespace) -> None:
+    """Makes the first seeds of what was published again, and compares; exit status 1 if it differs.
+
+    One study after the other, or those that are named.
+    """
+    table = verify.verify(given.target, given.params, given.studies, given.workers)
+    print(verify.worded(table))
+    failed = int((table.verdict != verify.HOLDS).sum())
+    if failed:
+        sys.exit(f"{failed} of {len(table)} differ from what was published")
 
 
 def _parser() -> argparse.ArgumentParser:
@@ -107,9 +123,15 @@ def _parser() -> argparse.ArgumentParser:
     publishing = command("publish", publish_run, of_study=False)
     publishing.add_argument("run_folder", type=Path, help="results/<scale>")
     redrawing = command("redraw", redraw, of_study=False)
-    for each in (publishing, redrawing):
+    verifying = command("verify", verify_published, of_study=False)
+    for each in (publishing, redrawing, verifying):
         each.add_argument("target", type=Path, help="the folder that is published")
     publishing.add_argument("--params", type=Path, default=Path("params"), help="all params files")
+    verifying.add_argument("studies", nargs="*", help="of these alone")
+    verifying.add_argument(
+        "--params", type=Path, default=Path("params", "paper"), help="the studies' params files"
+    )
+    verifying.add_argument("--workers", type=int, default=1, help="processes")
     return parser
 
 

@@ -146,7 +146,7 @@ def test_checkpoints_are_estimated_apart_and_kept(tmp_path, monkeypatch):
     given, folder = write_study(tmp_path, seeds=64, blocks=1)
     main(["sample", *given])
     samples = fedmi.finite(store.open_existing(folder / "samples.zarr").dataset(64))
-    results.write_manifest(folder, samples, excluded=0, stability=tiny.STABILITY)
+    results.write_manifest(folder, samples, excluded=0, stability=tiny.STABILITY, made=tiny.MADE)
     main(["estimate", *given, "--checkpoint", "2"])
     study = params.load(given[0])
     expected = [

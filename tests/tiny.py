@@ -67,9 +67,16 @@ ROUNDING = (11 + 5) * float(np.finfo(np.float32).eps) * 12
 METRIC_ROUNDING = 2 * ROUNDING
 
 STABILITY = pd.DataFrame(
-    [dict(iteration=4, growth_median=0.3, growth_90=0.4, share_median=1e-6, share_90=2e-6)]
+    [
+        dict(iteration=4)
+        | dict(apart_median=3e-7, apart_90=4e-7, apart_most=5e-7)
+        | dict(growth_median=0.3, growth_90=0.4, growth_most=0.5)
+        | dict(share_median=1e-6, share_90=2e-6, share_most=3e-6)
+    ]
 )
 """What `fedmi.sampling.chaos` tells of the task: a difference shrinks by 1 - r a step."""
+MADE = dict(code=dict(commit="1a2b3c4d5e", dirty=False), parts=[])
+"""The least that a manifest says of how samples were made."""
 
 
 def nested(**options) -> Task:

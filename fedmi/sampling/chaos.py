@@ -26,6 +26,8 @@ RELATIVE = 1e-6
 """The size of the perturbation, relative to the download: eight times float32's precision."""
 LARGEST_GROWTH = 10.0
 """The median growth over an epoch above which training is called chaotic."""
+MEASURES = ("apart", "growth", "share")
+LEVELS = {"median": 0.5, "90": 0.9, "most": 1.0}
 SEEDS = 256
 """Of which the median is taken: its rank is then known to 6 % (95 %)."""
 
@@ -42,9 +44,9 @@ def perturbed(design: Design, *, seeds: int = SEEDS) -> xr.Dataset:
         seeds: how many, from the first on.
 
     Returns:
-        A dataset over (seed, client, iteration) of `growth`, the distance between the two
-        trainings in units of that between their downloads, and `share`, the same distance in units
-        of the way that training has gone from its download.
+        A dataset over (seed, client, iteration) of `apart`, the distance between the two trainings;
+        `growth`, the same in units of that between their downloads; and `share`, in units of the
+        way that training has gone from its download.
 
     Raises:
         ValueError: for an impossible number of seeds.
@@ -67,7 +69,8 @@ def perturbed(design: Design, *, seeds: int = SEEDS) -> xr.Dataset:
         ways = jax.vmap(trained)(jnp.stack([download, other]))
         apart = jnp.linalg.norm(ways[1] - ways[0], axis=1)
         trained_for = jnp.linalg.norm(ways[0] - download, axis=1)
-        return jnp.stack([apart / jnp.linalg.norm(other - download), apart / trained_for])
+        begun_apart = jnp.linalg.norm(other - download)
+        return jnp.stack([apart, apart / begun_apart, apart / trained_for])
 
     def of_seeds(root: Array, numbers: Array, given: Constants) -> Array:
         assets, downloads = given
@@ -90,27 +93,28 @@ def perturbed(design: Design, *, seeds: int = SEEDS) -> xr.Dataset:
     found = np.concatenate([arrays for _, arrays in tiles])[:seeds].astype(float)
     dims = ("seed", "client", "iteration")
     return xr.Dataset(
-        dict(growth=(dims, found[:, :, 0]), share=(dims, found[:, :, 1])),
+        {name: (dims, found[:, :, i]) for i, name in enumerate(MEASURES)},
         coords=dict(seed=np.arange(seeds), iteration=list(design.checkpoints)),
     )
 
 
 def table(found: xr.Dataset) -> pd.DataFrame:
-    """The median and the 90 % quantile of both measures at each checkpoint, over seeds and clients.
+    """Median, 90 % quantile and maximum of all measures at each checkpoint, over seeds and clients.
 
     Args:
         found: as `perturbed` returns it. A training that diverged counts as infinitely far off.
 
     Returns:
-        Columns iteration, growth_median, growth_90, share_median, share_90.
+        Columns iteration, and `<measure>_median`, `<measure>_90` and `<measure>_most` of each of
+        `MEASURES`.
     """
     far = found.fillna(np.inf)
     # An order statistic each: between infinite values nothing can be interpolated.
     at = {
         name: far.quantile(level, ("seed", "client"), method="higher")
-        for name, level in (("median", 0.5), ("90", 0.9))
+        for name, level in LEVELS.items()
     }
-    columns = {f"{of}_{name}": at[name][of].values for of in ("growth", "share") for name in at}
+    columns = {f"{of}_{name}": at[name][of].values for of in MEASURES for name in at}
     return pd.DataFrame(dict(iteration=found.iteration.values) | columns)
 
 

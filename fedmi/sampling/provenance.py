@@ -1,5 +1,6 @@
 """What ran, where, and from which code."""
 
+import contextlib
 import hashlib
 import importlib.metadata
 import os
@@ -44,8 +45,30 @@ def hardware() -> str:
     return f"{name}, {os.cpu_count()} cores{memory}"
 
 
+def arithmetic() -> str:
+    """A short hash of all that decides how XLA rounds: processor or device, flags, versions.
+
+    Where it is the same, samples are the same to the last digit.
+    """
+    told = [device.device_kind for device in jax.local_devices()[:1]]
+    with contextlib.suppress(OSError):
+        lines = Path("/proc/cpuinfo").read_text().split("\n\n")[0].splitlines()
+        names = ("vendor_id", "cpu family", "model\t", "model name", "flags", "Features")
+        told += [line for line in lines if line.startswith(names)]
+    told += sorted(os.environ.get("XLA_FLAGS", "").split())
+    told += [importlib.metadata.version(name) for name in ("jax", "jaxlib")]
+    return hashlib.sha256("\n".join(told).encode()).hexdigest()[:16]
+
+
+PRODUCTS = ("figures", "RESULTS.md")
+"""What is made from results, and makes none itself."""
+
+
 def code() -> dict[str, Any]:
-    """The git commit of fedmi's own folder and whether the tree was dirty; None where no git is."""
+    """The git commit of fedmi's own folder, and whether tracked files are other than there.
+
+    `PRODUCTS` do not count. Both are None where no git is.
+    """
 
     def git(*arguments: str) -> str | None:
         try:
@@ -61,8 +84,31 @@ def code() -> dict[str, Any]:
             return None
         return done.stdout.strip()
 
-    status = git("status", "--porcelain")
+    made = [f":(top,exclude){path}" for path in PRODUCTS]
+    status = git("status", "--porcelain", "--untracked-files=no", "--", ":(top)", *made)
     return {"commit": git("rev-parse", "HEAD"), "dirty": None if status is None else bool(status)}
+
+
+def made(params: Path | None, seconds: float) -> dict[str, Any]:
+    """What is written down of results: from which code, with what, where, when, in what time.
+
+    Args:
+        params: the params file that they follow from, if any.
+        seconds: that it took.
+    """
+    described = None
+    if params is not None:
+        digest = hashlib.sha256(params.read_bytes()).hexdigest()[:16]
+        described = dict(file="/".join(params.resolve().parts[-3:]), hash=digest)
+    return dict(
+        code=code(),
+        params=described,
+        versions=versions(),
+        hardware=hardware(),
+        arithmetic=arithmetic(),
+        seconds=round(seconds, 1),
+        end=now(),
+    )
 
 
 def run_begins(**what: Any) -> dict[str, Any]:

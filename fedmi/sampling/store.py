@@ -334,6 +334,11 @@ def open_existing(path: Path) -> SampleStore:
     return samples
 
 
+def history_of(path: Path) -> list[dict[str, Any]]:
+    """The history of the store in a folder, which is only read; raises as `open_existing` does."""
+    return SampleStore(layout.open_group(path), path).history
+
+
 def existing(path: Path | None) -> SampleStore | None:
     """The store in a folder, None where there is none."""
     return open_existing(path) if path is not None and path.exists() else None

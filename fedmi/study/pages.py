@@ -65,6 +65,13 @@ def p_value(value: float) -> str:
     return "–" if isnan(value) else f"{value:.2g}" if value >= 0.001 else f"{value:.0e}"
 
 
+def duration(seconds: float) -> str:
+    """A time in seconds, from two minutes on in minutes, from two hours on in hours."""
+    if seconds < 120:
+        return f"{seconds:.0f} s"
+    return f"{seconds / 60:.0f} min" if seconds < 7200 else f"{seconds / 3600:.1f} h"
+
+
 def thousands(number: int) -> str:
     """A whole number, its thousands apart."""
     return f"{number:,}"
@@ -83,5 +90,11 @@ PAGES = Environment(
     keep_trailing_newline=True,
 )
 PAGES.filters |= dict(
-    fixed=fixed, pm=pm, percent=percent, p=p_value, thousands=thousands, listed=listed
+    fixed=fixed,
+    pm=pm,
+    percent=percent,
+    p=p_value,
+    thousands=thousands,
+    listed=listed,
+    duration=duration,
 )

@@ -2,6 +2,7 @@
 
 import ast
 import contextlib
+import time
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
@@ -58,7 +59,7 @@ def results_of(params: str | Path, results: str | Path = "results") -> Path:
 PARAMETERS = {"str": (str, "text"), "int": (int, "a whole number")}  # by their annotation
 
 
-def check_given(names: Mapping[str, Any]) -> None:
+def check_given(names: Mapping[str, Any]) -> float:
     """Refuses what papermill was given and the notebook does not know, or of another type.
 
     papermill puts what it is given into a cell of its own after the notebook's parameters, and only
@@ -67,6 +68,10 @@ def check_given(names: Mapping[str, Any]) -> None:
     Args:
         names: the notebook's own, `globals()`; with `In`, its cells so far. Its parameters are the
             names that a cell annotates.
+
+    Returns:
+        The time, of a clock that only ever goes on, from which on the manifest of what the notebook
+        makes counts its seconds.
 
     Raises:
         ParamsError: naming the parameter, and the known ones or what would be right.
@@ -90,3 +95,4 @@ def check_given(names: Mapping[str, Any]) -> None:
             raise ParamsError(
                 f"{name}: {names.get(name)!r} is not {words}, such as the notebook's own"
             )
+    return time.monotonic()

@@ -21,6 +21,7 @@ from fedmi.study import (
     compression,
     evidence,
     figures,
+    origins,
     outcomes,
     pages,
     readings,
@@ -115,6 +116,8 @@ class Entry:
         tables: the ending of a table's name -> its path, from the run's folder or the published.
         files: the pictures, and the page.
         samples: study -> which samples of it the tables are of (`results.identity`).
+        made: from which code and params file, with what, where, when, in how many seconds
+            (`results.made`); None of what was published before that was written down.
     """
 
     kind: str
@@ -124,28 +127,40 @@ class Entry:
     tables: dict[str, str]
     files: list[str]
     samples: dict[str, str]
+    made: dict[str, Any] | None = None
 
     def draw(self, folder: Path) -> tuple[Figure, str | None]:
         """The figure and the page, anew from the tables in a folder."""
         kind = KINDS[self.kind]
         tables = [results.read_csv(folder / self.tables[ending]) for ending in kind.tables]
         figure = kind.figure(*tables, **self.options, caption=self.caption)
-        return figure, pages.render(self.kind, kind.facts(*tables)) if kind.facts else None
+        page = pages.render(self.kind, kind.facts(*tables)) if kind.facts else None
+        return figure, page and origins.signed(page, self.made)
 
 
-def save(folder: Path, *drawings: Drawing, run: Path, of: Sequence[str] = ()) -> pd.DataFrame:
+def save(
+    folder: Path,
+    *drawings: Drawing,
+    run: Path,
+    study: str,
+    started: float,
+    of: Sequence[str] = (),
+) -> pd.DataFrame:
     """Saves what a notebook drew, in the run's folder of figures, and enters it in `figures.json`.
 
     Args:
         folder: of the notebook's results, where the tables are.
         *drawings: the figures.
         run: the folder of the scale's results.
+        study: the path of the params file.
+        started: what `fedmi.study.params.check_given` returned.
         of: the studies whose samples the tables are of.
 
     Returns:
         The files: name and size.
     """
-    samples = {study: results.identity(run / study / results.MANIFEST) for study in of}
+    samples = {name: results.identity(run / name / results.MANIFEST) for name in of}
+    made = results.made(study, started, folder)
     entries = [
         Entry(
             drawing.kind,
@@ -153,8 +168,14 @@ def save(folder: Path, *drawings: Drawing, run: Path, of: Sequence[str] = ()) ->
             drawing.caption,
             drawing.options,
             {end: str((folder / file).relative_to(run)) for end, file in drawing.tables.items()},
-            _save(run / "figures", drawing.name, drawing.figure, drawing.page),
+            _save(
+                run / "figures",
+                drawing.name,
+                drawing.figure,
+                drawing.page and origins.signed(drawing.page, made),
+            ),
             samples,
+            made,
         )
         for drawing in drawings
     ]
@@ -182,6 +203,8 @@ def publish(run: Path, target: Path, params: Path) -> str:
     Raises:
         FileNotFoundError: if a study was sampled after all that was drawn of it, or nothing was
             drawn at all.
+        ValueError: if any of it was made from other code than the rest, or from code that is in no
+            commit.
     """
     asked = sorted(path.stem for path in (params / run.name).glob("*.yaml"))
     manifests = {study: run / study / results.MANIFEST for study in asked}
@@ -190,6 +213,9 @@ def publish(run: Path, target: Path, params: Path) -> str:
     if not samples and not drawn:
         raise FileNotFoundError(f"{run} holds no studies; `make study SCALE={run.name}` makes them")
     entries = [entry for path in drawn for entry in read(path) if set(entry.samples) <= {*asked}]
+    made = {entry.name: entry.made for entry in entries}
+    made |= {study: results.read_json(manifests[study], dict).get("made") for study in samples}
+    origins.check(made)
     missing = samples.keys() - {path.parent.name for path in drawn}
     end = f"-{results.MANIFEST}"
     published_of = {path.name.removesuffix(end): path for path in target.glob(f"*{end}")}
@@ -286,6 +312,7 @@ RESULTS = "RESULTS.md"
 
 def _write_pages(published: Path) -> str:
     """Writes the pages that are of all tables together; returns what was done."""
+    made = [entry.made for entry in read(published / PUBLISHED)]
     said = []
     for path, name, of in (
         (published / "summary.md", "summary", summary.facts),
@@ -297,7 +324,7 @@ def _write_pages(published: Path) -> str:
         except FileNotFoundError as error:
             said.append(f"{path.name} is not, for {error}")
             continue
-        results.write_whole(path, pages.render(name, facts))
+        results.write_whole(path, origins.signed(pages.render(name, facts), *made))
         said.append(f"{path.name} is written")
         if name == "claims":
             results.write(claims.table(facts), published / "claims.csv")

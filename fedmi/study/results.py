@@ -1,9 +1,12 @@
 """What a study leaves: whole files, tables, what is kept half-way, and the manifest of samples."""
 
+import contextlib
 import io
 import json
+import os
 import resource
 import sys
+import time
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,7 +14,7 @@ from typing import Any
 import pandas as pd
 import xarray as xr
 
-from fedmi.sampling import chaos, store
+from fedmi.sampling import chaos, provenance, store
 from fedmi.sampling.checks import Plain
 from fedmi.sampling.sampler import finite
 from fedmi.study import params
@@ -131,13 +134,56 @@ def kept(path: Path, basis: Any, make: Callable[[], Any]) -> Any:
     except (FileNotFoundError, ValueError):
         found = {}
     if found.get("basis") != basis:
-        write_json(path, dict(basis=basis, content=make()))
+        code = provenance.code()
+        write_json(path, dict(basis=basis, code=code, content=make()))
         found = read_json(path, dict)
     return found["content"]
 
 
+def made(study: str, started: float, folder: Path) -> dict[str, Any]:
+    """What a manifest says of how a notebook's results were made.
+
+    Args:
+        study: the path of the params file.
+        started: what `fedmi.study.params.check_given` returned.
+        folder: of the results.
+
+    Returns:
+        `fedmi.sampling.provenance.made`, and `parts`, from which codes all that is kept in the
+        folder was made: these can have been made before, and their seconds do not count.
+    """
+    seconds = time.monotonic() - started
+    return provenance.made(params.find(study), seconds) | dict(parts=codes(folder))
+
+
+def codes(folder: Path) -> list[dict[str, Any]]:
+    """From which codes (`fedmi.sampling.provenance.code`) was made what a folder keeps.
+
+    That is, what `kept` wrote and what stores hold, in folders below it as well. What is half made
+    tells nothing yet.
+    """
+    found = []
+    for place, folders, files in os.walk(folder):
+        stores = {name for name in folders if name.endswith(".zarr")}
+        folders[:] = [name for name in folders if name not in stores]
+        for name in stores:
+            with contextlib.suppress(store.StoreError):
+                found += [entry.get("code") for entry in store.history_of(Path(place, name))]
+        for name in files:
+            if name.endswith(".json"):
+                with contextlib.suppress(ValueError):
+                    found.append(read_json(Path(place, name), dict).get("code"))
+    distinct = {json.dumps(code, sort_keys=True) for code in found if code}
+    return [json.loads(code) for code in sorted(distinct)]
+
+
 def write_manifest(
-    folder: Path, samples: xr.Dataset, *, excluded: int, stability: pd.DataFrame
+    folder: Path,
+    samples: xr.Dataset,
+    *,
+    excluded: int,
+    stability: pd.DataFrame,
+    made: Mapping[str, Any],
 ) -> dict[str, Any]:
     """Writes what a study's samples are and how they were made: last, so that they are complete.
 
@@ -146,6 +192,7 @@ def write_manifest(
         samples: all of the study's samples, non-finite seeds included.
         excluded: how many of the seeds are not finite.
         stability: the table of `fedmi.sampling.chaos`, whose last row is written.
+        made: what `made` returned.
 
     Returns:
         What was written.
@@ -161,6 +208,7 @@ def write_manifest(
         parameters=parameters,
         history=store.open_existing(folder / "samples.zarr").history,
         peak_memory_gib=round(peak_memory_gib(), 2),
+        made=made,
     )
     write_json(folder / MANIFEST, manifest)
     return manifest

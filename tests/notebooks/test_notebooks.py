@@ -418,7 +418,7 @@ def coupled(tmp_path_factory):
                 store=place / "samples.zarr",
             )
         )  # fmt: skip
-        results.write_manifest(place, samples, excluded=0, stability=tiny.STABILITY)
+        results.write_manifest(place, samples, excluded=0, stability=tiny.STABILITY, made=tiny.MADE)
         rows = [
             row
             for i in (1, 4)

@@ -8,6 +8,7 @@ import pandas as pd
 import pytest
 from matplotlib import pyplot as plt
 
+from fedmi.sampling import provenance
 from fedmi.study import figures, publish, results
 
 ROOT = Path(__file__).parents[2]
@@ -21,7 +22,14 @@ BENCHMARKS = {
 
 
 def test_the_published_manifest_tells_of_every_file():
-    named = {publish.PUBLISHED, "summary.md", "claims.md", "claims.csv", *BENCHMARKS}
+    named = {
+        publish.PUBLISHED,
+        "benchmarks.json",
+        "summary.md",
+        "claims.md",
+        "claims.csv",
+        *BENCHMARKS,
+    }
     for entry in ENTRIES.values():
         named |= {*entry.files, *entry.tables.values()}
         for study, samples in entry.samples.items():
@@ -94,22 +102,29 @@ class Run:
             (self.params / "paper" / f"{study}.yaml").touch()
 
     def sample(self, study, seeds=4):
-        results.write_json(self.run / study / "manifest.json", dict(seeds=seeds, hash="ab"))
+        made = dict(code=provenance.code(), parts=[])
+        manifest = dict(seeds=seeds, hash="ab", made=made)
+        results.write_json(self.run / study / "manifest.json", manifest)
 
     def draw(self, place, name, of=()):
         folder = self.run / place
         results.write(DISTANCES, folder / "distances.csv")
+        study = str(self.params / "paper" / "signal.yaml")
         figure, tables = figures.distances(DISTANCES, "N = 4"), {"": "distances.csv"}
         drawing = publish.Drawing("distances", name, figure, tables, "N = 4", "said")
         plt.close(figure)
-        return publish.save(folder, drawing, run=self.run, of=of)
+        return publish.save(folder, drawing, run=self.run, study=study, started=0.0, of=of)
 
     def publish(self):
         return publish.publish(self.run, self.target, self.params)
 
 
+CLEAN = dict(commit="1a2b3c4d5e", dirty=False)
+
+
 @pytest.fixture
-def run(tmp_path):
+def run(tmp_path, monkeypatch):
+    monkeypatch.setattr(provenance, "code", lambda: CLEAN)
     return Run(tmp_path)
 
 
@@ -118,12 +133,40 @@ def test_what_is_drawn_is_saved_and_entered(run):
     files = run.draw("signal", "figure3", ["signal"])
     names = ["figures/figure3.png", "figures/figure3.svg", "figures/figure3.md"]
     assert files.index.tolist() == [*names, "signal/distances.csv"]
-    before = {name: (run.run / name).read_bytes() for name in names}
+    before = {name: (run.run / name).read_bytes() for name in names[:2]}
     run.draw("signal", "figure3", ["signal"])
-    assert {name: (run.run / name).read_bytes() for name in names} == before
+    assert {name: (run.run / name).read_bytes() for name in names[:2]} == before
     (entry,) = publish.read(run.run / "signal" / publish.ENTERED)
     assert entry.tables == {"": "signal/distances.csv"}
     assert entry.samples == {"signal": "4 seeds of ab"}
+    assert entry.made["code"] == CLEAN and entry.made["parts"] == []
+    assert entry.made["params"]["file"] == "params/paper/signal.yaml"
+    assert entry.made["seconds"] > 0 and entry.made["versions"]["jax"]
+    first, _, last = (run.run / names[2]).read_text().splitlines()
+    assert first == "said"
+    assert last.startswith("Made from commit `1a2b3c4`, of params/paper/signal.yaml (hash ")
+
+
+def test_what_was_made_of_changed_files_is_not_published(run, monkeypatch):
+    run.sample("signal")
+    run.draw("signal", "figure3", ["signal"])
+    monkeypatch.setattr(provenance, "code", lambda: CLEAN | dict(dirty=True))
+    run.draw("choices/digits", "choices-digits")
+    with pytest.raises(
+        ValueError, match="^code: choices-digits was made from files that are in no"
+    ):
+        run.publish()
+    assert not run.target.exists()
+
+
+def test_what_was_made_of_two_commits_is_not_published(run, monkeypatch):
+    run.sample("signal")
+    run.draw("signal", "figure3", ["signal"])
+    results.kept(run.run / "choices" / "digits" / "points" / "a.json", {}, dict)  # half of it
+    monkeypatch.setattr(provenance, "code", lambda: dict(commit="9f9f9f9f", dirty=False))
+    run.draw("choices/digits", "choices-digits")
+    with pytest.raises(ValueError, match="results of 2 commits.*9f9f9f9 made choices-digits"):
+        run.publish()
 
 
 def test_a_finished_run_is_published_and_drawn_anew(run, capsys):
