@@ -35,7 +35,7 @@ LOCK := $(if $(shell command -v flock),flock --nonblock --verbose .venv/study.lo
 quoted = '$(subst ','\'',$(1))'
 
 .DEFAULT_GOAL := help
-.PHONY: help setup study couplings readings choices aggregation rounds training proposition compression scale_up estimators everything paper figures verify redraw site lab test test-numerical check weights test-slurm test-browser bench coverage proposition-size default-reading lint clean
+.PHONY: help setup study couplings readings choices aggregation rounds training proposition compression scale_up estimators everything paper figures verify redraw site lab test test-numerical check weights test-slurm test-browser bench coverage coverage-at-size proposition-size default-reading lint clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z_-]+:.*## / {printf "make %-16s %s\n", $$1, $$2}' Makefile
@@ -135,6 +135,9 @@ bench: $(READY) ## measure fedmi beside other libraries (a quarter of an hour; i
 
 coverage: $(READY) ## count how often intervals hold the truth (some minutes)
 	JAX_NUM_CPU_DEVICES=1 OPENBLAS_NUM_THREADS=1 python -m benchmarks.coverage --workers $(CORES)
+
+coverage-at-size: $(READY) ## the same for data sets as large as the studies', whose samples it takes (an hour)
+	JAX_NUM_CPU_DEVICES=1 OPENBLAS_NUM_THREADS=1 python -m benchmarks.coverage_at_size --workers $(CORES)
 
 proposition-size: $(READY) ## count how often the tests of Proposition 1 reject (half an hour)
 	OPENBLAS_NUM_THREADS=1 python -m benchmarks.proposition --workers $(CORES)

@@ -129,7 +129,8 @@ def uniformity(estimator: str, n: int, sets: int, each: Each) -> dict:
 def main() -> None:
     """Measures and writes the table."""
     parser = argparse.ArgumentParser(prog="python -m benchmarks.coverage", description=__doc__)
-    parser.add_argument("--sets", type=int, default=200, help="data sets of each law")
+    parser.add_argument("--sets", type=int, default=2000, help="data sets of each law")
+    parser.add_argument("--ksg-sets", type=int, default=200, help="likewise, of each read by KSG")
     parser.add_argument("--null-sets", type=int, default=500, help="data sets behind p-values")
     parser.add_argument("--workers", type=int, default=2, help="processes")
     given = parser.parse_args()
@@ -137,7 +138,8 @@ def main() -> None:
     with spread(given.workers, "data set") as each:
         for experiment in EXPERIMENTS:
             say(f"{experiment.estimator}: {experiment.name}")
-            rows.append(coverage(experiment, given.sets, each))
+            sets = given.ksg_sets if experiment.estimator == "ksg" else given.sets
+            rows.append(coverage(experiment, sets, each))
         for estimator in ("gaussian", "gaussian_copula", "ksg"):
             say(f"{estimator}: p-values")
             rows.append(uniformity(estimator, 200, given.null_sets, each))

@@ -6,7 +6,7 @@ tables of that folder, of which samples. Publishing copies what these name and g
 """
 
 import io
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from fedmi.study import (
     aggregators,
     claims,
     compression,
+    coverage,
     evidence,
     figures,
     origins,
@@ -62,6 +63,7 @@ KINDS = {
     "calibration": Kind(figures.calibration, ("-bands", "")),
     "choices": Kind(figures.choices, ("", "-outcomes"), outcomes.facts),
     "couplings": Kind(figures.couplings, facts=trends.facts),
+    "coverage": Kind(figures.coverage, facts=coverage.facts),
     "proposition": Kind(
         figures.proposition,
         ("", "-noise", "-decomposition", "-example"),
@@ -253,6 +255,32 @@ def publish(run: Path, target: Path, params: Path) -> str:
     kept = [entry for entry in before if entry.name not in anew and not of_others(entry)]
     _write(target / PUBLISHED, sorted([*published, *kept], key=lambda entry: entry.name))
     return f"{len(published)} figures' files copied to {target}; {_write_pages(target)}"
+
+
+def add(target: Path, drawing: Drawing, tables: Mapping[str, pd.DataFrame], made: dict) -> None:
+    """Publishes a figure that no notebook draws, in place of one of its name.
+
+    Args:
+        target: the folder that is published.
+        drawing: the figure; the names of its tables are those of the published files.
+        tables: by ending.
+        made: as `results.made` has it.
+    """
+    for ending, table in tables.items():
+        results.write(table, target / drawing.tables[ending])
+    page = drawing.page and origins.signed(drawing.page, made)
+    entry = Entry(
+        drawing.kind,
+        drawing.name,
+        drawing.caption,
+        drawing.options,
+        drawing.tables,
+        _save(target, drawing.name, drawing.figure, page),
+        {},
+        made,
+    )
+    others = [each for each in read(target / PUBLISHED) if each.name != drawing.name]
+    _write(target / PUBLISHED, sorted([*others, entry], key=lambda each: each.name))
 
 
 def redraw(published: Path) -> str:

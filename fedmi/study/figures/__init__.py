@@ -13,6 +13,7 @@ from fedmi.study.figures.captions import (
 from fedmi.study.figures.choices import choices
 from fedmi.study.figures.compression import compression
 from fedmi.study.figures.couplings import couplings
+from fedmi.study.figures.coverage import coverage
 from fedmi.study.figures.distances import distances
 from fedmi.study.figures.estimators import bench
 from fedmi.study.figures.mi import mutual_information
@@ -33,6 +34,7 @@ __all__ = [
     "choices",
     "compression",
     "couplings",
+    "coverage",
     "distances",
     "figure_names",
     "fits",
