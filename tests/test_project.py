@@ -131,6 +131,24 @@ def test_a_set_up_says_what_it_does_and_why_it_fails(tmp_path):
     assert "No matching distribution" in done.stderr and "WARNING" not in done.stderr
 
 
+def test_a_codechecker_finds_what_the_manifest_names():
+    checked = yaml.safe_load((ROOT / "codecheck.yml").read_text())
+    assert checked["paper"]["reference"] == "https://doi.org/10.3390/e22030314"
+    for entry in checked["manifest"]:
+        assert (ROOT / entry["file"]).exists(), entry["file"]
+    makefile = (ROOT / "Makefile").read_text()
+    said = checked["summary"] + " ".join(entry["comment"] for entry in checked["manifest"])
+    for target in set(re.findall(r"\bmake ([a-z]+)", said)):
+        assert re.search(rf"^(.* )?{target}( .*)?:", makefile, re.MULTILINE), target
+
+
+def test_the_citation_is_complete():
+    cited = yaml.safe_load((ROOT / "CITATION.cff").read_text())
+    assert cited["version"] == PYPROJECT["project"]["version"]
+    assert {"title", "authors", "abstract", "keywords", "license", "references"} <= set(cited)
+    assert "10.3390/e22030314" in [each["doi"] for each in cited["references"]]
+
+
 def test_ci_calls_the_readmes_test_command_and_then_the_slow_checks():
     assert "`make test`" in README and "`make check`" in README
     commands = [

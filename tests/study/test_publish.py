@@ -2,6 +2,7 @@
 
 import json
 import shutil
+import subprocess
 from pathlib import Path
 
 import pandas as pd
@@ -9,7 +10,7 @@ import pytest
 from matplotlib import pyplot as plt
 
 from fedmi.sampling import provenance
-from fedmi.study import figures, publish, results
+from fedmi.study import figures, origins, publish, results
 
 ROOT = Path(__file__).parents[2]
 FIGURES = ROOT / "figures"
@@ -38,6 +39,29 @@ def test_the_published_manifest_tells_of_every_file():
     assert named == {path.name for path in FIGURES.iterdir()}
 
 
+def git(*arguments):
+    command = ["git", "-C", str(ROOT), *arguments]
+    return subprocess.run(command, capture_output=True, text=True)
+
+
+def test_every_table_is_of_one_commit_and_nothing_that_makes_them_has_changed_since():
+    made = {entry.name: entry.made for entry in ENTRIES.values()}
+    made |= {
+        path.name: results.read_json(path, dict).get("made")
+        for path in FIGURES.glob("*-manifest.json")
+    }
+    if not all(made.values()):
+        pytest.skip("published before manifests told of commits")
+    benchmarks = results.read_json(FIGURES / "benchmarks.json", dict)
+    made |= {name: dict(of, parts=[]) for name, of in benchmarks.items()}
+    origins.check(made)
+    (commit,) = origins.commits(made.values())
+    if git("cat-file", "-e", f"{commit}^{{commit}}").returncode:
+        pytest.skip("the history of this clone does not reach the commit")
+    makers = ("fedmi", "notebooks", "params/paper", "workflow", "benchmarks")
+    assert git("diff", "--name-only", commit, "HEAD", "--", *makers).stdout.split() == []
+
+
 @pytest.fixture(scope="module")
 def drawn():
     """By name: the title and the page of every published figure."""
@@ -61,7 +85,7 @@ def test_every_title_names_n_and_the_scale_and_where_clients_are_unlike_the_skew
 
 
 def test_every_title_names_a_coupling_or_its_panels_do(drawn):
-    apart = ("aggregation", "couplings", "estimators", "rounds", "choices")
+    apart = ("aggregation", "couplings", "coverage", "estimators", "rounds", "choices")
     for name, (title, _) in drawn.items():
         assert ("coupling “" in title) != name.startswith(apart), name
     assert "skewed: label concentration 0.5" in drawn["aggregation-digits"][0]

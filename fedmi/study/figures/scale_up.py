@@ -93,5 +93,5 @@ def _gain(axes: Axes, averaging: pd.DataFrame, looks: dict[str, style.Look]) -> 
             color=looks[case]["color"], linewidth=0.7, linestyle=(0, (1, 1))
         )
         axes.plot(counts, 2 * two * (1 - 1 / counts), **quadratic)
-    words = "what two clients let expect: 1 - 1/q"
+    words = "expected from two clients: 1 − 1/q"
     axes.plot([], [], color="0.3", linewidth=0.7, linestyle=(0, (1, 1)), label=words)

@@ -5,7 +5,6 @@ import numpy as np
 import pandas as pd
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
-from matplotlib.ticker import MaxNLocator
 
 from fedmi.stats import Z95
 from fedmi.study.figures import style
@@ -15,13 +14,15 @@ from fedmi.study.ways import AVERAGE
 CURVES = 5
 """Ways beside federated averaging whose course is drawn."""
 COLUMNS = 3
+LINEAR = 0.01
+"""The scale of gains, which all settings share, is linear up to here and logarithmic beyond."""
 
 
 @style.styled()
 def training(table: pd.DataFrame, caption: str = "") -> Figure:
     """Courses of the best ways in the first setting, and gains of all ways in all settings.
 
-    Bars and bands are 1.96 standard errors.
+    The ways stand in the order of the first setting everywhere. Bars and bands are 1.96 standard errors.
 
     Args:
         table: rows of `fedmi.study.training.rows`, of one task.
@@ -44,19 +45,23 @@ def training(table: pd.DataFrame, caption: str = "") -> Figure:
     course.set(title=f"{names[0]}: the best ways", ylabel=f"{metric} on fresh examples")
     style.iteration_axis(course, "round")
     course.legend(loc="best", fontsize=style.SMALL)
-    _gains(gains, first, f"{names[0]}: all ways")
+    order = {way: place for place, way in enumerate(first.way)}
+    panels = {names[0]: gains}
     for place, name in enumerate(names[1:]):
-        axes = figure.add_subplot(grid[1 + place // COLUMNS, place % COLUMNS])
-        of = last.loc[last.setting == name].sort_values("gain", ascending=False)
-        _gains(axes, of, name)
+        at = grid[1 + place // COLUMNS, place % COLUMNS]
+        panels[name] = figure.add_subplot(at, sharex=gains)
+    for name, axes in panels.items():
+        of = last.loc[last.setting == name]
+        of = of.sort_values("way", key=lambda ways: ways.map(order), ascending=False)
+        _gains(axes, of, name if name != names[0] else f"{name}: all ways")
     title = heading(task_of(table), "training over many rounds", caption)
-    figure.suptitle(f"{title}\ngain: over {AVERAGE}, paired by seed; bars and bands: 95 %")
+    scale = f"linear up to the ticks at {LINEAR:g}"
+    figure.suptitle(f"{title}\ngain: over {AVERAGE}, paired by seed, {scale}; bars, bands: 95 %")
     return figure
 
 
 def _gains(axes: Axes, of: pd.DataFrame, title: str) -> None:
-    """What the ways of a setting gain at the end, the best on top, averaging among them."""
-    of = of.iloc[::-1]
+    """What the ways of a setting gain at the end, the last on top, averaging among them."""
     places = np.arange(len(of))
     averaging = (of.way == AVERAGE).to_numpy()
     for chosen, look in ((averaging, "0.3"), (~averaging, "C0")):
@@ -74,4 +79,9 @@ def _gains(axes: Axes, of: pd.DataFrame, title: str) -> None:
     axes.set_yticks(places, of.way, fontsize=style.SMALL)
     metric = str(of.metric.iloc[0])
     axes.set(title=title, xlabel=f"gain ({METRICS.get(metric, metric)})")
-    axes.xaxis.set_major_locator(MaxNLocator(3))
+    axes.set_xscale("symlog", linthresh=LINEAR)
+    axes.set_xticks([-10 * LINEAR, 0, 10 * LINEAR])
+    axes.set_xticks([-LINEAR, LINEAR], minor=True)
+    axes.xaxis.set_major_formatter("{x:g}")
+    axes.xaxis.set_minor_formatter("")
+    axes.grid(True, axis="x", which="minor")
