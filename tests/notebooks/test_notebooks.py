@@ -408,6 +408,8 @@ def coupled(tmp_path_factory):
     Only two couplings are sampled, one without and one with dependence, and stand for the others.
     """
     project = tmp_path_factory.mktemp("coupled")
+    (project / "params" / "tiny").mkdir(parents=True)
+    (project / "params" / "tiny" / "good.yaml").write_text(yaml.safe_dump(PARAMS))
     folder = project / "results" / "tiny"
     sampled = {}
     for coupling in ("null", "shared-source"):

@@ -107,7 +107,7 @@ def test_the_page_is_written(tmp_path):
     for table in FIGURES.glob("*.csv"):
         (tmp_path / table.name).symlink_to(table)
     page = pages.render("claims", claims.facts(tmp_path))
-    assert page == (FIGURES / "claims.md").read_text()
+    assert (FIGURES / "claims.md").read_text().startswith(page.rstrip() + "\n\nMade ")
 
 
 def test_the_table_is_written(published, tmp_path):

@@ -406,7 +406,7 @@ def test_every_figure_that_a_notebook_draws_has_a_caption():
         for name, found in inspect.getmembers(figures, inspect.isfunction)
         if inspect.signature(found).return_annotation is Figure
     }
-    assert len(drawing) == 14
+    assert len(drawing) == 15
     for path in (ROOT / "notebooks").glob("*.ipynb"):
         cells = nbformat.read(path, as_version=4).cells
         code = "\n".join(cell.source for cell in cells if cell.cell_type == "code")

@@ -9,7 +9,7 @@ TEXT = (ROOT / "RESULTS.md").read_text()
 
 
 def test_results_are_what_the_tables_say():
-    assert pages.render("story", FACTS) == TEXT
+    assert TEXT.startswith(pages.render("story", FACTS).rstrip() + "\n\nMade ")
 
 
 def test_results_are_a_page_whose_links_lead_somewhere():

@@ -22,7 +22,8 @@ LINEAR = 0.01
 def training(table: pd.DataFrame, caption: str = "") -> Figure:
     """Courses of the best ways in the first setting, and gains of all ways in all settings.
 
-    The ways stand in the order of the first setting everywhere. Bars and bands are 1.96 standard errors.
+    The ways stand in the order of the first setting everywhere. Bars and bands are 1.96 standard
+    errors.
 
     Args:
         table: rows of `fedmi.study.training.rows`, of one task.
