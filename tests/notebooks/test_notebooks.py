@@ -300,7 +300,7 @@ def test_the_choices_find_the_known_rise(all_run):
         "default": False, "rate-half": False, "coupling-unshared": True,
     }  # fmt: skip
     text = (all_run[0] / "results" / "tiny" / "figures" / "choices-all.md").read_text()
-    assert text.startswith("2 ways to make the study of `tiny`")
+    assert "\n2 ways to make the study of `tiny`" in text
     assert "| MI rises (Gaussian formula) | 0.1 bits | +" in text
 
 
