@@ -30,6 +30,7 @@ from fedmi.progress import track
 from fedmi.sampling import provenance, replay, sampler, store
 from fedmi.stats import mean_and_error
 from fedmi.study import params, results
+from fedmi.study import publish as publishing
 from fedmi.study.methods import ALONE
 from fedmi.study.params import Study
 from fedmi.study.sizes import FAILS, HOLDS
@@ -253,18 +254,28 @@ def publish(run: Path, target: Path, folder: Path) -> str:
     for name in track(there, what="recording", unit="set"):
         plan = params.load(folder / f"{name}.yaml")
         of_study[name], kept[name] = record(run, name, plan)
-    if of_study:
-        table = pd.DataFrame([row for name in names for row in of_study.get(name, [])])
-        results.write(table.astype({"rank": "Int64"}), target / READINGS, COLUMNS)
+    if not of_study:
+        return "no study was sampled that could be made again"
+    table = pd.DataFrame([row for name in names for row in of_study.get(name, [])])
+    results.write(table.astype({"rank": "Int64"}), target / READINGS, COLUMNS)
     written = dict(files=_files(target), studies=dict(sorted(kept.items())))
     results.write_json(target / RECORD, written)
     return f"{READINGS} tells of {len(kept)} studies"
 
 
 def _files(target: Path) -> dict[str, str]:
-    """A hash of every table that is published."""
-    paths = sorted(target.glob("*.csv"))
-    return {path.name: hashlib.sha256(path.read_bytes()).hexdigest()[:16] for path in paths}
+    """A hash of every table that figures are drawn from."""
+    tables = {
+        name
+        for entry in publishing.read(target / publishing.PUBLISHED)
+        for name in entry.tables.values()
+    }
+    paths = (target / name for name in sorted(tables))
+    return {
+        path.name: hashlib.sha256(path.read_bytes()).hexdigest()[:16]
+        for path in paths
+        if path.exists()
+    }
 
 
 def _rows_of(table: pd.DataFrame, name: str) -> list[Row]:
@@ -362,11 +373,10 @@ def verify(target: Path, folder: Path, only: Sequence[str], workers: int) -> pd.
 def _changed(target: Path, written: Mapping[str, Any]) -> list[Row]:
     """A row for every table that is not as it was published."""
     now = _files(target)
-    names = sorted(set(now) | set(written["files"]))
     return [
         dict(study=name, what="the table", of="to the last byte", verdict=FAILS)
-        for name in names
-        if name != READINGS and now.get(name) != written["files"].get(name)
+        for name, before in written["files"].items()
+        if now.get(name) != before
     ]
 
 

@@ -5,6 +5,7 @@ import os
 import shutil
 import subprocess
 import sys
+from dataclasses import asdict
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +17,7 @@ import fedmi
 from fedmi import mi
 from fedmi.__main__ import main
 from fedmi.sampling import chaos, provenance
-from fedmi.study import params, results, verify
+from fedmi.study import params, publish, results, verify
 from tests import tiny
 
 pytestmark = pytest.mark.usefixtures("quickly_compiled")
@@ -78,6 +79,8 @@ def made(tmp_path_factory):
     sampled(found.run, found.params, "one")
     sampled(found.run, found.params, "other", coupling="independent")
     results.write(pd.DataFrame(dict(a=[1.5, 2.5])), found.target / "figure.csv")
+    entry = publish.Entry("distances", "figure", "", {}, {"": "figure.csv"}, [], {})
+    results.write_json(found.target / publish.PUBLISHED, [asdict(entry)])
     assert "2 studies" in verify.publish(found.run, found.target, found.params)
     return found.target.parent
 
@@ -207,6 +210,11 @@ def test_one_study_is_published_beside_another(published):
     (published.params / "other.yaml").unlink()
     verify.publish(published.run, published.target, published.params)
     assert set(results.read_csv(published.target / verify.READINGS).study) == {"one"}
+
+
+def test_where_nothing_was_sampled_nothing_is_written(published, tmp_path):
+    said = verify.publish(tmp_path / "nowhere", tmp_path / "target", published.params)
+    assert "no study" in said and not (tmp_path / "target").exists()
 
 
 def test_a_study_that_was_not_published_is_refused(published):
