@@ -35,7 +35,7 @@ FLOORS = {
         "study.claims",
         "study.story",
         "study.publish",
-        "study.redraw",
+        "study.verify",
         "__main__",
     ),
 }
