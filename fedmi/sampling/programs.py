@@ -2,7 +2,7 @@
 
 JAX keeps what it has compiled for the life of a process, by the function itself. A function that is
 made anew by every call would be compiled by every call; as a `Program` it is the one that was
-compiled before, if it depends on the same.
+compiled before, if it depends on the same. Of very many programs only the last ones are kept.
 """
 
 from collections.abc import Callable, Hashable, Iterable
@@ -14,6 +14,11 @@ from jax import Array
 
 from fedmi import devices
 from fedmi.scopes import root_key
+
+KEPT = 64
+"""Programs that a process keeps compiled. XLA maps each into memory in hundreds of pieces, of which
+Linux grants a process 65,530; beyond that compiling fails, or the process dies."""
+_kept: set[Hashable] = set()
 
 
 @dataclass(frozen=True)
@@ -46,8 +51,20 @@ class Itself:
 
 
 def compiled(program: Program, *args: Any) -> Any:
-    """What a program makes of its arguments, compiled once a process."""
+    """What a program makes of its arguments, compiled once while it is kept."""
+    make_room(program)
     return devices.jit(_call)(program, *args)
+
+
+def make_room(program: Hashable) -> None:
+    """Forgets what has been compiled if a program, which is about to be, is one too many.
+
+    What is forgotten is compiled again when it is called, which JAX's cache on disk makes quick.
+    """
+    if program not in _kept and len(_kept) >= KEPT:
+        jax.clear_caches()
+        _kept.clear()
+    _kept.add(program)
 
 
 def _call(program: Program, *args: Any) -> Any:

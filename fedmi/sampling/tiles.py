@@ -23,6 +23,7 @@ from jax import Array
 from fedmi import devices
 from fedmi.progress import compiling, interruptible
 from fedmi.sampling.design import Design
+from fedmi.sampling.programs import make_room
 
 OfSeeds = Callable[[Array, Array, Any], Any]
 """(root key, seeds (n,), constants) -> a pytree of arrays (n, ...)."""
@@ -110,6 +111,7 @@ def compute_tiles(
     Returns:
         For every tile its index, and a pytree of NumPy arrays (tile, ...), in order.
     """
+    make_room(of_seeds)
     lanes = devices.lanes()
     together = tiles_at_once(len(lanes), tile // block)
     given = {device: jax.device_put((root, constants), device) for device in lanes}

@@ -1,4 +1,5 @@
 import dataclasses
+from pathlib import Path
 
 import jax
 import numpy as np
@@ -6,7 +7,7 @@ import pytest
 
 import fedmi
 from fedmi import devices, tasks
-from fedmi.sampling import download, tiles
+from fedmi.sampling import download, programs, tiles
 from fedmi.sampling.design import Design
 from fedmi.sampling.programs import Itself, Program, streams_read
 from fedmi.sampling.training import training
@@ -131,3 +132,36 @@ def test_samples_are_those_of_downloads_that_are_drawn_with_the_rest(coupling, m
     np.testing.assert_allclose(
         found, fedmi.sample(task, **settings).theta, rtol=0, atol=tiny.ROUNDING
     )
+
+
+def maps():
+    """In how many pieces memory is mapped into this process."""
+    return Path("/proc/self/maps").read_text().count("\n")
+
+
+@pytest.mark.skipif(not Path("/proc/self/maps").exists(), reason="Linux alone tells")
+def test_very_many_programs_do_not_use_up_a_process(monkeypatch):
+    """A run of hundreds of settings compiles as many, of which the last are kept."""
+    monkeypatch.setattr(programs, "KEPT", 4)
+
+    def run(count):
+        for power in range(count):
+            of = Program(lambda x, power=power: x ** (power + 2), (count, power))
+            assert programs.compiled(of, np.float32(1)) == 1
+        return maps()
+
+    run(2)  # what is mapped once
+    few = run(4)
+    # Kept, forty would take ten times as many.
+    grown = run(40) - few
+    with monkeypatch.context() as unbounded:
+        unbounded.setattr(programs, "KEPT", 1000)
+        assert grown < (run(41) - few) / 3
+
+
+def test_what_was_forgotten_is_compiled_again(monkeypatch):
+    monkeypatch.setattr(programs, "KEPT", 1)
+    one, other = (Program(lambda x, add=add: x + add, ("added", add)) for add in (1, 2))
+    assert [programs.compiled(of, np.int32(1)) for of in (one, other, one)] == [2, 3, 2]
+    first, second = (fedmi.sample(tiny.task, seeds=20, tile=20).theta.values for _ in range(2))
+    np.testing.assert_array_equal(first, second)
