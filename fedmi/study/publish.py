@@ -163,24 +163,10 @@ def save(
     """
     samples = {name: results.identity(run / name / results.MANIFEST) for name in of}
     made = results.made(study, started, folder)
-    entries = [
-        Entry(
-            drawing.kind,
-            drawing.name,
-            drawing.caption,
-            drawing.options,
-            {end: str((folder / file).relative_to(run)) for end, file in drawing.tables.items()},
-            _save(
-                run / "figures",
-                drawing.name,
-                drawing.figure,
-                drawing.page and origins.signed(drawing.page, made),
-            ),
-            samples,
-            made,
-        )
-        for drawing in drawings
-    ]
+    entries = []
+    for drawing in drawings:
+        places = {end: str((folder / of).relative_to(run)) for end, of in drawing.tables.items()}
+        entries.append(_saved(drawing, run / "figures", places, samples, made))
     _write(folder / ENTERED, entries)
     paths = [run / "figures" / file for entry in entries for file in entry.files]
     paths += [run / table for entry in entries for table in entry.tables.values()]
@@ -268,17 +254,7 @@ def add(target: Path, drawing: Drawing, tables: Mapping[str, pd.DataFrame], made
     """
     for ending, table in tables.items():
         results.write(table, target / drawing.tables[ending])
-    page = drawing.page and origins.signed(drawing.page, made)
-    entry = Entry(
-        drawing.kind,
-        drawing.name,
-        drawing.caption,
-        drawing.options,
-        drawing.tables,
-        _save(target, drawing.name, drawing.figure, page),
-        {},
-        made,
-    )
+    entry = _saved(drawing, target, drawing.tables, {}, made)
     others = [each for each in read(target / PUBLISHED) if each.name != drawing.name]
     _write(target / PUBLISHED, sorted([*others, entry], key=lambda each: each.name))
 
@@ -312,6 +288,28 @@ def read(path: Path) -> list[Entry]:
 
 def _write(path: Path, entries: Sequence[Entry]) -> None:
     results.write_json(path, [asdict(entry) for entry in entries])
+
+
+def _saved(
+    drawing: Drawing,
+    folder: Path,
+    tables: dict[str, str],
+    samples: dict[str, str],
+    made: dict[str, Any],
+) -> Entry:
+    """Saves a drawing's pictures and page in a folder; returns what is written down of it."""
+    page = drawing.page and origins.signed(drawing.page, made)
+    files = _save(folder, drawing.name, drawing.figure, page)
+    return Entry(
+        drawing.kind,
+        drawing.name,
+        drawing.caption,
+        drawing.options,
+        tables,
+        files,
+        samples,
+        made,
+    )
 
 
 def _save(folder: Path, name: str, figure: Figure, page: str | None) -> list[str]:

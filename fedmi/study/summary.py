@@ -5,9 +5,8 @@ from pathlib import Path
 import pandas as pd
 
 from fedmi.mi.trust.report import sentence
-from fedmi.study import results, tables
+from fedmi.study import conclusions, results, tables
 from fedmi.study.figures import figure_names
-from fedmi.study.trends import closer_error
 
 TASKS = ("signal", "digits")
 
@@ -29,21 +28,14 @@ def _ends(folder: Path, task: str) -> list[dict]:
     """The first and the last checkpoint, means over pairs; `perm_sd` is that of a single pair."""
     mi, distances = (results.read_csv(folder / f"{name}.csv") for name in figure_names(task))
     mi = tables.first_k(mi)
-    euclidean = distances.loc[distances.metric == "euclidean"]
-    apart = euclidean.groupby("iteration").mean(numeric_only=True)
     rows = []
-    for iteration in (mi.iteration.min(), mi.iteration.max()):
-        of = mi.loc[mi.iteration == iteration].groupby("estimator").mean(numeric_only=True)
-        at = apart.loc[iteration]
+    for at in conclusions.of_distances(distances).values():
+        of = mi.loc[mi.iteration == at["iteration"]].groupby("estimator").mean(numeric_only=True)
         rows.append(
             dict(
                 task=task,
-                iteration=iteration,
                 re_paired=of.raw_bits["gaussian"] - of.net_bits["gaussian"],
-                distance=at.distance,
-                distance_se=at.distance_se,
-                closer=1 - at.distance / at.unmatched,
-                closer_se=closer_error(at.distance_se, at.unmatched),
+                **at,
                 **{name: of.loc[name].to_dict() for name in ("gaussian", "ksg")},
             )
         )

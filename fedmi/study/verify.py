@@ -11,14 +11,12 @@ differences of that size make of it.
 import hashlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from functools import partial
 from math import sqrt
 from multiprocessing import get_context
 from pathlib import Path
 from typing import Any
 
 import jax
-import jax.numpy as jnp
 import numpy as np
 import pandas as pd
 import xarray as xr
@@ -60,11 +58,11 @@ def readings(plan: Study, samples: xr.Dataset, theta: np.ndarray) -> Values:
     Args:
         plan: the study.
         samples: its finite first seeds.
-        theta: (N, Q, K, t), their parameters, or these with differences.
+        theta: (N, Q, K, t), what `ends` returns of them, or that with differences.
     """
     found: Values = {}
-    for k in sorted({0, len(plan.checkpoints) - 1}):
-        at, x, y = plan.checkpoints[k], theta[:, 0, k], theta[:, 1, k]
+    for k, at in enumerate(sorted({plan.checkpoints[0], plan.checkpoints[-1]})):
+        x, y = theta[:, 0, k], theta[:, 1, k]
         for estimator in plan.estimators:
             options = plan.calibrated_options()[estimator]
             estimate = ESTIMATORS[estimator](x, y, **options)
@@ -74,6 +72,13 @@ def readings(plan: Study, samples: xr.Dataset, theta: np.ndarray) -> Values:
             apart, _ = distance.mean_and_error(x, y, metric=metric)
             found[f"distance, {metric}", "0-1", at] = apart, None
     return found | _objectives(plan, samples, theta)
+
+
+def ends(samples: xr.Dataset) -> np.ndarray:
+    """(N, Q, K, t): the parameters at the first and the last checkpoint, K being 1 or 2."""
+    last = samples.sizes["iteration"] - 1
+    theta = samples.theta.isel(iteration=sorted({0, last}))
+    return theta.transpose("seed", "client", "iteration", "parameter").values
 
 
 ESTIMATORS: Mapping[str, Callable[..., Any]] = {
@@ -88,11 +93,9 @@ def _objectives(plan: Study, samples: xr.Dataset, theta: np.ndarray) -> Values:
     if plan.rounds > 1 or plan.examples is not None:
         return {}
     uploads = theta[:JUDGED, :, -1]
-    weights = np.full(plan.clients, 1 / plan.clients, np.float32)
     models = {ALONE: uploads[:, 0]}
-    for name in (MEAN, "coordinate median", "geometric median"):
-        aggregate = partial(AGGREGATORS[name], weights=jnp.asarray(weights))
-        models[name] = np.asarray(jax.jit(jax.vmap(aggregate))(uploads))
+    for name, aggregator in AGGREGATORS.items():
+        models[name] = np.asarray(aggregation.over_seeds(aggregator, uploads))
     judge = replay.objectives(plan.make_task(), samples)
     values = judge(samples.seed.values[:JUDGED], np.stack([*models.values()], axis=1))
     names, at = (DOWNLOAD, *models), plan.checkpoints[-1]
@@ -137,7 +140,7 @@ def measured(plan: Study, samples: xr.Dataset, stability: Mapping[str, float]) -
         samples: its finite first seeds.
         stability: `apart_90`, `apart_most` and `share_90` of `fedmi.sampling.chaos`, at the end.
     """
-    theta = samples.theta.transpose("seed", "client", "iteration", "parameter").values
+    theta = ends(samples)
     values = readings(plan, samples, theta)
     off = dict.fromkeys(values, 0.0)
     for noise in differences(theta, stability["apart_90"], stability["apart_most"]):
@@ -203,11 +206,6 @@ def numbers(theta: np.ndarray) -> list[float]:
     return (theta[:NUMBERED, 0, -1].astype(np.float64) @ signs).tolist()
 
 
-def digest(theta: np.ndarray) -> str:
-    """A short hash of (N, Q, K, t) parameters."""
-    return hashlib.sha256(np.ascontiguousarray(theta).tobytes()).hexdigest()[:16]
-
-
 def record(run: Path, name: str, plan: Study) -> tuple[list[Row], dict[str, Any]]:
     """What is published of a sampled study, for others to compare with.
 
@@ -228,7 +226,7 @@ def record(run: Path, name: str, plan: Study) -> tuple[list[Row], dict[str, Any]
         seeds=samples.sizes["seed"],
         tile=kept.tile,
         arithmetic=manifest["made"]["arithmetic"],
-        digest=digest(samples.theta.values),
+        digest=provenance.digest(samples.theta.values),
         apart=stability["apart_90"],
         numbers=numbers(samples.theta.values),
     )
@@ -303,8 +301,7 @@ def again(path: Path, entry: Mapping[str, Any], rows: Sequence[Row]) -> list[Row
     theta = samples.theta.values
     compared = [dict(study=path.stem, **_samples(theta, plan, entry))]
     finite = sampler.finite(samples)
-    ordered = finite.theta.transpose("seed", "client", "iteration", "parameter").values
-    values = readings(plan, finite, ordered)
+    values = readings(plan, finite, ends(finite))
     values |= {
         (row["what"], row["of"], row["iteration"]): (row["value"], None)
         for row in learning(finite, 0.0)
@@ -327,7 +324,7 @@ def _samples(theta: np.ndarray, plan: Study, entry: Mapping[str, Any]) -> Row:
     """How far samples are from the published ones."""
     where = dict(what="samples", iteration=plan.checkpoints[-1])
     if entry["arithmetic"] == provenance.arithmetic():
-        same = entry["digest"] == digest(theta)
+        same = entry["digest"] == provenance.digest(theta)
         return where | dict(of="to the last digit", verdict=HOLDS if same else FAILS)
     off = np.abs(np.subtract(numbers(theta), entry["numbers"]))
     # Of normal variables nine of ten lie within 1.64 standard deviations.
