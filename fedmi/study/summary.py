@@ -25,9 +25,9 @@ def facts(folder: Path) -> dict:
 
 
 def _ends(folder: Path, task: str) -> list[dict]:
-    """The first and the last checkpoint, means over pairs; `perm_sd` is that of a single pair."""
+    """The first and the last checkpoint, means over pairs; `net_se` is that of a single pair."""
     mi, distances = (results.read_csv(folder / f"{name}.csv") for name in figure_names(task))
-    mi = tables.first_k(mi)
+    mi = tables.first_k(mi).assign(net_se=tables.net_error)
     rows = []
     for at in conclusions.of_distances(distances).values():
         of = mi.loc[mi.iteration == at["iteration"]].groupby("estimator").mean(numeric_only=True)
