@@ -46,7 +46,8 @@ def test_a_page_ends_with_what_it_was_made_from():
     page = origins.signed("# Title\n\nText\n", made())
     assert page.splitlines()[-1] == (
         "Made from commit `1a2b3c4`, of params/paper/signal.yaml (hash abcdef01), "
-        "with Python 3.11, JAX 0.5 and NumPy 2.1, on abacus; its last step, from what was there, took 12 s."
+        "with Python 3.11, JAX 0.5 and NumPy 2.1, on abacus; "
+        "its last step, from what was there, took 12 s."
     )
     assert page.startswith("# Title\n\nText\n\nMade") and page.endswith(".\n")
 
