@@ -1,6 +1,8 @@
 import re
 from pathlib import Path
 
+import pytest
+
 from fedmi.study import claims, pages, story
 
 ROOT = Path(__file__).parents[2]
@@ -28,3 +30,11 @@ def test_every_claim_is_asked_in_plain_words_with_its_verdict_for_each_task():
                 line for line in section.splitlines() if line.startswith(f"| [`{of['task']}`")
             )
             assert f"| **{of['finding'].outcome}** |" in row
+
+
+def test_a_net_reading_has_the_same_error_as_the_claim_that_rests_on_it():
+    last = {row["task"]: row["gaussian"] for row in FACTS["ends"]}
+    for of in FACTS["claims"][[claim.name for claim in claims.CLAIMS].index("above_zero")]:
+        effect, net = of["finding"].effect, last[of["task"]]
+        assert effect.value == pytest.approx(net["net_bits"], rel=1e-12)
+        assert effect.error == pytest.approx(net["net_se"], rel=1e-12)
