@@ -1,7 +1,6 @@
 """What is drawn is entered, published and drawn anew, and titles tell figures apart."""
 
 import json
-import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -45,7 +44,10 @@ def test_the_published_manifest_tells_of_every_file():
 
 
 WORDS = (
-    *(f"fedmi/study/{name}" for name in ("templates", "pages.py", "story.py", "summary.py")),
+    "fedmi/study/templates",
+    "fedmi/study/pages.py",
+    "fedmi/study/story.py",
+    "fedmi/study/summary.py",
     "benchmarks/templates",
 )
 """What only words pages and tells them of tables that are there; `make redraw` makes them anew."""
@@ -114,9 +116,9 @@ def test_every_page_is_written_anew(drawn):
 
 def test_the_published_calibration_says_that_the_estimators_of_signal_contradict_each_other(drawn):
     assert "the estimators contradict each other" in drawn["signal-calibration"][0]
-    assert "the estimators agree: 25." in drawn["digits-calibration"][0]
+    assert "the estimators agree: 25.1 to 25.4" in drawn["digits-calibration"][0]
     summary = (FIGURES / "summary.md").read_text()
-    assert re.search(r"^\| signal \| KSG \|.*\| [\d.]+ upwards \|$", summary, re.MULTILINE)
+    assert "36.1 upwards (blind)" not in summary and "| 36.1 upwards |" in summary
 
 
 DISTANCES = pd.DataFrame(
