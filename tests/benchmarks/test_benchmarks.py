@@ -79,7 +79,8 @@ def test_numbers_are_written_without_exponents():
     assert shown == ["1,234,567", "12.3", "0.0123", "-0.500", "0"]
 
 
-def test_the_page_holds_the_whole_table():
+def test_the_page_holds_the_whole_table(tmp_path, monkeypatch):
+    monkeypatch.setattr("benchmarks.table.FIGURES", tmp_path)
     lines = table({item(): Measurement([1.0, 3.0], 6, "images", "by hand"), item(): Measurement()})
     assert list(lines) == COLUMNS
     text = page(lines, FACTS)
@@ -89,6 +90,22 @@ def test_the_page_holds_the_whole_table():
     assert len(rows) == 4 and len({line.count("|") for line in rows}) == 1
     assert "| 2.00 s (2: 1.00 to 3.00) | 3.00 images/s |" in rows[2]
     assert "| not measured |" in rows[3]
+
+
+def test_the_page_holds_the_targets_that_were_timed(tmp_path, monkeypatch):
+    monkeypatch.setattr("benchmarks.table.FIGURES", tmp_path)
+    timed = pd.DataFrame(columns=targets.COLUMNS)
+    timed = targets.added(timed, "study", (3600.0, 2.0, True))
+    timed = targets.added(timed, "choices", (1800.0, 1.0, True))
+    timed.to_csv(tmp_path / "targets.csv", index=False)
+    text = page(table({item(): Measurement([1.0])}), FACTS)
+    text = text[text.index("## The targets of `make paper`") :]
+    assert "1.5 hours, and 2.0 GiB at most" in text
+    rows = [line.split(" | ")[:4] for line in text.splitlines() if line.startswith("| `make")]
+    assert rows == [
+        ["| `make study`", "60.0", "1", "2.0 GiB"],
+        ["| `make choices`", "30.0", "1", "1.0 GiB"],
+    ]
 
 
 def test_the_published_page_is_that_of_the_published_table():
