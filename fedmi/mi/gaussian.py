@@ -34,6 +34,10 @@ PRODUCT = 1e-10
 It squares their condition, so that this bounds its relative error but for a factor of some tens.
 """
 
+NEAR = 1e-2
+"""Of 1 - r^2. Where a re-pairing may have less, its product is taken again in float64: that of
+float32 bases is some 1e-6 wrong, which would be seen."""
+
 
 def squared_correlations(x: Whitened, y: Whitened) -> np.ndarray:
     """Squared canonical correlations of x and y, (min(rank_x, rank_y),) ascending, in [0, 1]."""
@@ -56,13 +60,7 @@ def estimate(x: Whitened, y: Whitened) -> Estimate:
             f"{p + q + 1} (rank_x + rank_y + 1); take more samples or fewer components"
         )
     squares = squared_correlations(x, y)
-    unshared = squares[squares < (1 - SHARED) ** 2]
-    shared = len(squares) - len(unshared)
-    nats = -0.5 * np.log1p(-unshared).sum()
-    # With s directions shared, the rest are the residuals of x and y given those s: ranks p - s
-    # and q - s, in a space of s fewer dimensions.
-    rest = (n - shared, p - shared, q - shared)
-    finite = nats - wilks.null_mean(*rest) if min(rest) else 0.0
+    nats, finite, shared = unshared(squares, n, p, q)
     raw, bits = (inf, inf) if shared else (nats, finite)
     variance = wilks.null_variance(n, p, q)
     dependence = (squares.sum() - p * q / (n - 1)) / ((1 - p / (n - 1)) * (1 - q / (n - 1)))
@@ -84,6 +82,22 @@ def estimate(x: Whitened, y: Whitened) -> Estimate:
     )
 
 
+def unshared(squares: np.ndarray, n: int, p: int, q: int) -> tuple[float, float, int]:
+    """Eq. 5 over the directions that are not shared, in nats; the same without its bias; s shared.
+
+    Args:
+        squares: (min(p, q),) squared canonical correlations.
+        n, p, q: number of samples, and the ranks.
+    """
+    rest = squares[squares < (1 - SHARED) ** 2]
+    shared = len(squares) - len(rest)
+    nats = float(-0.5 * np.log1p(-rest).sum())
+    # With s directions shared, the rest are the residuals of x and y given those s: ranks p - s
+    # and q - s, in a space of s fewer dimensions.
+    sizes = (n - shared, p - shared, q - shared)
+    return nats, nats - wilks.null_mean(*sizes) if min(sizes) else 0.0, shared
+
+
 def pairs(
     clients: Mapping[str, np.ndarray], repairing: Repairing, *, rtol: float | None = None
 ) -> list[PairEstimate]:
@@ -93,25 +107,31 @@ def pairs(
     estimates = [estimate(whitened[a], whitened[b]) for a, b in combinations]
     permuted = _permuted(whitened, repairing)
     return [
-        PairEstimate(pair, widened(e, values), values)
-        for pair, e, values in zip(combinations, estimates, permuted, strict=True)
+        PairEstimate(pair, widened(e, finite), bits, permuted_finite=finite)
+        for pair, e, (bits, finite) in zip(combinations, estimates, permuted, strict=True)
     ]
 
 
-def widened(estimate: Estimate, permuted: np.ndarray) -> Estimate:
-    """The estimate, its interval as much wider as re-pairings spread more than normal samples."""
-    if len(permuted) < 2 or isinf(estimate.bits):
+def widened(estimate: Estimate, finite: np.ndarray) -> Estimate:
+    """The estimate, its interval as much wider as re-pairings spread more than normal samples.
+
+    Args:
+        finite: (m,) what re-pairings read on the directions that are not shared.
+    """
+    if len(finite) < 2 or isinf(estimate.bits):
         return estimate
-    factor = max(permuted.std(ddof=1) / estimate.null_sd, 1.0)
+    factor = max(finite.std(ddof=1) / estimate.null_sd, 1.0)
     low, high = (estimate.bits + factor * (end - estimate.bits) for end in estimate.interval)
     return replace(estimate, interval=(low, high))
 
 
-def _permuted(whitened: Sequence[Whitened], repairing: Repairing) -> list[np.ndarray]:
-    """(m,) bits of every pair over re-paired seeds."""
+def _permuted(
+    whitened: Sequence[Whitened], repairing: Repairing
+) -> list[tuple[np.ndarray, np.ndarray]]:
+    """(m,) bits of every pair over re-paired seeds, and (m,) on what is not shared."""
     combinations = client_pairs(len(whitened))
     if not repairing.m:
-        return [np.empty(0) for _ in combinations]
+        return [(np.empty(0), np.empty(0)) for _ in combinations]
     n, ranks = repairing.n, [w.rank for w in whitened]
     # Canonical correlations of re-paired samples are of the order of sqrt((p + q) / N). While that
     # is well below 1, float32 products move the plug-in value by some 1e-6 of itself.
@@ -124,23 +144,48 @@ def _permuted(whitened: Sequence[Whitened], repairing: Repairing) -> list[np.nda
         bases.append(repairing.extended(basis.astype(dtype)))
     result = []
     for a, b in combinations:
+        usual = wilks.null_mean(n, ranks[a], ranks[b])
+        bits, finite = np.empty((2, repairing.m))
         products = lagged_products(bases[a][:n], bases[b], repairing.m)
-        nats = np.array([_half_log_determinant(cross) for cross in products])
-        result.append((nats - wilks.null_mean(n, ranks[a], ranks[b])) / log(2))
+        for i, cross in enumerate(products):
+            nats = _half_log_determinant(cross)
+            if np.isfinite(nats):
+                bits[i] = finite[i] = (nats - usual) / log(2)
+            else:
+                bits[i], finite[i] = _precisely(whitened[a], whitened[b], repairing, 1 + i)
+        result.append((bits, finite))
     return result
 
 
 def _half_log_determinant(cross: np.ndarray) -> float:
-    """Eq. 5 in nats from cross-correlations of orthonormal bases: -1/2 log det(1 - C C')."""
+    """Eq. 5 in nats from cross-correlations of orthonormal bases: -1/2 log det(1 - C C').
+
+    Infinite where a correlation is so near 1 (`NEAR`) that the products do not tell how near.
+    """
     squared = square(cross).astype(np.float64)
     try:
-        factor = linalg.cholesky(np.eye(len(squared)) - squared)
+        pivots = np.diag(linalg.cholesky(np.eye(len(squared)) - squared))
     except linalg.LinAlgError:
+        return inf
+    return float(-np.log(pivots).sum()) if pivots.min() ** 2 > NEAR else inf
+
+
+def _precisely(x: Whitened, y: Whitened, repairing: Repairing, shift: int) -> tuple[float, float]:
+    """Bits over one re-pairing as `estimate` takes them, and on what is not shared.
+
+    A direction in which one seed stands alone, as of a parameter that moves in that seed only, is
+    shared as soon as it is paired with such a seed of the other client.
+    """
+    cross = x.basis.T @ y.basis[repairing.partners(shift)]
+    squares = np.clip(linalg.eigvalsh(square(cross)), 0, 1)
+    _, finite, shared = unshared(squares, repairing.n, x.rank, y.rank)
+    if shared == len(squares):
         raise ValueError(
-            "re-paired samples share a direction, so that their null is infinite: the samples take "
-            "too few different values; take more of them, or ask for no re-pairings"
-        ) from None
-    return float(-np.log(np.diag(factor)).sum())
+            "re-paired samples share all their directions, so that nothing of their null is "
+            "finite: the samples take too few different values; take more of them, or ask for no "
+            "re-pairings"
+        )
+    return (inf if shared else finite / log(2)), finite / log(2)
 
 
 def square(cross: np.ndarray) -> np.ndarray:

@@ -81,15 +81,19 @@ class PairEstimate:
 
     Attributes:
         pair: (a, b), the clients' positions.
-        permuted: (m,) bits, the corrected estimate for each re-pairing.
+        permuted: (m,) bits, the corrected estimate for each re-pairing; infinite, as `bits` is,
+            where its samples share a direction.
         rounding_bits: measured effect of float32 distances on `estimate.bits`; nan where distances
             were computed in float64.
+        permuted_finite: (m,) `permuted` on the directions that are not shared, as `finite_bits`
+            is; None where that is the same.
     """
 
     pair: tuple[int, int]
     estimate: Estimate
     permuted: np.ndarray
     rounding_bits: float = nan
+    permuted_finite: np.ndarray | None = None
 
     @classmethod
     def uncorrected(
@@ -101,14 +105,18 @@ class PairEstimate:
         return cls(pair, estimate, bits[1:], rounding_bits)
 
     @property
+    def _finite(self) -> np.ndarray:
+        return self.permuted if self.permuted_finite is None else self.permuted_finite
+
+    @property
     def perm_bits(self) -> float:
-        """Mean of the estimate over re-pairings; nan without any."""
-        return float(self.permuted.mean()) if self.permuted.size else nan
+        """Mean over re-pairings, of the directions that are not shared; nan without any."""
+        return float(self._finite.mean()) if self._finite.size else nan
 
     @property
     def perm_sd(self) -> float:
-        """Standard deviation of the estimate over re-pairings; nan with fewer than two."""
-        return float(self.permuted.std(ddof=1)) if self.permuted.size > 1 else nan
+        """Standard deviation of the same; nan with fewer than two re-pairings."""
+        return float(self._finite.std(ddof=1)) if self._finite.size > 1 else nan
 
     @property
     def net_bits(self) -> float:
@@ -131,8 +139,13 @@ class PairEstimate:
 
     @property
     def p_fit(self) -> float:
-        """The p-value if re-pairings are normal: of one more draw beside m, by Student's t."""
+        """The p-value if re-pairings are normal: of one more draw beside m, by Student's t.
+
+        nan where one of them is infinite, and so not normal.
+        """
         m = self.permuted.size
+        if np.isinf(self.permuted).any():
+            return nan
         return float(stdtr(m - 1, -self.z / np.sqrt(1 + 1 / m))) if m > 1 else nan
 
     def row(self) -> dict[str, object]:
