@@ -201,7 +201,8 @@ def permutation_null(
         **options: the keyword arguments of the estimator's own function.
 
     Returns:
-        (m,) values of `bits`; for several `k`, (len(k), m).
+        (m,) values of `bits`, infinite where re-paired samples share a direction; for several `k`,
+        (len(k), m).
     """
     found = _pairwise({"x": x, "y": y}, estimator, m, key, options)
     values = [pair.permuted for pair in found]

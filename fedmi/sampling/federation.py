@@ -226,8 +226,22 @@ def _by_places(
         pending=range(-(-n // size)),
         what=what,
     )
-    found = [part for _, part in track(parts, what=what, unit="block", total=-(-n // size))]
-    return jax.tree.map(lambda *a: np.concatenate(a)[:n], *found)
+    found = None
+    for i, part in track(parts, what=what, unit="block", total=-(-n // size)):
+        if found is None:  # put together as parts come, since all of them are too large for two
+            found = jax.tree.map(lambda a: np.empty((n, *a.shape[1:]), a.dtype), part)
+        _fill(found, part, i * size)
+    return found
+
+
+def _fill(whole: Any, part: Any, start: int) -> None:
+    """Writes the rows of a part from `start` on, but those that are beyond the whole."""
+
+    def fill(of: np.ndarray, own: np.ndarray) -> None:
+        rows = of[start : start + len(own)]
+        rows[...] = own[: len(rows)]
+
+    jax.tree.map(fill, whole, part)
 
 
 def check(federation: Federation) -> None:
